@@ -1,0 +1,57 @@
+"""The clients of the three sides, made once per process and at first use.
+
+Never at import: deploy discovery has no secrets, and functions-framework forks its worker after
+importing ``main``, which a gRPC channel does not survive.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+
+import firebase_admin
+from firebase_admin import auth
+from google.cloud import firestore
+
+from .settings import Settings
+from .stream import Stream
+
+_AUTH_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Clients:
+    """What the repair talks to. Each may be used from several threads at once."""
+
+    firestore: firestore.Client
+    auth: auth.Client
+    stream: Stream
+
+
+@functools.cache
+def connect(settings: Settings) -> Clients:
+    """The clients for these settings; one set per process."""
+    app = firebase_app()
+    return Clients(
+        # Not firebase_admin.firestore: it demands credentials that the emulator does without.
+        firestore=firestore.Client(project=app.project_id),
+        auth=auth.Client(app),
+        stream=Stream(
+            settings.stream_api_key, settings.stream_api_secret, settings.stream_base_url
+        ),
+    )
+
+
+def firebase_app() -> firebase_admin.App:
+    """The default Firebase app, made if absent.
+
+    The SDK verifies a caller's token with it before any handler runs, so ``main`` calls this while
+    it is imported. It opens no connection.
+    """
+    try:
+        return firebase_admin.get_app()
+    except ValueError:
+        options: dict[str, object] = {"httpTimeout": _AUTH_TIMEOUT_SECONDS}
+        project = os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
+        if project:
+            options["projectId"] = project
+        return firebase_admin.initialize_app(options=options)

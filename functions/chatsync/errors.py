@@ -1,0 +1,75 @@
+"""What can go wrong, by what happens next. Standard library only."""
+
+
+class ChatsyncError(Exception):
+    """Root of what this package raises on purpose; anything else is a bug."""
+
+
+class InvalidArgument(ChatsyncError):
+    """The caller sent something unusable; nothing was done. ``field`` names it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+class Unauthenticated(ChatsyncError):
+    """The caller is not signed in."""
+
+
+class NotFound(ChatsyncError):
+    """Neither an account nor a company exists under these ids."""
+
+    def __init__(self, ids: list[str]) -> None:
+        super().__init__(f"no such account: {', '.join(ids)}")
+        self.ids = ids
+
+
+class FailedPrecondition(ChatsyncError):
+    """The user exists but must not, or can never, be made usable in Stream.
+
+    ``reason`` is one of ``disabled`` (in Firebase Auth), ``deactivated``, ``banned``, ``deleted``
+    (beyond restore) and ``rejected`` (Stream refuses this user's data), all in Stream.
+    """
+
+    def __init__(self, ids: list[str], reason: str) -> None:
+        super().__init__(f"user is {reason}: {', '.join(ids)}")
+        self.ids = ids
+        self.reason = reason
+
+
+class Temporary(ChatsyncError):
+    """Not possible now; the same attempt later may succeed."""
+
+
+class StreamUnavailable(Temporary):
+    """Stream could not be reached, did not answer in time, or failed on its side (5xx)."""
+
+
+class StreamRateLimited(Temporary):
+    """Stream answered 429: no calls of this operation before ``retry_after`` seconds are over."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unsettled(Temporary):
+    """The account kept changing while it was repaired."""
+
+
+class StreamRejected(ChatsyncError):
+    """Stream refuses this request for good (4xx). ``code`` is Stream's error code."""
+
+    def __init__(self, message: str, status: int, code: int) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class StreamCredentialsRejected(ChatsyncError):
+    """Stream does not accept the API key or secret (401), or the app may not do this (403)."""
+
+
+class SettingInvalid(ChatsyncError):
+    """A setting is missing or unusable; the message names it and says what to do."""

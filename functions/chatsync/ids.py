@@ -1,0 +1,104 @@
+"""Keys and the Stream user ids made from them, both ways. Standard library only.
+
+A key is what Firebase knows somebody by: the uid of an account or the id of a company document.
+Stream allows ``A-Z a-z 0-9 _ - @`` in a user id, 255 at most (Stream documentation, "User IDs").
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from .errors import InvalidArgument
+
+Kind = Literal["user", "company"]
+
+MAX_KEY_LENGTH = 128
+MAX_STREAM_ID_LENGTH = 255
+
+_TO_ESCAPE = re.compile(r"[^A-Za-z0-9_-]")
+_ESCAPED = re.compile(r"(?:@[0-9a-f]{2})+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_RESERVED = re.compile(r"__.*__", re.DOTALL)
+
+
+class Key(NamedTuple):
+    """Who is to be reconciled."""
+
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True)
+class IdFormat:
+    """What stands before the escaped key in the Stream id of each kind; the two must differ."""
+
+    user_prefix: str = ""
+    company_prefix: str = "company_"
+
+    def stream_id(self, key: Key) -> str:
+        """The Stream user id of ``key``; distinct keys never share one.
+
+        Every character outside ``A-Za-z0-9_-`` is written as ``@`` and two hex digits per UTF-8
+        byte. A key that would read as one of the other kind gets its first character escaped too.
+        """
+        plain = self._prefix(key.kind) + _escape(key.id)
+        if self._reads_as(plain) == key.kind:
+            return plain
+        return self._prefix(key.kind) + _hex(key.id[0]) + _escape(key.id[1:])
+
+    def key(self, stream_id: str) -> Key | None:
+        """The key behind a Stream user id, or None if the id was not made by this format."""
+        kind = self._reads_as(stream_id)
+        if kind is None:
+            return None
+        try:
+            key = Key(kind, _unescape(stream_id[len(self._prefix(kind)) :]))
+        except UnicodeDecodeError:
+            return None
+        return key if key.id and self.stream_id(key) == stream_id else None
+
+    def _prefix(self, kind: Kind) -> str:
+        return self.user_prefix if kind == "user" else self.company_prefix
+
+    def _reads_as(self, stream_id: str) -> Kind | None:
+        by_length: list[Kind] = ["user", "company"]
+        by_length.sort(key=lambda kind: -len(self._prefix(kind)))
+        return next((kind for kind in by_length if stream_id.startswith(self._prefix(kind))), None)
+
+
+def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key:
+    """``value`` as a key, or InvalidArgument naming ``field``.
+
+    Refused is what cannot be the id of a Firestore document or of a Stream user: not a string,
+    empty, over 128 characters, ``/``, ``.``, ``..``, ``__x__``, control characters, lone
+    surrogates, and what is over 255 characters when escaped.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgument(field, "must be a string")
+    if not value:
+        raise InvalidArgument(field, "must not be empty")
+    if len(value) > MAX_KEY_LENGTH:
+        raise InvalidArgument(field, f"must not be longer than {MAX_KEY_LENGTH} characters")
+    if "/" in value or value in (".", "..") or _RESERVED.fullmatch(value):
+        raise InvalidArgument(field, "must not contain '/', nor be '.', '..' or '__...__'")
+    if _CONTROL.search(value) or _SURROGATE.search(value):
+        raise InvalidArgument(field, "must not contain control characters or lone surrogates")
+    key = Key(kind, value)
+    if len(id_format.stream_id(key)) > MAX_STREAM_ID_LENGTH:
+        raise InvalidArgument(
+            field, f"must not be longer than {MAX_STREAM_ID_LENGTH} characters when escaped"
+        )
+    return key
+
+
+def _escape(text: str) -> str:
+    return _TO_ESCAPE.sub(lambda match: _hex(match[0]), text)
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: bytes.fromhex(match[0].replace("@", "")).decode(), text)
+
+
+def _hex(character: str) -> str:
+    return "".join(f"@{byte:02x}" for byte in character.encode())

@@ -1,0 +1,135 @@
+"""What `firebase deploy` makes of the functions: its own code, without an account or network."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import firebase_functions
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "demo-chatsync"
+# Deploy runs the file, not the module, which puts its folder first on the import path.
+SERVING = Path(firebase_functions.__file__).parent / "private" / "serving.py"
+DEADLINE_SECONDS = 30
+FUNCTIONS = ["createStreamUser", "createUserProfile", "ensureStreamUser"]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The functions as they describe themselves at deployment."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("deploy") / "serving.log"
+    environment = {
+        **os.environ,
+        "ADMIN_PORT": str(port),
+        "FIREBASE_CONFIG": json.dumps({"projectId": PROJECT}),
+        "GCLOUD_PROJECT": PROJECT,
+        "GOOGLE_CLOUD_QUOTA_PROJECT": PROJECT,
+    }
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, SERVING],
+            cwd=ROOT / "functions",
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for_port(port, process)
+        url = f"http://127.0.0.1:{port}/__/functions.yaml"
+        with urllib.request.urlopen(url, timeout=DEADLINE_SECONDS) as response:
+            return yaml.safe_load(response)
+    except OSError as error:
+        pytest.fail(f"The functions don't describe themselves: {error}\n{log.read_text()}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def deployed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The functions as the CLI would create them, by name."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.fail("This test runs the Firebase CLI's code: install Node.js.")
+    if not (ROOT / "node_modules" / "firebase-tools").is_dir():
+        pytest.fail("This test runs the Firebase CLI's code: run `npm ci` first.")
+    result = subprocess.run(
+        [node, Path(__file__).with_name("deploy_manifest.cjs")],
+        input=json.dumps(manifest),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    if result.returncode != 0:
+        pytest.fail(f"The Firebase CLI refuses the manifest:\n{result.stderr}")
+    return json.loads(result.stdout)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError("nothing is served")
+
+
+def test_the_functions_of_the_bundle_are_deployed(deployed):
+    assert sorted(deployed) == FUNCTIONS
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_deployed_in_asia_south1(deployed, name):
+    assert deployed[name]["name"] == f"projects/{PROJECT}/locations/asia-south1/functions/{name}"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_stream_secret_is_bound(deployed, name):
+    secrets = deployed[name]["serviceConfig"]["secretEnvironmentVariables"]
+    assert [secret["key"] for secret in secrets] == ["STREAM_API_SECRET"]
+
+
+def test_sign_up_triggers_create_stream_user_until_it_succeeds(deployed):
+    assert deployed["createStreamUser"]["eventTrigger"] == {
+        "eventType": "google.firebase.auth.user.v2.created",
+        "eventFilters": [],
+        "retryPolicy": "RETRY_POLICY_RETRY",
+        "triggerRegion": "global",
+    }
+
+
+def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(deployed):
+    assert deployed["createUserProfile"]["eventTrigger"] == {
+        "eventType": "google.cloud.firestore.document.v1.created",
+        "eventFilters": [
+            {"attribute": "database", "value": "(default)"},
+            {"attribute": "namespace", "value": "(default)"},
+            {"attribute": "document", "value": "users/{uid}", "operator": "match-path-pattern"},
+        ],
+        "retryPolicy": "RETRY_POLICY_RETRY",
+    }
+
+
+def test_ensure_stream_user_is_a_callable(deployed):
+    function = deployed["ensureStreamUser"]
+    assert function["labels"]["deployment-callable"] == "true"
+    assert "eventTrigger" not in function

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from google.cloud import firestore as google_firestore
+from stream_chat import StreamChat
+from xprocess import ProcessStarter
+
+from chatsync.clients import Clients
+from chatsync.stream import Stream
+from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi, firestore_client
+from tests.stream_server.control_client import LocalStream
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The local Stream server's well-known secret is short, and protects nothing.
+    config.addinivalue_line("filterwarnings", "ignore::jwt.InsecureKeyLengthWarning")
+
+
+@pytest.fixture(scope="session")
+def stream_server(xprocess) -> Iterator[LocalStream]:
+    """The local Stream server, in a process of its own for the whole test run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = LocalStream(f"http://127.0.0.1:{port}")
+
+    class Starter(ProcessStarter):
+        args = [sys.executable, "-m", "tests.stream_server", "--port", port]  # noqa: RUF012
+        popen_kwargs = {"cwd": REPOSITORY}  # noqa: RUF012
+        timeout = 30
+        terminate_on_interrupt = True
+
+        def startup_check(self) -> bool:
+            try:
+                return bool(server.state())
+            except requests.ConnectionError:
+                return False
+
+    # A name per test run: xprocess would take over a live process of the same name, with the
+    # code that it was started with, or from under another run in this checkout.
+    name = f"stream_server-{os.getpid()}"
+    xprocess.ensure(name, Starter)
+    yield server
+    info = xprocess.getinfo(name)
+    info.terminate()
+    shutil.rmtree(info.controldir)
+
+
+@pytest.fixture
+def stream(stream_server: LocalStream) -> LocalStream:
+    """The local Stream server as it is after its start, with nothing in it."""
+    stream_server.restore_limits()
+    stream_server.reset()
+    return stream_server
+
+
+@pytest.fixture
+def chat(stream: LocalStream) -> StreamChat:
+    """Stream's own client, talking to the local Stream server."""
+    return StreamChat(stream.key, stream.secret, base_url=stream.url)
+
+
+@pytest.fixture
+def accounts() -> MemoryAuth:
+    """Firebase Auth in memory."""
+    return MemoryAuth()
+
+
+@pytest.fixture
+def firestore_api() -> MemoryFirestoreApi:
+    """What the Firestore client talks to: its documents, and the calls it got."""
+    return MemoryFirestoreApi()
+
+
+@pytest.fixture
+def firestore(firestore_api: MemoryFirestoreApi) -> google_firestore.Client:
+    return firestore_client(firestore_api)
+
+
+@pytest.fixture
+def clients(
+    accounts: MemoryAuth, firestore: google_firestore.Client, stream: LocalStream
+) -> Clients:
+    """All sides of the repair."""
+    return Clients(firestore, accounts, Stream(stream.key, stream.secret, stream.url))

@@ -1,0 +1,159 @@
+"""Firebase for fast tests: the real Firestore client on an in-memory API, and Auth accounts.
+
+What the emulators are asked in tests/emulator is answered here without Java: reads and writes of
+documents by name, preconditions, server times and transactions. No queries, no rules, no triggers.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from firebase_admin import auth
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+from google.cloud.firestore_v1 import types
+from google.cloud.firestore_v1.types import document as document_types
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
+
+PROJECT = "demo-chatsync"
+
+
+def firestore_client(api: "MemoryFirestoreApi") -> firestore.Client:
+    client = firestore.Client(project=PROJECT, credentials=AnonymousCredentials())
+    client._firestore_api_internal = api
+    return client
+
+
+class MemoryAuth:
+    """The accounts, and the one method of ``auth.Client`` that the bundle calls."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, auth.UserRecord] = {}
+        self.calls: list[str] = []
+        self.before_call: Callable[[str], None] = lambda name: None
+
+    def sign_up(self, uid: str, created_ms: int = 1_700_000_000_000, **fields: Any) -> None:
+        """``fields`` as the Identity Toolkit API spells them: displayName, photoUrl, disabled."""
+        self.accounts[uid] = auth.UserRecord(
+            {"localId": uid, "createdAt": str(created_ms), **fields}
+        )
+
+    def delete(self, uid: str) -> None:
+        del self.accounts[uid]
+
+    def get_users(self, identifiers: list[auth.UidIdentifier]) -> auth.GetUsersResult:
+        self.before_call("get_users")
+        self.calls.append("get_users")
+        asked = {identifier.uid for identifier in identifiers}
+        found = [record for uid, record in self.accounts.items() if uid in asked]
+        return auth.GetUsersResult(users=found, not_found=[])
+
+
+class MemoryFirestoreApi:
+    """The part of Firestore's API that the client calls, over a dictionary.
+
+    ``before_call`` is run with the name of each call before it takes effect.
+    """
+
+    def __init__(self) -> None:
+        self.documents: dict[str, document_types.Document] = {}
+        self.calls: list[str] = []
+        self.before_call: Callable[[str], None] = lambda name: None
+        self._lock = threading.RLock()
+        self._version = 0
+        self._read_in: dict[bytes, dict[str, object]] = {}
+
+    def batch_get_documents(self, request: Any, **_: object) -> Iterator[Any]:
+        self._called("batch_get_documents")
+        with self._lock:
+            now = self._now()
+            seen = self._read_in.get(request.get("transaction") or b"")
+            answers = []
+            for name in request["documents"]:
+                found = self.documents.get(name)
+                if seen is not None:
+                    seen[name] = found and found.update_time
+                answer = {"found": found} if found else {"missing": name}
+                answers.append(types.BatchGetDocumentsResponse(**answer, read_time=now))
+        return iter(answers)
+
+    def batch_write(self, request: Any, **_: object) -> types.BatchWriteResponse:
+        """Each write stands alone; what cannot be written gets its own status."""
+        self._called("batch_write")
+        response = types.BatchWriteResponse()
+        with self._lock:
+            for write in request["writes"]:
+                try:
+                    self._write(write)
+                    response.status.append(Status())
+                except exceptions.GoogleAPICallError as error:
+                    response.status.append(Status(code=error.grpc_status_code.value[0]))
+        return response
+
+    def commit(self, request: Any, **_: object) -> types.CommitResponse:
+        """All writes or none."""
+        self._called("commit")
+        with self._lock:
+            seen = self._read_in.pop(request.get("transaction") or b"", {})
+            if any(self._update_time(name) != time for name, time in seen.items()):
+                raise exceptions.Aborted("a document changed since it was read")
+            before = dict(self.documents)
+            try:
+                for write in request["writes"]:
+                    self._write(write)
+            except exceptions.GoogleAPICallError:
+                self.documents = before
+                raise
+        results = [types.WriteResult() for _ in request["writes"]]
+        return types.CommitResponse(write_results=results, commit_time=self._now())
+
+    def begin_transaction(self, **_: object) -> types.BeginTransactionResponse:
+        self._called("begin_transaction")
+        with self._lock:
+            self._version += 1
+            name = str(self._version).encode()
+            self._read_in[name] = {}
+        return types.BeginTransactionResponse(transaction=name)
+
+    def rollback(self, request: Any, **_: object) -> None:
+        self._read_in.pop(request["transaction"], None)
+
+    def _called(self, name: str) -> None:
+        self.before_call(name)
+        self.calls.append(name)
+
+    def _update_time(self, name: str) -> object:
+        found = self.documents.get(name)
+        return found and found.update_time
+
+    def _write(self, write: Any) -> None:
+        name = write.delete or write.update.name
+        present = self.documents.get(name)
+        condition = types.Write.pb(write).current_document
+        if condition.HasField("exists") and condition.exists != bool(present):
+            raise exceptions.NotFound(name) if condition.exists else exceptions.AlreadyExists(name)
+        if write.delete:
+            self.documents.pop(name, None)
+            return
+        now = self._now()
+        fields = dict(present.fields) if present and write.update_mask else {}
+        if write.update_mask:
+            for path in write.update_mask.field_paths:
+                fields.pop(path, None)
+        fields |= dict(write.update.fields)
+        for transform in write.update_transforms:
+            fields[transform.field_path] = document_types.Value(timestamp_value=now)
+        created = present.create_time if present else now
+        self.documents[name] = document_types.Document(
+            name=name, fields=fields, create_time=created, update_time=now
+        )
+
+    def _now(self) -> Timestamp:
+        """The present time; no two writes share one, since the precondition lives on it."""
+        self._version += 1
+        moment = Timestamp()
+        moment.FromMicroseconds(int(datetime.now(UTC).timestamp() * 1e6) + self._version)
+        return moment

@@ -1,0 +1,419 @@
+"""The Auth event decorators: what they declare at deployment and what they make of a delivery."""
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloudevents.conversion import to_binary, to_structured
+from cloudevents.http import CloudEvent
+from firebase_functions import core, options
+from firebase_functions.firestore_fn import on_document_created
+from firebase_functions.https_fn import on_request
+from firebase_functions.private import manifest
+from flask.testing import FlaskClient
+from functions_framework import create_app
+
+from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
+
+EMULATOR_USER = {
+    "uid": "ada",
+    "email": "ada@example.com",
+    "emailVerified": True,
+    "displayName": "Ada",
+    "photoURL": "https://example.com/ada.png",
+    "phoneNumber": "+15555550100",
+    "disabled": True,
+    "customClaims": {"team": "blue"},
+    "metadata": {
+        "createTime": "2026-11-20T10:00:00.000Z",
+        "lastSignInTime": "2026-11-20T10:00:01.500Z",
+    },
+    "providerData": [
+        {
+            "uid": "ada-at-google",
+            "providerId": "google.com",
+            "displayName": "Ada L.",
+            "email": "ada@gmail.example",
+            "photoURL": "https://example.com/google.png",
+        }
+    ],
+}
+EVENT_TIME = datetime.datetime(2026, 11, 20, 10, 0, 2, tzinfo=datetime.UTC)
+
+
+def cloud_event(data: Any, action: str = "created", **attributes: Any) -> CloudEvent:
+    return CloudEvent(
+        {
+            "specversion": "1.0",
+            "id": "event-1",
+            "source": "//identitytoolkit.googleapis.com/projects/demo-chatsync",
+            "type": f"google.firebase.auth.user.v2.{action}",
+            "time": "2026-11-20T10:00:02.000Z",
+            "subject": "users/ada",
+            "datacontenttype": "application/json",
+            **attributes,
+        },
+        data,
+    )
+
+
+def deliver(decorator: Callable[[Any], Any], event: CloudEvent) -> AuthEvent:
+    received: list[AuthEvent] = []
+
+    @decorator
+    def handler(event: AuthEvent) -> None:
+        received.append(event)
+
+    handler(event)
+    [result] = received
+    return result
+
+
+def created(user: Any, **attributes: Any) -> AuthEvent:
+    return deliver(on_user_created(), cloud_event({"value": user}, **attributes))
+
+
+def endpoint(function: Any) -> dict[str, Any]:
+    stack = manifest.ManifestStack(endpoints={"example": function.__firebase_endpoint__})
+    return manifest.manifest_to_spec_dict(stack)["endpoints"]["example"]
+
+
+# What is declared
+
+
+@pytest.mark.parametrize(
+    ("decorator", "event_type"),
+    [
+        (on_user_created, "google.firebase.auth.user.v2.created"),
+        (on_user_deleted, "google.firebase.auth.user.v2.deleted"),
+    ],
+)
+def test_the_endpoint_listens_to_the_event_without_filters(decorator, event_type):
+    @decorator()
+    def example(event: AuthEvent) -> None:
+        pass
+
+    declared = endpoint(example)
+    assert declared["entryPoint"] == "example"
+    assert declared["platform"] == "gcfv2"
+    assert declared["eventTrigger"] == {
+        "eventType": event_type,
+        "eventFilters": {},
+        "retry": False,
+    }
+
+
+@pytest.mark.parametrize("decorator", [on_user_created, on_user_deleted])
+def test_options_reach_the_endpoint(decorator):
+    @decorator(
+        retry=True,
+        region="asia-south1",
+        memory=options.MemoryOption.MB_512,
+        secrets=["STREAM_API_SECRET"],
+    )
+    def example(event: AuthEvent) -> None:
+        pass
+
+    declared = endpoint(example)
+    assert declared["eventTrigger"]["retry"] is True
+    assert declared["region"] == ["asia-south1"]
+    assert declared["availableMemoryMb"] == 512
+    assert declared["secretEnvironmentVariables"] == [{"key": "STREAM_API_SECRET"}]
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="retries"):
+        on_user_created(retries=True)
+
+
+def test_the_function_keeps_its_name_and_docstring():
+    @on_user_created()
+    def example(event: AuthEvent) -> None:
+        """Does something."""
+
+    assert (example.__name__, example.__doc__) == ("example", "Does something.")
+
+
+def test_retried_turns_redelivery_on_for_a_firestore_function():
+    @retried
+    @on_document_created(document="users/{uid}")
+    def example(event) -> None:
+        pass
+
+    assert endpoint(example)["eventTrigger"]["retry"] is True
+
+
+def test_retried_refuses_a_plain_function():
+    with pytest.raises(TypeError, match="event function"):
+        retried(lambda event: None)
+
+
+def test_retried_refuses_a_function_that_no_event_triggers():
+    @on_request()
+    def example(request):
+        return "OK"
+
+    with pytest.raises(TypeError, match="event function"):
+        retried(example)
+
+
+# What the handler receives
+
+
+def test_a_creation_delivers_the_new_user():
+    event = created(EMULATOR_USER)
+
+    user = event.data
+    assert user.uid == "ada"
+    assert user.email == "ada@example.com"
+    assert user.email_verified is True
+    assert user.display_name == "Ada"
+    assert user.photo_url == "https://example.com/ada.png"
+    assert user.phone_number == "+15555550100"
+    assert user.disabled is True
+    assert user.custom_claims == {"team": "blue"}
+
+
+def test_a_deletion_delivers_the_old_user():
+    event = deliver(on_user_deleted(), cloud_event({"oldValue": EMULATOR_USER}, "deleted"))
+
+    assert event.data.uid == "ada"
+    assert event.type == "google.firebase.auth.user.v2.deleted"
+
+
+def test_the_event_keeps_the_attributes_of_the_cloud_event():
+    event = created(EMULATOR_USER)
+
+    assert event.specversion == "1.0"
+    assert event.id == "event-1"
+    assert event.source == "//identitytoolkit.googleapis.com/projects/demo-chatsync"
+    assert event.type == "google.firebase.auth.user.v2.created"
+    assert event.subject == "users/ada"
+    assert event.time == EVENT_TIME
+
+
+def test_the_providers_are_delivered():
+    [provider] = created(EMULATOR_USER).data.provider_data
+
+    assert provider.uid == "ada-at-google"
+    assert provider.provider_id == "google.com"
+    assert provider.display_name == "Ada L."
+    assert provider.email == "ada@gmail.example"
+    assert provider.photo_url == "https://example.com/google.png"
+
+
+@pytest.mark.parametrize("spelling", ["photoURL", "photoUrl"])
+def test_either_spelling_of_the_photo_is_read(spelling):
+    provider = {"uid": "ada-at-google", "providerId": "google.com", spelling: "https://e.com/g"}
+    user = created({"uid": "ada", spelling: "https://e.com/u", "providerData": [provider]}).data
+
+    assert user.photo_url == "https://e.com/u"
+    assert user.provider_data[0].photo_url == "https://e.com/g"
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "2026-11-20T10:00:02Z",
+        "2026-11-20t10:00:02z",
+        "2026-11-20T10:00:02.000Z",
+        "2026-11-20T10:00:02.000000000Z",
+        "2026-11-20T15:30:02.000+05:30",
+    ],
+)
+def test_timestamps_are_read_in_every_form_of_rfc_3339(timestamp):
+    metadata = {"createTime": timestamp, "lastSignInTime": timestamp}
+    event = created({"uid": "ada", "metadata": metadata}, time=timestamp)
+
+    assert event.time == EVENT_TIME
+    assert event.data.metadata.creation_time == EVENT_TIME
+    assert event.data.metadata.last_sign_in_time == EVENT_TIME
+
+
+def test_a_user_with_nothing_but_a_uid_is_delivered():
+    user = created({"uid": "ada"}).data
+
+    assert user.email is None
+    assert user.email_verified is False
+    assert user.display_name is None
+    assert user.photo_url is None
+    assert user.phone_number is None
+    assert user.disabled is False
+    assert user.custom_claims is None
+    assert user.provider_data == []
+    assert user.metadata.last_sign_in_time is None
+
+
+def test_a_missing_creation_time_becomes_the_time_of_the_event():
+    assert created({"uid": "ada"}).data.metadata.creation_time == EVENT_TIME
+
+
+def test_a_tenant_is_delivered_with_its_users():
+    event = created(EMULATOR_USER, tenantid="acme")
+
+    assert event.tenant_id == "acme"
+    assert event.data.tenant_id == "acme"
+
+
+@pytest.mark.parametrize("attributes", [{}, {"tenantid": ""}])
+def test_a_user_outside_of_tenants_has_no_tenant_id(attributes):
+    assert created(EMULATOR_USER, **attributes).tenant_id is None
+
+
+def test_the_init_callback_runs_before_the_handler(monkeypatch):
+    calls = []
+    monkeypatch.setattr(core, "_did_init", False)
+    monkeypatch.setattr(core, "_init_callback", lambda: calls.append("init"))
+
+    @on_user_created()
+    def example(event: AuthEvent) -> None:
+        calls.append("handler")
+
+    example(cloud_event({"value": EMULATOR_USER}))
+    assert calls == ["init", "handler"]
+
+
+# Malformed events
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (None, "event.data.value.uid"),
+        ("ada@example.com", "event.data"),
+        ([EMULATOR_USER], "event.data"),
+        ({}, "event.data.value.uid"),
+        ({"oldValue": EMULATOR_USER}, "event.data.value.uid"),
+        ({"value": "ada@example.com"}, "event.data.value"),
+        ({"value": {"email": "ada@example.com"}}, "event.data.value.uid"),
+        ({"value": {"uid": ""}}, "event.data.value.uid"),
+        ({"value": {"uid": 7}}, "event.data.value.uid"),
+        ({"value": {"uid": "ada", "email": ["ada@example.com"]}}, "event.data.value.email"),
+        ({"value": {"uid": "ada", "disabled": "ada@example.com"}}, "event.data.value.disabled"),
+        ({"value": {"uid": "ada", "customClaims": "{}"}}, "event.data.value.customClaims"),
+        ({"value": {"uid": "ada", "metadata": "now"}}, "event.data.value.metadata"),
+        (
+            {"value": {"uid": "ada", "metadata": {"createTime": "ada@example.com"}}},
+            "event.data.value.metadata.createTime",
+        ),
+        ({"value": {"uid": "ada", "providerData": {}}}, "event.data.value.providerData"),
+        (
+            {"value": {"uid": "ada", "providerData": ["ada@example.com"]}},
+            "event.data.value.providerData",
+        ),
+        (
+            {"value": {"uid": "ada", "providerData": [{"email": ["ada@example.com"]}]}},
+            "event.data.value.providerData.email",
+        ),
+    ],
+)
+def test_a_malformed_event_is_refused_naming_the_field_and_no_value(data, field):
+    with pytest.raises(ValueError, match=f"^{field} is ") as error:
+        deliver(on_user_created(), cloud_event(data))
+
+    assert "ada@example.com" not in str(error.value)
+
+
+def test_a_malformed_time_is_refused_without_its_value():
+    with pytest.raises(ValueError, match=r"^event\.time is not a timestamp$"):
+        created(EMULATOR_USER, time="yesterday")
+
+
+# Deliveries on the wire
+
+FUNCTIONS = """
+from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted
+
+@on_user_created()
+def created(event: AuthEvent) -> None:
+    print(f"created {event.data.uid} {event.data.email} {event.tenant_id}")
+
+@on_user_deleted()
+def deleted(event: AuthEvent) -> None:
+    print(f"deleted {event.data.uid} {event.data.email} {event.tenant_id}")
+
+@on_user_created()
+def failing(event: AuthEvent) -> None:
+    raise RuntimeError("Firestore is away")
+"""
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Callable[[str], FlaskClient]:
+    source = tmp_path / "main.py"
+    source.write_text(FUNCTIONS)
+
+    def start(target: str) -> FlaskClient:
+        app = create_app(target, str(source), signature_type="cloudevent")
+        return app.test_client()
+
+    return start
+
+
+@pytest.mark.parametrize("mode", [to_binary, to_structured])
+@pytest.mark.parametrize(("action", "field"), [("created", "value"), ("deleted", "oldValue")])
+def test_a_delivery_reaches_the_handler(client, capsys, mode, action, field):
+    headers, body = mode(cloud_event({field: EMULATOR_USER}, action, tenantid="acme"))
+
+    response = client(action).post("/", headers=headers, data=body)
+
+    assert response.status_code == 200
+    assert f"{action} ada ada@example.com acme" in capsys.readouterr().out
+
+
+def test_a_delivery_of_the_auth_emulator_reaches_the_handler(client, capsys):
+    body = {
+        "specversion": "1.0",
+        "id": "event-1",
+        "time": "2026-11-20T10:00:02.000Z",
+        "type": "google.firebase.auth.user.v2.created",
+        "source": "//identitytoolkit.googleapis.com/projects/demo-chatsync",
+        "subject": "users/ada",
+        "data": {"value": EMULATOR_USER},
+    }
+
+    response = client("created").post(
+        "/",
+        headers={"Content-Type": "application/cloudevents+json; charset=UTF-8"},
+        data=json.dumps(body),
+    )
+
+    assert response.status_code == 200
+    assert "created ada ada@example.com None" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("target", "data"),
+    [("failing", {"value": EMULATOR_USER}), ("created", {"value": {"email": "ada@example.com"}})],
+    ids=["handler raises", "malformed event"],
+)
+def test_a_failed_delivery_answers_500_so_that_the_platform_delivers_again(client, target, data):
+    headers, body = to_structured(cloud_event(data))
+
+    response = client(target).post("/", headers=headers, data=body)
+
+    assert response.status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        ({"email": "ada@example.com"}, "event.data.value.uid is missing"),
+        (
+            {"uid": "ada", "metadata": {"createTime": "ada@example.com"}},
+            "event.data.value.metadata.createTime is not a timestamp",
+        ),
+    ],
+)
+def test_a_malformed_delivery_is_logged_without_its_values(client, capfd, caplog, user, message):
+    headers, body = to_structured(cloud_event({"value": user}))
+
+    client("created").post("/", headers=headers, data=body)
+
+    captured = capfd.readouterr()
+    logged = captured.out + captured.err + caplog.text
+    assert message in logged
+    assert "ada@example.com" not in logged

@@ -1,0 +1,188 @@
+"""The deployed functions over their true wire format, one functions-framework app each."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import firebase_admin
+import pytest
+from functions_framework import create_app
+
+from chatsync import clients as clients_module
+from chatsync.errors import SettingInvalid
+
+MAIN = Path(__file__).parents[2] / "functions" / "main.py"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, clients):
+    """The functions' environment, with Firebase in memory and the local Stream server."""
+    monkeypatch.setenv("GCLOUD_PROJECT", "demo-chatsync")
+    monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099")  # takes unsigned tokens
+    monkeypatch.setenv("STREAM_API_KEY", "local-key")
+    monkeypatch.setenv("STREAM_API_SECRET", "local-secret")
+    monkeypatch.setattr(clients_module, "connect", lambda settings: clients)
+    # Without the default app that another test may have made, under another environment.
+    monkeypatch.setattr(firebase_admin, "_apps", {})
+
+
+def id_token(uid: str) -> str:
+    """An ID token as the Auth emulator signs it: not at all."""
+
+    def part(content: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+    claims = {
+        "iss": "https://securetoken.google.com/demo-chatsync",
+        "aud": "demo-chatsync",
+        "sub": uid,
+        "user_id": uid,
+        "iat": 1_700_000_000,
+        "exp": 4_000_000_000,
+        "auth_time": 1_700_000_000,
+    }
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
+
+
+@pytest.fixture
+def call() -> Callable[..., tuple[int, dict[str, Any]]]:
+    """Call ensureStreamUser as a client SDK does; returns HTTP status and body."""
+    app = create_app("ensureStreamUser", str(MAIN), "http").test_client()
+
+    def call(data: object, *, caller: str | None = "caller") -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {id_token(caller)}"} if caller else {}
+        response = app.post("/", json={"data": data}, headers=headers)
+        return response.status_code, response.json
+
+    return call
+
+
+def test_ensure_stream_user_repairs_a_missing_user(accounts, call, chat):
+    accounts.sign_up("ann", displayName="Ann")
+    assert call({"userId": "ann"}) == (
+        200,
+        {"result": {"userId": "ann", "streamUserId": "ann", "status": "created"}},
+    )
+    assert len(chat.query_users({"id": "ann"})["users"]) == 1
+
+
+def test_ensure_stream_user_again_finds_nothing_to_do(accounts, call):
+    accounts.sign_up("ann")
+    call({"userId": "ann"})
+    assert call({"userId": "ann"})[1]["result"]["status"] == "ok"
+
+
+def test_a_caller_who_is_not_signed_in_is_refused(call, stream):
+    status, body = call({"userId": "ann"}, caller=None)
+    assert (status, body["error"]["status"]) == (401, "UNAUTHENTICATED")
+    assert stream.requests() == []
+
+
+@pytest.mark.parametrize("data", [None, [], "ann", 7, {}, {"userId": 7}, {"userId": "a/b"}])
+def test_bad_input_is_refused_naming_the_field_and_nothing_is_called(data, call, stream):
+    status, body = call(data)
+    assert (status, body["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert body["error"]["details"]["field"] == ("userId" if isinstance(data, dict) else "data")
+    assert stream.requests() == []
+
+
+def test_an_id_without_account_is_not_found(call):
+    status, body = call({"userId": "nobody"})
+    assert (status, body["error"]["status"]) == (404, "NOT_FOUND")
+    assert body["error"]["details"] == {"userIds": ["nobody"]}
+
+
+def test_a_disabled_account_is_a_failed_precondition(accounts, call):
+    accounts.sign_up("ann", disabled=True)
+    status, body = call({"userId": "ann"})
+    assert (status, body["error"]["status"]) == (400, "FAILED_PRECONDITION")
+    assert body["error"]["details"] == {"userIds": ["ann"], "reason": "disabled"}
+
+
+def test_stream_being_down_is_unavailable(accounts, call, stream):
+    accounts.sign_up("ann")
+    stream.fault("UpdateUsers", "status", status=503, times=1)
+    status, body = call({"userId": "ann"})
+    assert (status, body["error"]["status"]) == (503, "UNAVAILABLE")
+    assert body["error"]["details"] == {"repairQueued": False}
+
+
+def test_streams_rate_limit_is_resource_exhausted(accounts, call, stream):
+    accounts.sign_up("ann")
+    stream.limit("UpdateUsers", 0)
+    status, body = call({"userId": "ann"})
+    assert (status, body["error"]["status"]) == (429, "RESOURCE_EXHAUSTED")
+    assert 1 <= body["error"]["details"]["retryAfterSeconds"] <= 61
+
+
+def test_our_own_bug_is_internal_and_leaves_a_traceback_only_in_the_log(
+    accounts, call, monkeypatch, capsys
+):
+    monkeypatch.setattr(accounts, "get_users", lambda _: 1 / 0)
+    status, body = call({"userId": "ann"})
+    assert (status, body) == (500, {"error": {"status": "INTERNAL", "message": "INTERNAL"}})
+    log = capsys.readouterr().err
+    assert "ZeroDivisionError" in log
+    assert "Traceback" in log
+
+
+def test_a_missing_secret_is_named_in_the_log_and_not_in_the_answer(call, monkeypatch, capsys):
+    monkeypatch.delenv("STREAM_API_SECRET")
+    status, body = call({"userId": "ann"})
+    assert (status, body) == (500, {"error": {"status": "INTERNAL", "message": "INTERNAL"}})
+    assert SettingInvalid.__name__ in (log := capsys.readouterr().err)
+    assert "STREAM_API_SECRET is not set" in log
+
+
+def auth_event(app: Any, uid: str, **attributes: str) -> int:
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "1",
+        "ce-source": "//firebaseauth.googleapis.com/projects/demo-chatsync",
+        "ce-type": "google.firebase.auth.user.v2.created",
+        "ce-time": "2026-01-02T03:04:05Z",
+        "ce-subject": f"users/{uid}",
+        **{f"ce-{name}": value for name, value in attributes.items()},
+    }
+    return app.post("/", json={"value": {"uid": uid}}, headers=headers).status_code
+
+
+@pytest.fixture
+def create_stream_user():
+    app = create_app("createStreamUser", str(MAIN), "cloudevent").test_client()
+    return lambda uid, **attributes: auth_event(app, uid, **attributes)
+
+
+def test_a_sign_up_becomes_a_stream_user(accounts, create_stream_user, chat):
+    accounts.sign_up("ann", displayName="Ann")
+    assert create_stream_user("ann") == 200
+    assert chat.query_users({"id": "ann"})["users"][0]["name"] == "Ann"
+
+
+def test_a_sign_up_event_that_comes_twice_changes_nothing(accounts, create_stream_user, stream):
+    accounts.sign_up("ann")
+    assert (create_stream_user("ann"), create_stream_user("ann")) == (200, 200)
+    operations = [request["operation"] for request in stream.requests()]
+    assert operations.count("UpdateUsers") == 1
+
+
+def test_a_sign_up_event_of_an_account_deleted_meanwhile_creates_nobody(create_stream_user, stream):
+    assert create_stream_user("gone") == 200
+    assert stream.state()["counts"]["users"] == 0
+
+
+def test_a_sign_up_event_fails_while_stream_is_down_so_that_it_comes_again(
+    accounts, create_stream_user, stream
+):
+    accounts.sign_up("ann")
+    stream.fault("*", "reset", times=1)
+    assert create_stream_user("ann") == 500
+    assert create_stream_user("ann") == 200
+
+
+def test_an_account_of_a_tenant_is_skipped(accounts, create_stream_user, stream):
+    accounts.sign_up("ann")
+    assert create_stream_user("ann", tenantid="gym-1") == 200
+    assert stream.requests() == []

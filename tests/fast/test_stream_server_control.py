@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from stream_chat import StreamChat
+from stream_chat.base.exceptions import StreamAPIException
+
+
+def upsert(chat, user_id="u1"):
+    return chat.upsert_user({"id": user_id})
+
+
+def outcome(call, *args):
+    try:
+        return call(*args).status_code()
+    except StreamAPIException as error:
+        return error.status_code, getattr(error, "error_code", None)
+
+
+def users(stream):
+    return stream.state()["counts"]["users"]
+
+
+def control(stream, method, path, body=None):
+    return requests.request(method, f"{stream.url}/_control/{path}", json=body, timeout=5)
+
+
+def eventually(condition):
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_status_fault_happens_so_many_times(chat, stream):
+    stream.fault("UpdateUsers", "status", status=503, times=2)
+    assert [outcome(upsert, chat) for _ in range(3)] == [(503, -1), (503, -1), 201]
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, -1), (429, 9), (403, 17), (413, 22)])
+def test_a_status_fault_has_the_usual_code(chat, stream, status, code):
+    stream.fault("UpdateUsers", "status", status=status)
+    assert outcome(upsert, chat) == (status, code)
+
+
+def test_a_status_fault_can_have_another_code(chat, stream):
+    stream.fault("UpdateUsers", "status", status=403, code=99)
+    assert outcome(upsert, chat) == (403, 99)
+
+
+def test_a_fault_leaves_other_operations_alone(chat, stream):
+    stream.fault("QueryUsers", "status")
+    assert outcome(upsert, chat) == 201
+
+
+def test_a_fault_can_be_for_all_operations(chat, stream):
+    stream.fault("*", "status")
+    assert outcome(chat.get_app_settings) == (500, -1)
+
+
+def test_a_fault_before_leaves_nothing_applied(chat, stream):
+    stream.fault("UpdateUsers", "status", when="before")
+    outcome(upsert, chat)
+    assert users(stream) == 0
+
+
+def test_a_fault_after_only_loses_the_answer(chat, stream):
+    stream.fault("UpdateUsers", "status", when="after")
+    assert outcome(upsert, chat) == (500, -1)
+    assert users(stream) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "text"), [("html", "<html>"), ("empty", ""), ("list", '["upstream')]
+)
+def test_a_status_fault_can_answer_like_a_gateway(chat, stream, body, text):
+    stream.fault("GetApp", "status", status=502, body=body)
+    response = requests.get(f"{stream.url}/app", timeout=5)
+    assert response.status_code == 502
+    assert response.text.startswith(text)
+    assert "x-ratelimit-limit" not in response.headers
+
+
+def test_a_reset_drops_the_connection(chat, stream):
+    stream.fault("UpdateUsers", "reset")
+    with pytest.raises(requests.ConnectionError):
+        upsert(chat)
+    assert users(stream) == 0
+
+
+def test_a_reset_after_loses_only_the_answer(chat, stream):
+    stream.fault("UpdateUsers", "reset", when="after")
+    with pytest.raises(requests.ConnectionError):
+        upsert(chat)
+    assert users(stream) == 1
+
+
+def test_a_timeout_keeps_silent(stream):
+    impatient = StreamChat(stream.key, stream.secret, timeout=0.2, base_url=stream.url)
+    stream.fault("UpdateUsers", "timeout", when="after")
+    with pytest.raises(requests.ReadTimeout):
+        upsert(impatient)
+    assert users(stream) == 1
+
+
+def test_a_delayed_call_is_applied_though_its_caller_gave_up(stream):
+    impatient = StreamChat(stream.key, stream.secret, timeout=0.1, base_url=stream.url)
+    stream.fault("UpdateUsers", "delay", delay_ms=300)
+    with pytest.raises(requests.ReadTimeout):
+        upsert(impatient)
+    assert users(stream) == 0
+    eventually(lambda: users(stream) == 1)
+
+
+def test_a_delayed_call_does_not_outlive_a_reset(chat, stream):
+    stream.fault("UpdateUsers", "delay", delay_ms=300)
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(upsert, chat)
+        eventually(lambda: stream.requests())
+        stream.reset()
+        with pytest.raises(requests.ConnectionError):
+            late.result()
+    assert users(stream) == 0
+
+
+def test_a_rate_strikes_some_calls_and_its_seed_repeats_them(chat, stream):
+    outcomes = []
+    for _ in range(2):
+        stream.clear_faults()
+        stream.fault("UpdateUsers", "status", rate=0.5, seed=1)
+        outcomes.append([outcome(upsert, chat) for _ in range(20)])
+    assert outcomes[0] == outcomes[1]
+    assert {201, (500, -1)} == set(outcomes[0])
+
+
+def test_clearing_ends_faults(chat, stream):
+    stream.fault("*", "status", times=9)
+    stream.clear_faults()
+    assert outcome(upsert, chat) == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("faults", {"kind": "status"}, "operation"),
+        ("faults", {"operation": "UpdateUser", "kind": "status"}, "operation"),
+        ("faults", {"operation": "*"}, "kind"),
+        ("faults", {"operation": "*", "kind": "crash"}, "kind"),
+        ("faults", {"operation": "*", "kind": "status", "status": 199}, "status"),
+        ("faults", {"operation": "*", "kind": "status", "times": 0}, "times"),
+        ("faults", {"operation": "*", "kind": "status", "times": 1, "rate": 1}, "times, rate"),
+        ("faults", {"operation": "*", "kind": "delay"}, "delay_ms"),
+        ("faults", {"operation": "*", "kind": "status", "body": ["html"]}, "body"),
+        ("faults", {"operation": "*", "kind": "status", "often": 1}, "often"),
+        ("faults", [], "body"),
+        ("limits", {"UpdateUser": None}, "UpdateUser"),
+        ("limits", {"UpdateUsers": {"limit": 1}}, "UpdateUsers"),
+        ("limits", {"UpdateUsers": {"limit": -1, "window_s": 1}}, "UpdateUsers.limit"),
+        ("limits", {"UpdateUsers": {"limit": 1, "window_s": 0}}, "UpdateUsers.window_s"),
+        ("switches", {"magic": True}, "magic"),
+        ("switches", {"hard_delete_blocks_id_reuse": 1}, "hard_delete_blocks_id_reuse"),
+    ],
+    ids=str,
+)
+def test_a_bad_control_request_is_explained(stream, path, body, field):
+    response = control(stream, "POST", path, body)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(f"{field}: ")
+
+
+def test_a_limit_refuses_what_is_too_much(chat, stream):
+    stream.limit("UpdateUsers", 2)
+    assert [outcome(upsert, chat) for _ in range(3)] == [201, 201, (429, 9)]
+
+
+def test_a_limit_opens_again_at_its_reset(chat, stream):
+    stream.limit("UpdateUsers", 1, window_s=0.2)
+    assert outcome(upsert, chat) == 201
+    eventually(lambda: outcome(upsert, chat) == 201)
+
+
+def test_answers_carry_the_limit_where_streams_client_finds_it(chat, stream):
+    stream.limit("UpdateUsers", 5)
+    limit = upsert(chat).rate_limit()
+    assert (limit.limit, limit.remaining) == (5, 4)
+    assert 0 < limit.reset.timestamp() - time.time() <= 61
+
+
+def test_refusals_carry_the_limit_too(chat, stream):
+    stream.limit("GetApp", 0)
+    response = requests.get(f"{stream.url}/app", timeout=5)
+    assert response.headers["x-ratelimit-remaining"] == "0"
+
+
+def test_streams_documented_limits_are_the_default(chat):
+    limits = chat.get_rate_limits(server_side=True, endpoints=["UpdateUsers", "QueryUsers"])
+    assert limits.keys() == {"server_side", "duration"}
+    found = {name: limit["limit"] for name, limit in limits["server_side"].items()}
+    assert found == {"UpdateUsers": 300, "QueryUsers": 1000}
+
+
+def test_an_operation_without_limit_has_no_limit_headers(chat, stream):
+    stream.remove_limit("UpdateUsers")
+    assert upsert(chat).rate_limit() is None
+
+
+def test_a_reset_keeps_limits_and_opens_their_windows(chat, stream):
+    stream.limit("UpdateUsers", 1)
+    upsert(chat)
+    stream.reset()
+    assert [outcome(upsert, chat) for _ in range(2)] == [201, (429, 9)]
+
+
+def test_a_reset_forgets_users_faults_and_switches(chat, stream):
+    upsert(chat)
+    stream.fault("*", "status")
+    stream.switch(team_mismatch="refused")
+    stream.reset()
+    state = stream.state()
+    assert (state["counts"]["users"], state["faults"]) == (0, [])
+    assert state["switches"]["team_mismatch"] == "accepted"
+
+
+def test_the_request_log_names_users_and_channels(chat, stream):
+    chat.upsert_users([{"id": "a"}, {"id": "b"}])
+    chat.update_user_partial({"id": "a", "set": {}})
+    chat.query_users({"id": {"$in": ["a", "x"]}})
+    chat.delete_user("b")
+    chat.restore_users(["b"])
+    chat.channel("messaging", "c", {"members": ["a"]}).create("b")
+    log = [(entry["operation"], entry["ids"]) for entry in stream.requests()]
+    assert log == [
+        ("UpdateUsers", ["a", "b"]),
+        ("UpdateUsersPartial", ["a"]),
+        ("QueryUsers", ["a", "x"]),
+        ("DeleteUser", ["b"]),
+        ("RestoreUsers", ["b"]),
+        ("GetOrCreateChannel", ["messaging:c", "a", "b"]),
+    ]
+
+
+def test_the_request_log_can_be_read_from_a_number_on(chat, stream):
+    upsert(chat)
+    since = stream.last_request()
+    chat.get_app_settings()
+    (entry,) = stream.requests(since)
+    assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/app", 200)
+    assert entry["n"] == since + 1
+    assert entry["duration_ms"] >= 0
+
+
+def test_a_dropped_connection_is_logged_without_status(chat, stream):
+    stream.fault("UpdateUsers", "reset")
+    with pytest.raises(requests.ConnectionError):
+        upsert(chat)
+    (entry,) = stream.requests()
+    assert (entry["status"], entry["ids"]) == (None, ["u1"])
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/users")])
+def test_an_unknown_path_or_method_is_not_found(stream, method, path):
+    response = requests.request(method, f"{stream.url}{path}", timeout=5)
+    assert (response.status_code, response.json()["code"]) == (404, 16)
+    assert response.json()["message"] == 'Request failed with error: "Not Found"'
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "1", '{"users": NaN', b"\xff", "[" * 9999])
+def test_a_body_that_is_no_json_object_is_refused(chat, stream, body):
+    response = requests.post(
+        f"{stream.url}/users",
+        data=body,
+        params={"api_key": stream.key},
+        headers={"Authorization": chat.auth_token, "stream-auth-type": "jwt"},
+        timeout=5,
+    )
+    assert (response.status_code, response.json()["code"]) == (400, 4)
+
+
+def test_the_app_is_described(chat):
+    response = chat.get_app_settings()
+    assert response.keys() == {"app", "duration"}
+    assert response.status_code() == 200

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from tests.stream_server import server as server_module
+from tests.stream_server.control_client import LocalStream
+from tests.stream_server.operations import Operation
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.stream_server", *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def process():
+    with start("--port", "0") as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_quietly(process, signal_number):
+    line = process.stdout.readline()
+    assert line.startswith("Local Stream server ready on http://127.0.0.1:")
+    assert line.endswith(" (key local-key, secret local-secret)\n")
+    process.send_signal(signal_number)
+    assert process.communicate(timeout=5) == ("", "")
+    assert process.returncode == 0
+
+
+def test_a_call_without_end_does_not_hold_it_up(process):
+    server = LocalStream(process.stdout.readline().split()[5])
+    server.fault("*", "timeout")
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as patient:
+        patient.sendall(b"GET /app HTTP/1.1\r\nHost: local\r\n\r\n")
+        deadline = time.monotonic() + 5
+        while not server.requests():
+            assert time.monotonic() < deadline
+        process.terminate()
+        assert process.communicate(timeout=5) == ("", "")
+
+
+def test_a_taken_port_is_reported_in_one_line(stream_server):
+    port = stream_server.url.rpartition(":")[2]
+    with start("--port", port) as process:
+        output = process.communicate(timeout=10)
+    expected = f"Cannot listen on 127.0.0.1:{port}: the port is already in use\n"
+    assert (process.returncode, *output) == (1, "", expected)
+
+
+def test_a_bug_is_logged_and_answered_as_stream_does(monkeypatch, caplog):
+    def broken(state, params, body):
+        raise ZeroDivisionError
+
+    async def call():
+        headers = {"Authorization": token, "stream-auth-type": "jwt"}
+        async with TestClient(TestServer(server_module.create_app())) as client:
+            response = await client.get("/app?api_key=local-key", headers=headers)
+            return response.status, (await response.json())["code"]
+
+    token = jwt.encode({"server": True}, "local-secret")
+    monkeypatch.setattr(server_module, "OPERATIONS", [Operation("GetApp", "GET", "/app", broken)])
+    assert asyncio.run(call()) == (500, -1)
+    assert "ZeroDivisionError" in caplog.text

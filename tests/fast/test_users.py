@@ -1,0 +1,163 @@
+"""What a Stream user should look like, given what Firebase says."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from chatsync.users import (
+    Account,
+    Firebase,
+    drift,
+    missing_documents,
+    names_user,
+    new_stream_user,
+    owned_fields,
+)
+
+CREATED = datetime(2024, 5, 1, tzinfo=UTC)
+NOW = datetime(2024, 5, 2, tzinfo=UTC)
+
+
+def account(**fields):
+    return Account("ann", CREATED, **fields)
+
+
+def profile(displayName=None, photoURL=None, mirrored=None):  # noqa: N803
+    return {
+        "displayName": displayName,
+        "photoURL": photoURL,
+        "mirrored": mirrored or {"displayName": None, "photoURL": None},
+    }
+
+
+def test_auth_names_a_user_whose_documents_do_not():
+    held = Firebase(account(display_name="Ann", photo_url="https://p/a.png"), {}, profile())
+    assert owned_fields(held) == {"name": "Ann", "image": "https://p/a.png"}
+
+
+def test_the_user_document_wins_over_auth():
+    held = Firebase(account(display_name="Ann"), {"displayName": "Anna"})
+    assert owned_fields(held)["name"] == "Anna"
+
+
+def test_a_profile_that_its_owner_edited_wins_over_the_user_document():
+    edited = profile("Annie", None, {"displayName": "Ann", "photoURL": None})
+    assert owned_fields(Firebase(None, {"displayName": "Ann"}, edited))["name"] == "Annie"
+
+
+def test_a_profile_nobody_edited_follows_the_user_document():
+    untouched = profile("Ann", None, {"displayName": "Ann", "photoURL": None})
+    assert owned_fields(Firebase(None, {"displayName": "Anna"}, untouched))["name"] == "Anna"
+
+
+def test_a_picture_that_its_owner_removed_from_the_profile_is_unset():
+    removed = profile(None, None, {"displayName": None, "photoURL": "https://p/a.png"})
+    held = Firebase(account(photo_url="https://p/a.png"), {}, removed)
+    assert owned_fields(held) == {"image": None}
+
+
+@pytest.mark.parametrize(
+    "field", ["displayName", "name", "fullName", "full_name", "companyName", "company_name"]
+)
+def test_a_name_is_understood_in_every_legacy_spelling(field):
+    assert owned_fields(Firebase(None, {field: "Ann"})) == {"name": "Ann"}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),
+        *("avatarUrl", "avatar_url", "logoURL", "logo_url"),
+    ],
+)
+def test_a_picture_is_understood_in_every_legacy_spelling(field):
+    assert owned_fields(Firebase(None, {field: "https://p"})) == {"image": "https://p"}
+
+
+def test_what_no_side_states_is_not_owned():
+    assert owned_fields(Firebase(account(), {}, profile(), {})) == {}
+
+
+def test_an_explicit_null_means_unset():
+    assert owned_fields(Firebase(account(), {"photoURL": None})) == {"image": None}
+
+
+@pytest.mark.parametrize("blank", ["", "  ", 7, ["Ann"]])
+def test_a_blank_or_senseless_name_states_nothing(blank):
+    assert owned_fields(Firebase(None, {"displayName": blank})) == {}
+
+
+def test_role_and_teams_come_from_the_chat_map():
+    held = Firebase(None, {"chat": {"role": "moderator", "teams": ["gym_1"]}})
+    assert owned_fields(held) == {"role": "moderator", "teams": ["gym_1"]}
+
+
+def test_an_address_stays_out_of_stream_unless_named_in_the_settings():
+    held = Firebase(None, {"email": "ann@example.com"})
+    assert owned_fields(held) == {}
+    assert owned_fields(held, ["email"]) == {"email": "ann@example.com"}
+
+
+def test_auth_is_needed_for_a_name_only_where_no_document_has_one():
+    assert names_user(Firebase(None, {"displayName": "Ann"}))
+    assert not names_user(Firebase(None, {"photoURL": "https://p"}))
+
+
+def test_a_new_stream_user_gets_defaults_where_firebase_states_nothing():
+    assert new_stream_user("ann", {"image": None}, "user") == {
+        "id": "ann",
+        "name": "User",
+        "role": "user",
+        "teams": [],
+    }
+
+
+def test_agreement_needs_no_update():
+    stream_user = {"id": "ann", "name": "Ann", "teams": ["b", "a"], "hobby": "chess"}
+    assert drift(stream_user, {"name": "Ann", "teams": ["a", "b"], "image": None}) is None
+
+
+def test_only_owned_fields_that_differ_are_patched():
+    stream_user = {"id": "ann", "name": "A", "role": "admin", "image": "https://old"}
+    assert drift(stream_user, {"name": "Ann", "image": None}) == {
+        "id": "ann",
+        "set": {"name": "Ann"},
+        "unset": ["image"],
+    }
+
+
+def test_an_account_without_documents_gets_all_three():
+    held = Firebase(account(display_name="Ann", email="ann@example.com"))
+    assert missing_documents(held, NOW) == {
+        "user": {
+            "displayName": "Ann",
+            "email": "ann@example.com",
+            "createdAt": CREATED,
+            "updatedAt": NOW,
+        },
+        "profile": {
+            "displayName": "Ann",
+            "photoURL": None,
+            "preferences": {},
+            "createdAt": CREATED,
+            "updatedAt": NOW,
+            "mirrored": {"displayName": "Ann", "photoURL": None},
+        },
+        "stats": {
+            "createdAt": CREATED,
+            "conversationsStarted": 0,
+            "messagesSent": 0,
+            "lastActiveAt": None,
+            "updatedAt": NOW,
+        },
+    }
+
+
+def test_without_a_known_account_no_user_document_is_made_up():
+    assert "user" not in missing_documents(Firebase(), NOW)
+
+
+@pytest.mark.parametrize(("created_at", "expected"), [(CREATED, CREATED), ("yesterday", NOW)])
+def test_a_profile_is_as_old_as_its_user_document_says(created_at, expected):
+    missing = missing_documents(Firebase(user={"createdAt": created_at}), NOW)
+    assert missing["profile"]["createdAt"] == expected

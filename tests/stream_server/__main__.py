@@ -1,0 +1,57 @@
+"""Runs the local Stream server until it is interrupted or terminated."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import signal
+import sys
+import warnings
+
+from aiohttp import web
+from jwt import InsecureKeyLengthWarning
+
+from .auth import API_KEY, API_SECRET
+from .server import create_app
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stream_server", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=3030, help="0 takes any free port")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    # The well-known local secret is short, and protects nothing.
+    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+    return asyncio.run(serve(arguments.host, arguments.port))
+
+
+async def serve(host: str, port: int) -> int:
+    stopped = asyncio.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
+    # Calls that a fault keeps waiting must not hold up the end.
+    runner = web.AppRunner(create_app(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        reason = "the port is already in use" if is_taken else error
+        print(f"Cannot listen on {host}:{port}: {reason}", file=sys.stderr)
+        await runner.cleanup()
+        return 1
+    port = runner.addresses[0][1]
+    print(
+        f"Local Stream server ready on http://{host}:{port} (key {API_KEY}, secret {API_SECRET})",
+        flush=True,
+    )
+    await stopped.wait()
+    await runner.cleanup()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

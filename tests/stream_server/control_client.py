@@ -1,0 +1,59 @@
+"""Steers a running local Stream server from tests, the demo and benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class LocalStream:
+    url: str
+    key: str = "local-key"
+    secret: str = "local-secret"
+
+    def state(self) -> dict[str, Any]:
+        return self._control("GET", "state")
+
+    def reset(self) -> None:
+        """Forgets all but the limits: users, channels, faults, switches, the request log."""
+        self._control("POST", "reset")
+
+    def fault(self, operation: str, kind: str, **options: Any) -> None:
+        """The options are described in control.py, beside the control surface."""
+        self._control("POST", "faults", {"operation": operation, "kind": kind, **options})
+
+    def clear_faults(self) -> None:
+        self._control("DELETE", "faults")
+
+    def limit(self, operation: str, calls: int, window_s: float = 60) -> None:
+        self._control("POST", "limits", {operation: {"limit": calls, "window_s": window_s}})
+
+    def remove_limit(self, operation: str) -> None:
+        self._control("POST", "limits", {operation: None})
+
+    def restore_limits(self) -> None:
+        """Brings back the limits that Stream documents."""
+        self._control("DELETE", "limits")
+
+    def switch(self, **values: str | bool) -> None:
+        self._control("POST", "switches", values)
+
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        return self._control("GET", f"requests?since={since}")
+
+    def last_request(self) -> int:
+        """What to give to requests() in order to see only later calls."""
+        return self.state()["counts"]["last_request"]
+
+    def _control(self, method: str, path: str, body: Any = None) -> Any:
+        response = requests.request(
+            method, f"{self.url}/_control/{path}", json=body, timeout=TIMEOUT_S
+        )
+        if not response.ok:
+            raise ValueError(response.text)
+        return response.json()

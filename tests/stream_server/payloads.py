@@ -1,0 +1,48 @@
+"""Checks that several operations share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import bad_input, reserved_fields, too_large
+
+MAX_ITEMS = 100
+MAX_CUSTOM_BYTES = 5 * 1024
+GO_TYPES = {str: "string", bool: "bool", list: "array", dict: "object"}
+
+
+def refuse_wrong_types(data: dict[str, Any], types: dict[str, type], label: str) -> None:
+    for field, expected in types.items():
+        if field in data and not isinstance(data[field], expected):
+            raise bad_input(f"field `{label}.{field}` must be of type {GO_TYPES[expected]}")
+
+
+def refuse_reserved(data: dict[str, Any], reserved: set[str], label: str) -> None:
+    """Also finds reserved fields in dotted paths."""
+    if found := [f"{label}.{key}" for key in data if key.split(".")[0] in reserved]:
+        raise reserved_fields(found)
+
+
+def refuse_big_custom_data(custom: dict[str, Any], owner: str) -> None:
+    text = json.dumps(custom, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode("utf-8", "replace")) > MAX_CUSTOM_BYTES:
+        raise too_large(f"{owner} custom data cannot be bigger than 5KB")
+
+
+def refuse_unless_one_to_hundred(items: object, field: str) -> None:
+    if not isinstance(items, list | dict) or not items:
+        raise bad_input(f"{field} is a required field")
+    if len(items) > MAX_ITEMS:
+        raise bad_input(f"{field} must contain at most {MAX_ITEMS} items")
+
+
+def user_ids(body: dict[str, Any]) -> list[str]:
+    """The ids of a batch call, each once."""
+    ids = body.get("user_ids")
+    if isinstance(ids, dict):
+        raise bad_input("user_ids must be an array of strings")
+    refuse_unless_one_to_hundred(ids, "user_ids")
+    if not all(isinstance(user_id, str) and user_id for user_id in ids):
+        raise bad_input("user_ids must be an array of strings")
+    return list(dict.fromkeys(ids))

@@ -1,0 +1,175 @@
+"""The HTTP side: routes, and the one way that every call of Stream's API takes.
+
+answer() keeps the request log and lets faults happen; perform() authenticates, counts against
+the rate limit, runs the operation's handler and wraps the outcome as Stream does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from . import control, errors, timestamps
+from .auth import require_server_token
+from .errors import StreamError, bad_input, not_found, too_large
+from .faults import NoAnswerError
+from .operations import OPERATIONS, Operation, documented_limits
+from .state import Json, State
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+# For unknown paths, and for known ones with another method: Stream answers the same to both.
+NOWHERE = Operation("Request", "*", "/{path:.*}")
+
+
+def create_app() -> web.Application:
+    state = State(limits=documented_limits())
+    app = web.Application(client_max_size=0)  # perform() refuses big bodies, as Stream does.
+    app.add_subapp("/_control", control.create_app(state))
+    for operation in (*OPERATIONS, NOWHERE):
+        app.router.add_route(operation.method, operation.path, partial(answer, state, operation))
+    return app
+
+
+async def answer(state: State, operation: Operation, request: web.Request) -> web.Response:
+    started = time.monotonic()
+    raw = await request.read()
+    entry = log_entry(state, operation, request, raw)
+    try:
+        response = await through_faults(state, operation, request, raw)
+        entry["status"] = response.status
+    except NoAnswerError:
+        if request.transport:
+            request.transport.abort()
+        response = web.Response()  # aiohttp wants one, and finds nobody to send it to.
+    entry["duration_ms"] = round(1000 * (time.monotonic() - started), 2)
+    return response
+
+
+async def through_faults(
+    state: State, operation: Operation, request: web.Request, raw: bytes
+) -> web.Response:
+    fault = next((fault for fault in state.faults if fault.strikes(operation.name)), None)
+    if fault is None:
+        return perform(state, operation, request, raw)
+    resets = state.resets
+    response = perform(state, operation, request, raw) if fault.when == "after" else None
+    try:
+        replacement = await fault.happen(request)
+    except StreamError as error:
+        replacement = respond(state, operation, error.status, error.envelope(operation.name))
+    if resets != state.resets:
+        # A call of an earlier test must not write into the state of the next one.
+        raise NoAnswerError
+    if replacement is not None:
+        return replacement
+    return perform(state, operation, request, raw) if response is None else response
+
+
+def perform(state: State, operation: Operation, request: web.Request, raw: bytes) -> web.Response:
+    started = time.monotonic()
+    try:
+        if operation is NOWHERE:
+            raise not_found("Not Found")
+        require_server_token(request)
+        body = parsed_body(raw)
+        limit = state.limits.get(operation.name)
+        if limit and not limit.spend():
+            detail = "Too many requests, check response headers for more information."
+            raise StreamError(429, errors.RATE_LIMITED, detail)
+        result = operation.handler(state, {**request.query, **request.match_info}, body)
+        status = 201 if operation.method == "POST" else 200
+        return respond(state, operation, status, {**result, "duration": duration(started)})
+    except StreamError as error:
+        refusal = error
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        refusal = StreamError(500, errors.INTERNAL, "internal server error")
+    body = refusal.envelope(operation.name, duration(started))
+    return respond(state, operation, refusal.status, body)
+
+
+def respond(state: State, operation: Operation, status: int, body: Json) -> web.Response:
+    limit = state.limits.get(operation.name)
+    return web.Response(
+        status=status,
+        body=json.dumps(body).encode(),
+        headers={
+            "Content-Type": "application/json;charset=utf-8",
+            # Lower case on the wire: Stream's Python SDK finds them under no other names.
+            **(limit.headers() if limit else {}),
+        },
+    )
+
+
+def duration(started: float) -> str:
+    return f"{1000 * (time.monotonic() - started):.2f}ms"
+
+
+def parsed_body(raw: bytes) -> Json:
+    if len(raw) > MAX_BODY_BYTES:
+        raise too_large("request body is too large")
+    try:
+        body = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise bad_input("invalid json data")
+    return body
+
+
+def log_entry(state: State, operation: Operation, request: web.Request, raw: bytes) -> Json:
+    """An entry exists from the call's arrival on; status and duration are null until its end."""
+    state.request_count += 1
+    entry = {
+        "n": state.request_count,
+        "operation": operation.name,
+        "method": request.method,
+        "path": request.path,
+        "status": None,
+        "at": timestamps.now(),
+        "duration_ms": None,
+        "ids": named_ids({**request.query, **request.match_info}, raw),
+    }
+    state.requests.append(entry)
+    return entry
+
+
+def named_ids(params: dict[str, str], raw: bytes) -> list[str]:
+    """The users and the channel that a call names, as far as it can be understood."""
+    try:
+        body = parsed_body(raw)
+        payload = parsed_body(params.get("payload", "").encode())
+    except StreamError:
+        return []
+    ids: list[Any] = []
+    if "type" in params and "id" in params:
+        ids.append(f"{params['type']}:{params['id']}")
+    if "user_id" in params:
+        ids.append(params["user_id"])
+    data = body.get("data") if isinstance(body.get("data"), dict) else {}
+    conditions = payload.get("filter_conditions")
+    asked = conditions.get("id") if isinstance(conditions, dict) else None
+    if isinstance(asked, dict):
+        asked = asked.get("$in", asked.get("$eq"))
+    for named in (
+        body.get("users"),
+        body.get("user_ids"),
+        data.get("members"),
+        [data.get("created_by_id"), data.get("created_by")],
+        [asked] if isinstance(asked, str) else asked,
+    ):
+        if isinstance(named, list | dict):
+            ids += [
+                one.get("id") or one.get("user_id") if isinstance(one, dict) else one
+                for one in named
+            ]
+    return list(dict.fromkeys(one for one in ids if isinstance(one, str)))
