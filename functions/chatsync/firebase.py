@@ -1,19 +1,24 @@
 """The Firebase side: accounts in Auth, and this project's documents in Firestore."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from firebase_admin import auth
-from google.api_core.exceptions import from_grpc_status
+from google.api_core.exceptions import AlreadyExists, from_grpc_status
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
+from .errors import Unsettled
 from .ids import Key
 from .users import Account, Firebase, missing_documents
 
 _ALREADY_EXISTS = 6
 """See google.rpc.Code."""
+
+_MAX_CONFLICTS = 3
 
 
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
@@ -69,24 +74,33 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     """Create ``user_profiles/{uid}`` and ``user_stats/{uid}`` where absent; returns their paths.
 
     In a transaction that reads ``users/{uid}``: no profile appears for a user document that is
-    gone by now, and an existing one is never overwritten, however often the event is delivered.
+    gone by now. An existing one is never overwritten, however often the event is delivered.
     """
-    references = _references(Key("user", uid), client)
+    key = Key("user", uid)
+    references = _references(key, client)
 
     @firestore.transactional
-    def create(transaction: firestore.Transaction) -> list[str]:
-        snapshots = client.get_all(list(references.values()), transaction=transaction)
-        documents = {snapshot.reference.path: snapshot.to_dict() for snapshot in snapshots}
-        held = Firebase(None, *(documents[reference.path] for reference in references.values()))
-        if held.user is None:
+    def create(transaction: firestore.Transaction, held: Firebase) -> list[str]:
+        # Only the user document is read here: its lock is shared, so that deliveries of the same
+        # event don't abort each other.
+        [user] = client.get_all([references["user"]], transaction=transaction)
+        if not user.exists:
             return []
+        held = replace(held, user=user.to_dict())
         missing = missing_documents(held, firestore.SERVER_TIMESTAMP)
         for field, document in missing.items():
             transaction.create(references[field], document)
         return [references[field].path for field in missing]
 
-    paths: list[str] = create(client.transaction())
-    return paths
+    # Each conflict means that another delivery has created a document since it was looked for.
+    for _ in range(_MAX_CONFLICTS):
+        held = read_documents([key], client)[key]
+        if held.user is None or (held.profile is not None and held.stats is not None):
+            return []
+        with suppress(AlreadyExists):
+            paths: list[str] = create(client.transaction(), held)
+            return paths
+    raise Unsettled(f"the profile of user {uid} kept changing")
 
 
 def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:

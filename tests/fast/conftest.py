@@ -21,11 +21,6 @@ from tests.stream_server.control_client import LocalStream
 REPOSITORY = Path(__file__).parents[2]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # The local Stream server's well-known secret is short, and protects nothing.
-    config.addinivalue_line("filterwarnings", "ignore::jwt.InsecureKeyLengthWarning")
-
-
 @pytest.fixture(scope="session")
 def stream_server(xprocess) -> Iterator[LocalStream]:
     """The local Stream server, in a process of its own for the whole test run."""

@@ -1,0 +1,47 @@
+# Every target does all the set-up it needs; when nothing changed, that takes no noticeable time.
+# PYTHON=python3.12 make ... picks the Python of the virtual environment.
+
+VENV := functions/venv/bin
+
+# Any Python 3 can run the set-up, which looks for a suitable one by itself. A name on PATH proves
+# nothing: version managers leave stand-ins there that refuse to run.
+PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$PYTHON; do \
+	    $$python -c '' 2>/dev/null && echo $$python && break; done), \
+	$(error chatsync needs Python 3.11, 3.12 or 3.13: https://www.python.org/downloads/))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-python demo start test test-fast check format clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: setup  ## show a sign-up, a missing chat user and its repair, on the emulators
+	@$(VENV)/python -m dev.demo
+
+start: setup  ## keep the emulators and the local Stream server up, for app development
+	@$(VENV)/python -m dev.start
+
+test: setup  ## run all tests
+	@$(VENV)/pytest
+
+test-fast: setup-python  ## run the tests that need neither Java nor Node
+	@$(VENV)/pytest tests/fast
+
+check: setup-python  ## check format, lint and types
+	@$(VENV)/ruff format --check
+	@$(VENV)/ruff check
+	@$(VENV)/mypy
+
+format: setup-python  ## format the code and fix what lint can fix
+	@$(VENV)/ruff format
+	@$(VENV)/ruff check --fix
+
+setup:  ## install everything (the other targets do this themselves)
+	@$(PYTHON3) -m dev.setup
+
+setup-python:
+	@$(PYTHON3) -m dev.setup --python-only
+
+clean:  ## remove what set-up and tests made, except your settings in functions/.*.local
+	rm -rf functions/venv node_modules .local firebase.local.json *-debug.log
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,119 @@
+"""Shows what chatsync is for, on the emulators: a sign-up, a missing chat user, and its repair."""
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import firebase_admin
+from firebase_admin import auth
+from google.cloud import firestore
+from stream_chat import StreamChat
+from stream_chat.base.exceptions import StreamAPIException
+
+from dev import app_client, emulators
+from dev.start import StackError, running_stack
+
+DEADLINE_SECONDS = 60
+LENA = "legacy-lena"
+
+
+class DemoError(Exception):
+    """A step of the story did not happen."""
+
+
+def main() -> None:
+    print("chatsync keeps Firebase Auth, Firestore and Stream Chat in agreement about who exists.")
+    print("This is a real run: Firebase's own emulators, and a local server with Stream's API.\n")
+    print("Starting them ...", flush=True)
+    started = time.monotonic()
+    try:
+        with running_stack():
+            print_step(started, "all are up")
+            tell_the_story()
+    except (StackError, DemoError, app_client.CallFailed) as error:
+        sys.exit(f"\nThe demo failed: {error}")
+    print("\nEvery line above really happened. Everything is stopped again.")
+
+
+def tell_the_story() -> None:
+    os.environ.update(emulators.CLIENT_ENVIRONMENT)
+    warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
+    firebase_admin.initialize_app()
+    documents = firestore.Client(project=emulators.PROJECT)
+    stream = StreamChat(
+        emulators.STREAM_API_KEY, emulators.STREAM_API_SECRET, base_url=emulators.STREAM_BASE_URL
+    )
+
+    def stream_user(uid: str) -> dict[str, Any] | None:
+        return next(iter(stream.query_users({"id": uid})["users"]), None)
+
+    print("\n1. Ann signs up in the app. Nothing else is called.")
+    started = time.monotonic()
+    ann = app_client.sign_up("ann@example.com", "Ann")
+    user = wait_for(lambda: stream_user(ann.uid), "Ann's Stream user")
+    print_step(started, f"Stream has a user for her, named {user['name']}")
+    for collection in ("users", "user_profiles", "user_stats"):
+        reference = documents.document(collection, ann.uid)
+        wait_for(lambda reference=reference: reference.get().exists, reference.path)
+        print_step(started, f"Firestore has {collection}/{{uid}}")
+
+    print("\n2. Lena's account is older than the chat: it came with an import.")
+    started = time.monotonic()
+    auth.import_users([auth.ImportUserRecord(LENA, display_name="Lena")])
+    print_step(started, f"Firebase Auth has {auth.get_user(LENA).display_name}")
+    expect(stream_user(LENA) is None, "Lena should be missing in Stream")
+    print_step(started, "Stream has not")
+
+    print("\n3. Ann opens a chat with Lena: the crash that chatsync exists for.")
+    started = time.monotonic()
+    channel = stream.channel("messaging", "ann-and-lena", {"members": [ann.uid, LENA]})
+    try:
+        channel.create(ann.uid)
+    except StreamAPIException as error:
+        expect("don't exist" in error.error_message, "Stream should name the missing user")
+        print_step(started, f"Stream refuses: {error.error_message}")
+    else:
+        raise DemoError("the chat opened, although Lena is missing in Stream")
+
+    print("\n4. The app's error handler calls ensureStreamUser with Lena's id.")
+    started = time.monotonic()
+    answer = ann.call("ensureStreamUser", {"userId": LENA})
+    expect(answer["status"] == "created", f"ensureStreamUser answered {answer}")
+    print_step(started, f"it answers {json.dumps(answer)}")
+    started = time.monotonic()
+    answer = ann.call("ensureStreamUser", {"userId": LENA})
+    expect(answer["status"] == "ok", f"ensureStreamUser answered {answer}")
+    print_step(started, "asked once more, it finds nothing left to do")
+
+    print("\n5. Ann opens the chat again.")
+    started = time.monotonic()
+    members = channel.create(ann.uid)["members"]
+    names = sorted(member["user"]["name"] for member in members)
+    expect(names == ["Ann", "Lena"], f"the chat has {names}")
+    print_step(started, f"it opens, with {' and '.join(names)} in it")
+
+
+def print_step(started: float, what: str) -> None:
+    print(f"  {time.monotonic() - started:6.2f} s  {what}", flush=True)
+
+
+def expect(happened: bool, otherwise: str) -> None:
+    if not happened:
+        raise DemoError(otherwise)
+
+
+def wait_for(look: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    raise DemoError(f"{what} did not appear within {DEADLINE_SECONDS} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+from collections.abc import Callable
+from typing import Any
+
+import firebase_admin
+import pytest
+from google.cloud import firestore as google_firestore
+from stream_chat import StreamChat
+
+from dev import app_client
+from dev.emulators import PROJECT
+from tests.stream_server.control_client import LocalStream
+
+
+@pytest.fixture(scope="session")
+def stream(emulators: dict[str, str]) -> LocalStream:
+    """The control surface of the local Stream server that the functions talk to."""
+    return LocalStream(emulators["STREAM_BASE_URL"])
+
+
+@pytest.fixture(scope="session")
+def chat(stream: LocalStream) -> StreamChat:
+    return StreamChat(stream.key, stream.secret, base_url=stream.url)
+
+
+@pytest.fixture(scope="session")
+def stream_user(chat: StreamChat) -> Callable[[str], dict[str, Any] | None]:
+    def stream_user(uid: str) -> dict[str, Any] | None:
+        return next(iter(chat.query_users({"id": uid})["users"]), None)
+
+    return stream_user
+
+
+@pytest.fixture(scope="session")
+def firestore(emulators: dict[str, str]) -> google_firestore.Client:
+    return google_firestore.Client(project=PROJECT)
+
+
+@pytest.fixture(scope="session")
+def firebase(emulators: dict[str, str]) -> firebase_admin.App:
+    """The Admin SDK, as an operator or an import script uses it."""
+    app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="tests")
+    yield app
+    firebase_admin.delete_app(app)
+
+
+@pytest.fixture(scope="session")
+def caller(emulators: dict[str, str]) -> app_client.AppUser:
+    """Somebody who is signed in to the app."""
+    return app_client.sign_up("caller@example.com", "Caller")
