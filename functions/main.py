@@ -117,7 +117,7 @@ def createUserProfile(event: Event[Any]) -> None:
     """A user document appeared, whoever wrote it: give it a profile and stats."""
     uid = event.params["uid"]
     created = firebase.create_profile(uid, connection()[0].firestore)
-    logger.info(f"Created {', '.join(created) or 'nothing, all was there'}", user=uid)
+    logger.info(f"Created profile documents of user {uid}: {len(created)}", user=uid)
 
 
 @on_call()
