@@ -15,7 +15,7 @@ from google.cloud import firestore
 from .settings import Settings
 from .stream import Stream
 
-_AUTH_TIMEOUT_SECONDS = 10
+_AUTH_TIMEOUT_SECONDS = 5
 
 
 @dataclass(frozen=True)

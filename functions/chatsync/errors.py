@@ -42,6 +42,10 @@ class Temporary(ChatsyncError):
     """Not possible now; the same attempt later may succeed."""
 
 
+class FirebaseUnavailable(Temporary):
+    """Firestore or Firebase Auth could not be reached, or did not answer in time."""
+
+
 class StreamUnavailable(Temporary):
     """Stream could not be reached, did not answer in time, or failed on its side (5xx)."""
 

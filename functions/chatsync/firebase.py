@@ -1,24 +1,48 @@
 """The Firebase side: accounts in Auth, and this project's documents in Firestore."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from firebase_admin import auth
-from google.api_core.exceptions import AlreadyExists, from_grpc_status
+from firebase_admin import exceptions as auth_exceptions
+from google.api_core.exceptions import (
+    Aborted,
+    AlreadyExists,
+    RetryError,
+    ServerError,
+    ServiceUnavailable,
+    TooManyRequests,
+)
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
-from .errors import Unsettled
+from .errors import FirebaseUnavailable, Unsettled
 from .ids import Key
-from .users import Account, Firebase, missing_documents
+from .users import Account, Held, missing_documents
 
-_ALREADY_EXISTS = 6
-"""See google.rpc.Code."""
+_AUTH_FAILURES = (
+    auth_exceptions.DeadlineExceededError,
+    auth_exceptions.InternalError,
+    auth_exceptions.ResourceExhaustedError,
+    auth_exceptions.UnavailableError,
+    auth_exceptions.UnknownError,
+)
+_RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _MAX_CONFLICTS = 3
+_PROFILE_SECONDS = 20.0
+
+
+class Made(NamedTuple):
+    """A document that was just created."""
+
+    reference: firestore.DocumentReference
+    update_time: datetime
 
 
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
@@ -26,11 +50,14 @@ def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account
     identifiers = [auth.UidIdentifier(key.id) for key in keys]
     if not identifiers:
         return {}
-    records = client.get_users(identifiers).users
+    with _temporary_failures_named():
+        records = client.get_users(identifiers).users
     return {Key("user", record.uid): _account(record) for record in records}
 
 
-def read_documents(keys: Iterable[Key], client: firestore.Client) -> dict[Key, Firebase]:
+def read_documents(
+    keys: Iterable[Key], client: firestore.Client, deadline: float
+) -> dict[Key, Held]:
     """This project's documents of each key, in one call (BatchGetDocuments)."""
     found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
     places = {
@@ -38,36 +65,50 @@ def read_documents(keys: Iterable[Key], client: firestore.Client) -> dict[Key, F
         for key in found
         for field, reference in _references(key, client).items()
     }
-    for snapshot in client.get_all([client.document(path) for path in places]):
-        key, field = places[snapshot.reference.path]
-        found[key][field] = snapshot.to_dict()
-    return {key: Firebase(**fields) for key, fields in found.items()}
+    with _temporary_failures_named():
+        for snapshot in client.get_all(
+            [client.document(path) for path in places], **_until(deadline)
+        ):
+            key, field = places[snapshot.reference.path]
+            found[key][field] = snapshot.to_dict()
+    return {key: Held(**fields) for key, fields in found.items()}
 
 
-def create_missing_documents(held: Mapping[Key, Firebase], client: firestore.Client) -> None:
-    """Create the documents that these users lack, in one call (BatchWrite).
+def create_missing_documents(
+    held: Mapping[Key, Held], client: firestore.Client, deadline: float
+) -> dict[Key, list[Made]]:
+    """Create the documents that these users lack, in one call (BatchWrite); returns the created.
 
-    What somebody else has created meanwhile stays untouched.
+    Each write stands alone. What somebody else has created meanwhile stays untouched, and what
+    could not be written now is missing at the next look.
     """
     batch = BulkWriteBatch(client)
-    for key, firebase in held.items():
+    wanted: list[tuple[Key, firestore.DocumentReference]] = []
+    for key, state in held.items():
         references = _references(key, client)
-        for field, document in missing_documents(firebase, firestore.SERVER_TIMESTAMP).items():
+        for field, document in missing_documents(state, firestore.SERVER_TIMESTAMP).items():
             batch.create(references[field], document)
-    if not len(batch):
-        return
-    for status in batch.commit().status:
-        if status.code not in (0, _ALREADY_EXISTS):
-            raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
+            wanted.append((key, references[field]))
+    if not wanted:
+        return {}
+    with _temporary_failures_named():
+        response = batch.commit(**_until(deadline))
+    made: dict[Key, list[Made]] = {}
+    answers = zip(wanted, response.status, response.write_results, strict=True)
+    for (key, reference), status, result in answers:
+        if status.code == 0:
+            made.setdefault(key, []).append(Made(reference, result.update_time))
+    return made
 
 
-def delete_documents(keys: Iterable[Key], client: firestore.Client) -> None:
-    """Remove this project's documents of these users."""
-    batch = client.batch()
-    for key in keys:
-        for reference in _references(key, client).values():
-            batch.delete(reference)
-    batch.commit()
+def delete_documents(documents: Iterable[Made], client: firestore.Client, deadline: float) -> None:
+    """Delete documents that nobody has touched since they were made (BatchWrite)."""
+    batch = BulkWriteBatch(client)
+    for made in documents:
+        batch.delete(made.reference, client.write_option(last_update_time=made.update_time))
+    if len(batch):
+        with _temporary_failures_named():
+            batch.commit(**_until(deadline))
 
 
 def create_profile(uid: str, client: firestore.Client) -> list[str]:
@@ -80,7 +121,7 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     references = _references(key, client)
 
     @firestore.transactional
-    def create(transaction: firestore.Transaction, held: Firebase) -> list[str]:
+    def create(transaction: firestore.Transaction, held: Held) -> list[str]:
         # Only the user document is read here: its lock is shared, so that deliveries of the same
         # event don't abort each other.
         [user] = client.get_all([references["user"]], transaction=transaction)
@@ -93,8 +134,9 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
         return [references[field].path for field in missing]
 
     # Each conflict means that another delivery has created a document since it was looked for.
+    deadline = time.monotonic() + _PROFILE_SECONDS
     for _ in range(_MAX_CONFLICTS):
-        held = read_documents([key], client)[key]
+        held = read_documents([key], client, deadline)[key]
         if held.user is None or (held.profile is not None and held.stats is not None):
             return []
         with suppress(AlreadyExists):
@@ -103,8 +145,23 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     raise Unsettled(f"the profile of user {uid} kept changing")
 
 
+@contextmanager
+def _temporary_failures_named() -> Iterator[None]:
+    """Raise FirebaseUnavailable for what the same call may survive later."""
+    try:
+        yield
+    except (Aborted, RetryError, ServerError, TooManyRequests, *_AUTH_FAILURES) as error:
+        raise FirebaseUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _until(deadline: float) -> dict[str, Any]:
+    """Options of a Firestore call; by default the client goes on trying for five minutes."""
+    seconds = max(0.1, deadline - time.monotonic())
+    return {"timeout": seconds, "retry": Retry(_RETRIED, initial=0.1, maximum=1, timeout=seconds)}
+
+
 def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:
-    """Where each field of ``Firebase`` is kept."""
+    """Where each field of ``Held`` is kept."""
     if key.kind == "company":
         return {"user": client.document("companies", key.id)}
     return {
@@ -115,13 +172,28 @@ def _references(key: Key, client: firestore.Client) -> dict[str, firestore.Docum
 
 
 def _account(record: auth.UserRecord) -> Account:
-    created_at = datetime.fromtimestamp(record.user_metadata.creation_timestamp / 1000, UTC)
     return Account(
         uid=record.uid,
-        created_at=created_at,
-        display_name=record.display_name,
-        photo_url=record.photo_url,
-        email=record.email,
+        created_at=_created_at(record.user_metadata.creation_timestamp),
+        display_name=_storable(record.display_name),
+        photo_url=_storable(record.photo_url),
+        email=_storable(record.email),
         phone_number=record.phone_number,
         disabled=record.disabled,
     )
+
+
+def _created_at(milliseconds: int | None) -> datetime | None:
+    """None for imported accounts, which bring any time or none."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    except (OverflowError, ValueError):
+        return None
+
+
+def _storable(text: str | None) -> str | None:
+    """``text``, unless it has lone surrogates, which are JSON but no document and no name."""
+    try:
+        return text.encode().decode() if text else None
+    except UnicodeEncodeError:
+        return None

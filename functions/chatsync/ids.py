@@ -5,6 +5,7 @@ Stream allows ``A-Z a-z 0-9 _ - @`` in a user id, 255 at most (Stream documentat
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from .errors import InvalidArgument
 
 Kind = Literal["user", "company"]
 
+MAX_KEYS = 100
 MAX_KEY_LENGTH = 128
 MAX_STREAM_ID_LENGTH = 255
 
@@ -90,6 +92,18 @@ def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key
             field, f"must not be longer than {MAX_STREAM_ID_LENGTH} characters when escaped"
         )
     return key
+
+
+def check_keys(
+    fields: Mapping[str, object], field: str, kind: Kind, id_format: IdFormat
+) -> list[Key]:
+    """``fields[field]`` as 1 to 100 keys, or InvalidArgument naming the field or its item."""
+    values = fields.get(field)
+    if not isinstance(values, list) or not 1 <= len(values) <= MAX_KEYS:
+        raise InvalidArgument(field, f"must be a list of 1 to {MAX_KEYS} ids")
+    return [
+        check_key(value, f"{field}[{place}]", kind, id_format) for place, value in enumerate(values)
+    ]
 
 
 def _escape(text: str) -> str:

@@ -13,11 +13,10 @@ from firebase_functions.params import SecretParam, StringParam
 
 from .errors import SettingInvalid
 from .ids import IdFormat
+from .users import EXTRA_FIELDS
 
 STREAM_API_KEY = StringParam("STREAM_API_KEY", description="Key of the Stream app")
 STREAM_API_SECRET = SecretParam("STREAM_API_SECRET", description="Secret of the Stream app")
-
-EXTRA_FIELDS = ("email", "phoneNumber")
 
 
 @dataclass(frozen=True)

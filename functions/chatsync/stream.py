@@ -6,15 +6,18 @@ public OpenAPI document.
 """
 
 import math
+import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from stream_chat import StreamChat
-from stream_chat.base.exceptions import StreamAPIException
 
 from .errors import (
     StreamCredentialsRejected,
@@ -31,10 +34,24 @@ BATCH = 100
 _MAX_QUERY_BYTES = 6_000
 """An id list travels in the URL of a GET; gateways refuse long ones."""
 
-_CONNECT_AND_READ_SECONDS = (3.0, 6.0)
-_CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TIMEOUT = -1, 9, 23
+_CONNECT_SECONDS = 2.0
+_READ_SECONDS = 6.0
+PAUSES_BETWEEN_READS = (0.2, 0.4)
+
+_TOO_LARGE = (413, 414, 431)
+_CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TOO_LARGE, _CODE_TIMEOUT = -1, 9, 22, 23
+_TEMPORARY = (_CODE_INTERNAL, _CODE_TIMEOUT)
 CODE_DOES_NOT_EXIST = 16
 """Unknown, deleted or deactivated, with HTTP status 404."""
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """What Stream said of an operation's window: calls in all, calls left, Unix time of its end."""
+
+    limit: int
+    remaining: int
+    reset: int
 
 
 class Stream:
@@ -42,54 +59,71 @@ class Stream:
 
     Every method raises StreamUnavailable and StreamRateLimited (try again later),
     StreamCredentialsRejected (nobody can be served) and StreamRejected (this request never works).
+
+    A read that fails is repeated after a pause. A write is not: when its answer is lost nobody
+    knows whether it happened, and whoever repeats it should look first. ``deadline``, in the time
+    of ``time.monotonic()``, ends every call.
     """
 
     def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
         self._app = (api_key, api_secret, base_url)
         self._local = threading.local()
+        self.rate_limits: dict[str, RateLimit] = {}
+        """By method of this class; filled from the headers of every answer, errors included."""
 
-    def query_users(self, stream_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def query_users(self, stream_ids: Sequence[str], deadline: float) -> dict[str, dict[str, Any]]:
         """The users that exist, by id; deactivated ones too, deleted ones not (QueryUsers)."""
         found: dict[str, dict[str, Any]] = {}
         for ids in _query_chunks(stream_ids):
-            response = self._call(
-                StreamChat.query_users,
-                {"id": {"$in": ids}},
-                limit=BATCH,
-                include_deactivated_users=True,
-            )
+            query = {"id": {"$in": ids}}
+            options = {"limit": BATCH, "include_deactivated_users": True}
+            response = self._read(deadline, StreamChat.query_users, query, **options)
             found.update((user["id"], user) for user in response["users"])
         return found
 
-    def upsert_users(self, users: Sequence[dict[str, Any]]) -> None:
+    def upsert_users(self, users: Sequence[dict[str, Any]], deadline: float) -> None:
         """Create or REPLACE up to 100 users, all or none (UpdateUsers)."""
-        self._call(StreamChat.upsert_users, users)
+        self._call(deadline, StreamChat.upsert_users, users)
 
-    def update_users_partial(self, updates: Sequence[dict[str, Any]]) -> None:
+    def update_users_partial(self, updates: Sequence[dict[str, Any]], deadline: float) -> None:
         """Patch up to 100 users with ``{id, set, unset}``, all or none (UpdateUsersPartial)."""
-        self._call(StreamChat.update_users_partial, updates)
+        self._call(deadline, StreamChat.update_users_partial, updates)
 
-    def restore_users(self, stream_ids: Sequence[str]) -> None:
+    def restore_users(self, stream_ids: Sequence[str], deadline: float) -> None:
         """Bring soft-deleted users back, without their memberships (RestoreUsers)."""
-        self._call(StreamChat.restore_users, stream_ids)
+        self._call(deadline, StreamChat.restore_users, stream_ids)
 
-    def delete_users(self, stream_ids: Sequence[str]) -> None:
-        """Soft-delete users, one call each (DeleteUser); who is gone already stays so."""
+    def delete_users(self, stream_ids: Sequence[str], deadline: float) -> None:
+        """Soft-delete users, one call each (DeleteUser); a refusal means that one is gone."""
         for stream_id in stream_ids:
-            try:
-                self._call(StreamChat.delete_user, stream_id)
-            except StreamRejected as error:
-                if error.code != CODE_DOES_NOT_EXIST:
-                    raise
+            with suppress(StreamRejected):
+                self._call(deadline, StreamChat.delete_user, stream_id)
 
-    def _call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _read(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        for pause in PAUSES_BETWEEN_READS:
+            try:
+                return self._call(deadline, method, *args, **options)
+            except StreamUnavailable:
+                pause *= random.uniform(0.5, 1.5)
+                if time.monotonic() + pause >= deadline:
+                    raise
+                time.sleep(pause)
+        return self._call(deadline, method, *args, **options)
+
+    def _call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise StreamUnavailable(f"{method.__name__}: no time left for it")
+        chat = self._chat()
+        chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
+        self._local.rate_limit = None
         try:
-            return method(self._chat(), *args, **options)
+            return method(chat, *args, **options)
         except requests.RequestException as error:
             raise StreamUnavailable(f"{method.__name__}: {type(error).__name__}") from error
-        except StreamAPIException as error:
-            # _raise_for_status has dealt with every status but success: this is one without JSON.
-            raise StreamUnavailable(f"{method.__name__}: the answer is not JSON") from error
+        finally:
+            if self._local.rate_limit:
+                self.rate_limits[method.__name__] = self._local.rate_limit
 
     def _chat(self) -> StreamChat:
         """This thread's client: neither StreamChat nor requests promises to be shareable."""
@@ -97,20 +131,40 @@ class Stream:
         if chat is None:
             api_key, api_secret, base_url = self._app
             chat = StreamChat(api_key, api_secret, base_url=base_url)
-            # The environment's STREAM_CHAT_TIMEOUT would win over the constructor's argument.
-            chat.timeout = _CONNECT_AND_READ_SECONDS  # type: ignore[assignment]
-            chat.set_http_session(_session())
+            session = requests.Session()
+            for scheme in ("http://", "https://"):
+                # The SDK's own adapter repeats GET and DELETE, and sleeps out a Retry-After.
+                session.mount(scheme, HTTPAdapter(max_retries=0))
+            session.hooks["response"].append(self._examine)
+            chat.set_http_session(session)
             self._local.chat = chat
         return chat
 
+    def _examine(self, response: requests.Response, **_: object) -> None:
+        """Note the rate limit of an answer, and raise one of our exceptions unless it succeeded.
 
-def _session() -> requests.Session:
-    session = requests.Session()
-    for scheme in ("http://", "https://"):
-        # The SDK's own adapter repeats GET and DELETE, and sleeps out a Retry-After.
-        session.mount(scheme, HTTPAdapter(max_retries=0))
-    session.hooks["response"].append(_raise_for_status)
-    return session
+        A hook, because the SDK's own exception drops the headers, its parser fails on JSON that is
+        no object, and a redirected POST would become a GET. Decided by status and code, never by
+        text; every success of Stream's says its ``duration``.
+        """
+        rate_limit = self._local.rate_limit = _rate_limit(response.headers)
+        status = response.status_code
+        body = _json_object(response)
+        if status in (200, 201) and "duration" in body:
+            return
+        # Without Stream's envelope it is a gateway that speaks, for Stream or in its way.
+        code = body.get("code")
+        message = f"Stream answered {status}, code {code}: {_without_values(body.get('message'))}"
+        if status == 429 or code == _CODE_RATE_LIMIT:
+            seconds = math.ceil(rate_limit.reset - time.time()) if rate_limit else 60
+            raise StreamRateLimited(message, max(1, seconds))
+        if status in _TOO_LARGE:
+            raise StreamRejected(message, status, _CODE_TOO_LARGE)
+        if status < 400 or status >= 500 or code in _TEMPORARY or not isinstance(code, int):
+            raise StreamUnavailable(message)
+        if status in (401, 403):
+            raise StreamCredentialsRejected(message)
+        raise StreamRejected(message, status, code)
 
 
 def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
@@ -124,8 +178,8 @@ def _query_chunks(stream_ids: Sequence[str]) -> list[list[str]]:
     chunks: list[list[str]] = []
     size = 0
     for stream_id in stream_ids:
-        # Quotes and comma are sent as %22%2C%22, and an @ as %40.
-        length = len(stream_id) + 2 * stream_id.count("@") + 9
+        # Quotes, comma and blank are sent as %22%2C+%22, and an @ as %40.
+        length = len(stream_id) + 2 * stream_id.count("@") + 10
         if not chunks or len(chunks[-1]) == BATCH or size + length > _MAX_QUERY_BYTES:
             chunks.append([])
             size = 0
@@ -134,38 +188,22 @@ def _query_chunks(stream_ids: Sequence[str]) -> list[list[str]]:
     return chunks
 
 
-def _raise_for_status(response: requests.Response, **_: object) -> None:
-    """Raise one of our exceptions for an error answer, by status and code, never by text.
-
-    A hook, because the SDK's own exception drops the headers and fails on JSON that is no object.
-    """
-    status = response.status_code
-    if status < 400:
-        return
-    code, detail = _error_of(response)
-    message = f"Stream answered {status}, code {code}: {detail}"
-    if status == 429 or code == _CODE_RATE_LIMIT:
-        raise StreamRateLimited(message, _seconds_until_reset(response.headers))
-    if status >= 500 or code in (_CODE_INTERNAL, _CODE_TIMEOUT):
-        raise StreamUnavailable(message)
-    if status in (401, 403):
-        raise StreamCredentialsRejected(message)
-    raise StreamRejected(message, status, code)
-
-
-def _error_of(response: requests.Response) -> tuple[int, str]:
-    """Code and message of Stream's error envelope; gateways answer without one."""
+def _json_object(response: requests.Response) -> dict[str, Any]:
     try:
         body = response.json()
     except ValueError:
-        body = None
-    code = body.get("code") if isinstance(body, dict) else None
-    if not isinstance(code, int):
-        return 0, "no error envelope"
-    return code, str(body.get("message"))
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
-def _seconds_until_reset(headers: Mapping[str, str]) -> int:
-    """From ``x-ratelimit-reset`` (Unix seconds, doubled behind proxies); a minute if unknown."""
-    reset = headers.get("x-ratelimit-reset", "").split(",")[0].strip()
-    return max(1, math.ceil(int(reset) - time.time())) if reset.isdecimal() else 60
+def _without_values(message: object) -> str:
+    """Stream's message without what it quotes: names and roles, which belong in no log."""
+    outer = re.sub(r'^(\w+ failed with error: )"(.*)"$', r"\1\2", str(message), flags=re.DOTALL)
+    return re.sub(r"""(\\?["'`]).*?\1""", "(...)", outer, flags=re.DOTALL)
+
+
+def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
+    """Behind proxies a value can stand twice, as in ``300, 300``; some calls have no limit."""
+    names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+    values = [headers.get(name, "").split(",")[0].strip() for name in names]
+    return RateLimit(*map(int, values)) if all(map(str.isdecimal, values)) else None

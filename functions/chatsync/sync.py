@@ -5,33 +5,45 @@ is a hint that something changed, never the truth to be copied, since events arr
 out of order.
 """
 
+import random
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from firebase_functions import logger
 
-from . import firebase, stream, users
+from . import firebase, ids, stream, users
 from .clients import Clients
 from .errors import (
     ChatsyncError,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
+    StreamRateLimited,
     StreamRejected,
     Temporary,
     Unsettled,
 )
+from .firebase import Made
 from .ids import Key
 from .settings import Settings
-from .users import Account, Firebase
+from .users import Account, Held
 
 Status = Literal["ok", "created", "updated", "restored"]
-StreamUser = dict[str, Any]
-Payload = TypeVar("Payload")
+Payload = dict[str, Any]
+"""A Stream user, or a partial update of one."""
+
+Item = TypeVar("Item")
+
+DEADLINE_SECONDS = 20.0
+"""For one batch. Callers wait for it, and the functions end after 60."""
 
 MAX_ROUNDS = 4
-"""The first attempt and three repetitions; what still changes then is left for later."""
+"""The first attempt and three repetitions; what is not settled then is left for later."""
+
+PAUSE_SECONDS = 0.2
 
 _side_by_side = ThreadPoolExecutor(max_workers=16, thread_name_prefix="chatsync")
 
@@ -53,7 +65,7 @@ def reconcile_users(keys: Sequence[Key], clients: Clients, settings: Settings) -
     patched where it differs in a field that Firebase states. An account that is gone is never
     brought back. One user's error never concerns another.
 
-    Raises only what concerns everybody: errors of Firestore and Auth, StreamCredentialsRejected.
+    Raises StreamCredentialsRejected, which concerns everybody.
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in stream.batches(list(dict.fromkeys(keys))):
@@ -75,6 +87,8 @@ def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Non
             _log(f"Nothing to reconcile: account {uid} is gone", outcome.key)
         case Temporary():
             raise outcome.error
+        case FailedPrecondition(reason="disabled" | "deactivated" | "banned"):
+            logger.warn(f"Left user {uid} as it is: {outcome.error}", user=uid)
         case _:
             logger.error(f"User {uid} cannot be reconciled: {outcome.error}", user=uid)
 
@@ -83,47 +97,69 @@ class _Repair:
     """The repair of up to 100 users, in rounds of reading, writing, and looking again.
 
     The look is what makes it safe: two repairs of one user can write in the reverse order of their
-    reading, and an account can be deleted between the check and the write.
+    reading, and an account can be deleted between the check and the write. What it cannot see is
+    a call that timed out here and is applied by Stream after the look.
     """
 
     def __init__(self, keys: Sequence[Key], clients: Clients, settings: Settings) -> None:
         self.keys = keys
         self.clients = clients
         self.settings = settings
-        self.stream_ids = {key: settings.id_format.stream_id(key) for key in keys}
+        self.deadline = time.monotonic() + DEADLINE_SECONDS
+        self.stream_ids: dict[Key, str] = {}
         self.statuses: dict[Key, Status] = {}
         self.errors: dict[Key, ChatsyncError] = {}
-        self.written: set[Key] = set()
-        """Keys for which a write was sent, whether or not its answer arrived."""
+        self.touched: set[Key] = set()
+        """Whom a write concerned: from then on Auth is asked whether they still exist."""
+        self.made: set[Key] = set()
+        """Whose Stream user this repair made, or may have made, and takes back if need be."""
+        self.made_documents: dict[Key, list[Made]] = {}
+        self.restore_tried: set[Key] = set()
+        self.update_refused: set[Key] = set()
 
     def run(self) -> dict[Key, Outcome]:
-        pending = set(self.keys)
-        for _ in range(MAX_ROUNDS):
-            pending = self.round(pending)
-            if not pending:
+        for key in self.keys:
+            try:
+                ids.check_key(key.id, f"{key.kind}Id", key.kind, self.settings.id_format)
+            except InvalidArgument as error:
+                self.errors[key] = error
+            else:
+                self.stream_ids[key] = self.settings.id_format.stream_id(key)
+
+        pending = set(self.stream_ids)
+        for attempt in range(MAX_ROUNDS):
+            if not pending or not self.pause(pending, attempt):
                 break
-        for key in pending:
+            pending = self.round(pending)
+        for key in pending - self.errors.keys():
             self.errors[key] = Unsettled(f"{key.kind} {key.id} kept changing while repaired")
         return {key: self.outcome(key) for key in self.keys}
+
+    def pause(self, pending: set[Key], attempt: int) -> bool:
+        """Wait a little if a failure led here, as opposed to a change; False if time is up."""
+        if any(isinstance(self.errors.get(key), Temporary) for key in pending):
+            time.sleep(PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
+        return time.monotonic() < self.deadline
 
     def outcome(self, key: Key) -> Outcome:
         error = self.errors.get(key)
         status = None if error else self.statuses.get(key, "ok")
-        return Outcome(key, self.stream_ids[key], status, error)
+        return Outcome(key, self.stream_ids.get(key, ""), status, error)
 
-    def round(self, pending: set[Key]) -> set[Key]:
-        """Repair ``pending`` once; returns the keys that need another round."""
-        for key in pending:
+    def round(self, keys: set[Key]) -> set[Key]:
+        """Repair ``keys`` once; returns those that need another round."""
+        for key in keys:
             self.errors.pop(key, None)
         try:
-            held, stream_users = self.read(pending)
+            held, stream_users = self.read(keys)
         except Temporary as error:
-            self.errors.update(dict.fromkeys(pending, error))
+            # Reads are repeated where they are made.
+            self.errors.update(dict.fromkeys(keys, error))
             return set()
-        removed = self.remove(pending - held.keys())
+        again = self.take_back(keys - held.keys())
 
-        creates: dict[Key, StreamUser] = {}
-        updates: dict[Key, StreamUser] = {}
+        creates: dict[Key, Payload] = {}
+        updates: dict[Key, Payload] = {}
         for key, state in held.items():
             stream_user = stream_users.get(self.stream_ids[key])
             if stream_user is None and (new := self.planned_creation(key, state)):
@@ -133,130 +169,237 @@ class _Repair:
         lacking = {key: state for key, state in held.items() if _lacks_documents(key, state)}
         written = creates.keys() | updates.keys() | lacking.keys()
         if not written:
-            return removed
+            return again
 
-        self.written |= written
+        self.touched |= written
         documents = _side_by_side.submit(
-            firebase.create_missing_documents, lacking, self.clients.firestore
+            firebase.create_missing_documents, lacking, self.clients.firestore, self.deadline
         )
-        unsettled = self.create(creates) | self.update(updates)
-        documents.result()
-        return removed | unsettled | self.look_again(held, written)
+        again |= self.create(creates) | self.update(updates)
+        try:
+            self.made_documents |= documents.result()
+        except Temporary as error:
+            self.errors.update(dict.fromkeys(lacking, error))
+        return again | self.look_again(held, written)
 
-    def read(self, keys: set[Key]) -> tuple[dict[Key, Firebase], dict[str, StreamUser]]:
+    def read(self, keys: set[Key]) -> tuple[dict[Key, Held], dict[str, Payload]]:
         """What Firebase holds for those of ``keys`` that exist, and their Stream users by id."""
-        documents = _side_by_side.submit(firebase.read_documents, keys, self.clients.firestore)
-        stream_users = self.clients.stream.query_users([self.stream_ids[key] for key in keys])
+        documents = self.reading_documents(keys)
+        stream_users = self.clients.stream.query_users(
+            [self.stream_ids[key] for key in keys], self.deadline
+        )
         held = documents.result()
-        # Auth decides who may be created, and knows names that no event tells. Where nothing
-        # hangs on either, it need not be asked.
+        # Auth decides who exists, and knows names that no event tells. It need not be asked where
+        # nothing is to be written and the documents have a name.
         asked = {
             key
             for key, state in held.items()
-            if key in self.written
-            or self.stream_ids[key] not in stream_users
+            if key in self.touched
+            or (stream_user := stream_users.get(self.stream_ids[key])) is None
             or _lacks_documents(key, state)
             or not users.names_user(state)
+            or self.drift(key, state, stream_user)
         }
         accounts = firebase.read_accounts(_users(asked), self.clients.auth)
         return _existing(held, asked, accounts), stream_users
 
-    def planned_creation(self, key: Key, state: Firebase) -> StreamUser | None:
+    def reading_documents(self, keys: Collection[Key]) -> Future[dict[Key, Held]]:
+        return _side_by_side.submit(
+            firebase.read_documents, keys, self.clients.firestore, self.deadline
+        )
+
+    def planned_creation(self, key: Key, state: Held) -> Payload | None:
         if state.account and state.account.disabled:
             self.errors[key] = FailedPrecondition([key.id], "disabled")
             return None
         _log(f"User {key.id} not found in Stream Chat, attempting to create...", key)
-        role = self.settings.user_role if key.kind == "user" else self.settings.company_role
-        return users.new_stream_user(self.stream_ids[key], self.owned(state), role)
+        return users.new_stream_user(self.stream_ids[key], self.owned(state), self.role(key))
 
-    def planned_update(
-        self, key: Key, state: Firebase, stream_user: StreamUser
-    ) -> StreamUser | None:
+    def planned_update(self, key: Key, state: Held, stream_user: Payload) -> Payload | None:
         if stream_user.get("deactivated_at"):
             self.errors[key] = FailedPrecondition([key.id], "deactivated")
             return None
         if stream_user.get("banned"):
             self.errors[key] = FailedPrecondition([key.id], "banned")
-        return users.drift(stream_user, self.owned(state))
+        return self.drift(key, state, stream_user)
 
-    def create(self, creates: Mapping[Key, StreamUser]) -> set[Key]:
-        """Send the missing users; returns those that were restored instead, to be read again."""
-        refused = _send(self.clients.stream.upsert_users, creates)
-        for key in creates.keys() - refused.keys():
-            self.statuses[key] = "created"
+    def create(self, creates: Mapping[Key, Payload]) -> set[Key]:
+        """Send the missing users; returns the keys that need another round."""
+        failed = self.send_users(self.clients.stream.upsert_users, creates)
+        refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
+        self.made |= creates.keys() - refused
+        for key in creates.keys() - failed.keys():
+            self.statuses.setdefault(key, "created")
             _log(f"Successfully repaired/created user {key.id} via Cloud Function", key)
         # A query can't tell "deleted" from "never existed"; only this refusal does.
-        deleted = {key for key, error in refused.items() if _does_not_exist(error)}
-        self.report({key: error for key, error in refused.items() if key not in deleted})
-        return self.restore(deleted)
+        deleted = {key for key in refused if _does_not_exist(failed[key])}
+        return self.restore(deleted) | self.report(failed, except_for=deleted)
 
     def restore(self, deleted: set[Key]) -> set[Key]:
-        """Bring back who is deleted in Stream though alive in Firebase; returns the restored."""
-        hopeless = {key for key in deleted if self.statuses.get(key) == "restored"}
-        refused = _send(
-            self.clients.stream.restore_users,
-            {key: self.stream_ids[key] for key in deleted - hopeless},
-        )
-        self.report({key: error for key, error in refused.items() if isinstance(error, Temporary)})
-        hopeless |= {key for key, error in refused.items() if not isinstance(error, Temporary)}
-        for key in hopeless:
+        """Bring back who is deleted in Stream though alive in Firebase, to be read again.
+
+        Only a second refusal to create is final: this one may mean that somebody was faster.
+        """
+        for key in deleted & self.restore_tried:
             self.errors[key] = FailedPrecondition([key.id], "deleted")
-        restored = deleted - hopeless - refused.keys()
-        for key in restored:
+        restorable = deleted - self.restore_tried
+        self.restore_tried |= restorable
+        failed = self.send(
+            self.clients.stream.restore_users, {key: self.stream_ids[key] for key in restorable}
+        )
+        refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
+        self.made |= restorable - refused
+        for key in restorable - failed.keys():
             self.statuses[key] = "restored"
             _log(f"Restored soft-deleted Stream user {key.id}", key)
-        return restored
+        return (restorable - failed.keys()) | refused | self.report(failed, except_for=refused)
 
-    def update(self, updates: Mapping[Key, StreamUser]) -> set[Key]:
-        """Patch the drifted users; returns those that went away since they were read."""
-        refused = _send(self.clients.stream.update_users_partial, updates)
-        for key in updates.keys() - refused.keys():
+    def update(self, updates: Mapping[Key, Payload]) -> set[Key]:
+        """Patch the drifted users; returns the keys that need another round.
+
+        A first refusal may mean that the user went away since it was read.
+        """
+        failed = self.send_users(self.clients.stream.update_users_partial, updates)
+        for key in updates.keys() - failed.keys():
             self.statuses.setdefault(key, "updated")
             _log(f"Updated Stream user {key.id}", key)
-        vanished = {key for key, error in refused.items() if _does_not_exist(error)}
-        self.report({key: error for key, error in refused.items() if key not in vanished})
-        return vanished
+        refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
+        refused_at_first = refused - self.update_refused
+        self.update_refused |= refused
+        return refused_at_first | self.report(failed, except_for=refused_at_first)
 
-    def report(self, refused: Mapping[Key, ChatsyncError]) -> None:
-        for key, error in refused.items():
+    def report(
+        self, failed: Mapping[Key, ChatsyncError], except_for: Collection[Key] = ()
+    ) -> set[Key]:
+        """Keep the errors; returns the keys worth another round."""
+        again = set()
+        for key in failed.keys() - set(except_for):
+            error = failed[key]
             if isinstance(error, StreamRejected):
                 logger.error(f"Stream rejected user {key.id}: {error}", **{key.kind: key.id})
                 error = FailedPrecondition([key.id], "rejected")
+            elif not isinstance(error, StreamRateLimited):
+                again.add(key)
             self.errors[key] = error
+        return again
 
-    def look_again(self, before: Mapping[Key, Firebase], written: Collection[Key]) -> set[Key]:
-        """Those of ``written`` of whom Firebase says something else by now."""
-        documents = _side_by_side.submit(firebase.read_documents, written, self.clients.firestore)
-        accounts = firebase.read_accounts(_users(written), self.clients.auth)
-        now = _existing(documents.result(), written, accounts)
-        return {
-            key for key in written if key not in now or self.differs(key, before[key], now[key])
+    def look_again(self, before: Mapping[Key, Held], written: Collection[Key]) -> set[Key]:
+        """Take back what is no longer wanted; returns those of whom Firebase says something new."""
+        try:
+            documents = self.reading_documents(written)
+            accounts = firebase.read_accounts(_users(written), self.clients.auth)
+            now = _existing(documents.result(), written, accounts)
+        except Temporary as error:
+            self.errors.update(dict.fromkeys(written, error))
+            return set()
+        unwanted = {
+            key
+            for key in written
+            if key not in now
+            or (key in self.made and (account := now[key].account) and account.disabled)
         }
+        outdated = {key for key in now if self.outdated(key, before[key], now[key])}
+        self.errors.update(self.remove_documents(outdated))
+        changed = {key for key in now if self.differs(before[key], now[key])}
+        lacking = {key for key in now if _lacks_documents(key, now[key])}
+        return self.take_back(unwanted) | outdated | changed | lacking
 
-    def differs(self, key: Key, before: Firebase, now: Firebase) -> bool:
+    def differs(self, before: Held, now: Held) -> bool:
         # What Auth says counts only where it was asked the first time, too.
         comparable = now if before.account else replace(now, account=None)
-        return _lacks_documents(key, now) or self.owned(comparable) != self.owned(before)
+        return self.owned(comparable) != self.owned(before)
 
-    def remove(self, gone: Collection[Key]) -> set[Key]:
-        """Take back what was written for those who are gone; returns whom to look at again."""
+    def outdated(self, key: Key, before: Held, now: Held) -> bool:
+        """Whether documents were made from what Auth no longer says: they would hide the change."""
+        return key in self.made_documents and before.account != now.account
+
+    def take_back(self, gone: Collection[Key]) -> set[Key]:
+        """Remove what this repair made for those who don't exist, and nothing else.
+
+        Returns those who were removed: a removal is a write, and asks for another look.
+        """
         for key in gone:
             self.errors[key] = NotFound([key.id])
-        mine = self.written.intersection(gone)
-        if not mine:
-            return set()
-        firebase.delete_documents(_users(mine), self.clients.firestore)
-        refused = _send(
-            self.clients.stream.delete_users, {key: self.stream_ids[key] for key in mine}
-        )
-        self.report(refused)
-        for key in mine - refused.keys():
-            _log(f"Removed what was written for {key.id}, whose account is gone", key)
-        self.written -= mine
-        return mine - refused.keys()
+        mine = self.made.intersection(gone)
+        failed: dict[Key, ChatsyncError] = {}
+        for key in mine:
+            failed |= self.send(self.clients.stream.delete_users, {key: self.stream_ids[key]})
+        failed |= self.remove_documents(gone)
+        for key in mine - failed.keys():
+            self.made.discard(key)
+            self.restore_tried.discard(key)
+            self.statuses.pop(key, None)
+            _log(f"Removed what was made for {key.id}, who doesn't exist", key)
+        for key, failure in failed.items():
+            logger.error(f"Could not remove what was made for {key.id}: {failure}", user=key.id)
+        self.errors.update(failed)
+        return set(mine)
 
-    def owned(self, state: Firebase) -> dict[str, Any]:
+    def remove_documents(self, keys: Collection[Key]) -> dict[Key, ChatsyncError]:
+        """Delete the documents that this repair made for ``keys``; returns the failures."""
+        documents = [made for key in keys for made in self.made_documents.pop(key, [])]
+        try:
+            firebase.delete_documents(documents, self.clients.firestore, self.deadline)
+        except Temporary as error:
+            return dict.fromkeys(keys, error)
+        return {}
+
+    def drift(self, key: Key, state: Held, stream_user: Payload) -> Payload | None:
+        return users.drift(stream_user, self.owned(state), self.role(key))
+
+    def owned(self, state: Held) -> dict[str, Any]:
         return users.owned_fields(state, self.settings.extra_fields)
+
+    def role(self, key: Key) -> str:
+        return self.settings.user_role if key.kind == "user" else self.settings.company_role
+
+    def send_users(
+        self,
+        send: Callable[[list[Payload], float], None],
+        payloads: Mapping[Key, Payload],
+    ) -> dict[Key, ChatsyncError]:
+        """Send users, without the name or picture that Stream refuses; returns what failed."""
+        failed = self.send(send, payloads)
+        for fields in (["image"], ["name"], ["image", "name"]):
+            reduced = {
+                key: users.without(payloads[key], fields)
+                for key, error in failed.items()
+                if isinstance(error, StreamRejected)
+                and not _does_not_exist(error)
+                and users.has(payloads[key], fields)
+            }
+            still_failing = self.send(
+                send, {key: p for key, p in reduced.items() if not users.changes_nothing(p)}
+            )
+            for key in reduced.keys() - still_failing.keys():
+                logger.warn(
+                    f"Left out {' and '.join(fields)} of user {key.id}: {failed.pop(key)}",
+                    **{key.kind: key.id},
+                )
+            failed |= still_failing
+        return failed
+
+    def send(
+        self, send: Callable[[list[Item], float], None], payloads: Mapping[Key, Item]
+    ) -> dict[Key, ChatsyncError]:
+        """Send all in one call, and by halves where Stream refuses, until the refused stand alone.
+
+        Stream's batches are all or nothing: so a bad user blocks nobody, and costs two calls for
+        each halving. Returns the error of each key that was not served.
+        """
+        if not payloads:
+            return {}
+        try:
+            send(list(payloads.values()), self.deadline)
+        except Temporary as error:
+            return dict.fromkeys(payloads, error)
+        except StreamRejected as error:
+            if len(payloads) == 1:
+                return dict.fromkeys(payloads, error)
+            items = list(payloads.items())
+            middle = len(items) // 2
+            return self.send(send, dict(items[:middle])) | self.send(send, dict(items[middle:]))
+        return {}
 
 
 def _users(keys: Collection[Key]) -> list[Key]:
@@ -264,8 +407,8 @@ def _users(keys: Collection[Key]) -> list[Key]:
 
 
 def _existing(
-    held: Mapping[Key, Firebase], asked: Collection[Key], accounts: Mapping[Key, Account]
-) -> dict[Key, Firebase]:
+    held: Mapping[Key, Held], asked: Collection[Key], accounts: Mapping[Key, Account]
+) -> dict[Key, Held]:
     """``held`` with the accounts filled in, and without the keys that don't exist.
 
     A company exists if its document does; a user, if Auth was asked, if the account does.
@@ -273,40 +416,19 @@ def _existing(
     return {
         key: replace(state, account=accounts.get(key))
         for key, state in held.items()
-        if (state.user if key.kind == "company" else key in accounts or key not in asked)
+        if (
+            state.user is not None if key.kind == "company" else key in accounts or key not in asked
+        )
     }
 
 
-def _lacks_documents(key: Key, state: Firebase) -> bool:
+def _lacks_documents(key: Key, state: Held) -> bool:
     return key.kind == "user" and None in (state.user, state.profile, state.stats)
-
-
-def _send(
-    send: Callable[[list[Payload]], None], payloads: Mapping[Key, Payload]
-) -> dict[Key, ChatsyncError]:
-    """Send all in one call, and by halves where Stream refuses, until the refused stand alone.
-
-    Stream's batches are all or nothing: so one bad user costs a logarithmic number of calls and
-    blocks nobody. Returns the error of each key that was not served.
-    """
-    if not payloads:
-        return {}
-    try:
-        send(list(payloads.values()))
-    except Temporary as error:
-        return dict.fromkeys(payloads, error)
-    except StreamRejected as error:
-        if len(payloads) == 1:
-            return dict.fromkeys(payloads, error)
-        items = list(payloads.items())
-        middle = len(items) // 2
-        return _send(send, dict(items[:middle])) | _send(send, dict(items[middle:]))
-    return {}
 
 
 def _does_not_exist(error: ChatsyncError) -> bool:
     return isinstance(error, StreamRejected) and error.code == stream.CODE_DOES_NOT_EXIST
 
 
-def _log(message: str, key: Key, **fields: object) -> None:
-    logger.info(message, **{key.kind: key.id}, **fields)
+def _log(message: str, key: Key) -> None:
+    logger.info(message, **{key.kind: key.id})

@@ -1,7 +1,7 @@
 """What a user should look like, given what Firebase says. Pure; standard library only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,9 @@ PICTURE_FIELDS = (
     *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),
     *("avatarUrl", "avatar_url", "logoURL", "logo_url"),
 )
+EXTRA_FIELDS = {"email": "email", "phoneNumber": "phone_number"}
+"""What an operator may choose to keep in Stream as well: in documents, and in Auth."""
+
 DEFAULT_NAME = "User"
 
 
@@ -20,7 +23,7 @@ class Account:
     """A Firebase Auth account, as far as the repair needs it."""
 
     uid: str
-    created_at: datetime
+    created_at: datetime | None = None
     display_name: str | None = None
     photo_url: str | None = None
     email: str | None = None
@@ -29,7 +32,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Firebase:
+class Held:
     """What Firebase holds for one key. ``account`` is None where none exists or none was asked for.
 
     ``user`` is ``users/{uid}`` or ``companies/{id}``; a company has neither profile nor stats.
@@ -41,76 +44,98 @@ class Firebase:
     stats: Document | None = None
 
 
-def names_user(firebase: Firebase) -> bool:
+def names_user(held: Held) -> bool:
     """Whether the documents name the user, so that Auth need not be asked."""
-    return isinstance(_public_value(firebase, "displayName", NAME_FIELDS, None), str)
+    return isinstance(owned_fields(replace(held, account=None)).get("name"), str)
 
 
-def owned_fields(firebase: Firebase, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
+def owned_fields(held: Held, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of the Stream user for which Firebase holds a value; None stands for "unset".
 
     A field that is missing here is not Firebase's, and stays in Stream as it is.
     """
-    account = firebase.account
+    user, account = held.user or {}, held.account
     fields: dict[str, Any] = {
-        "name": _public_value(
-            firebase, "displayName", NAME_FIELDS, account.display_name if account else None
-        ),
-        "image": _public_value(
-            firebase, "photoURL", PICTURE_FIELDS, account.photo_url if account else None
-        ),
+        "name": _public_value(held, "displayName", NAME_FIELDS, "display_name"),
+        "image": _public_value(held, "photoURL", PICTURE_FIELDS, "photo_url"),
+        "role": _ABSENT,
+        "teams": _ABSENT,
+        **{
+            field: _first(_stated(user, (field,)), _in_auth(account, EXTRA_FIELDS[field]))
+            for field in extra_fields
+        },
     }
-    user = firebase.user or {}
     chat = user.get("chat")
     if isinstance(chat, Mapping):
-        role, teams = chat.get("role"), chat.get("teams")
-        fields["role"] = role if isinstance(role, str) and role else _ABSENT
-        fields["teams"] = list(teams) if isinstance(teams, list | tuple) else _ABSENT
-    for field in extra_fields:
-        fields[field] = _first_text(user, (field,))
+        fields["role"] = _stated(chat, ("role",))
+        fields["teams"] = _stated_teams(chat)
     return {field: value for field, value in fields.items() if value is not _ABSENT}
 
 
 def new_stream_user(stream_id: str, owned: Mapping[str, Any], role: str) -> dict[str, Any]:
     """The Stream user to create. Role and teams are always sent, since UpdateUsers replaces."""
-    stated = {field: value for field, value in owned.items() if value is not None}
-    return {"name": DEFAULT_NAME, "role": role, "teams": [], **stated, "id": stream_id}
+    fields = {"name": DEFAULT_NAME, **_with_values(owned, role)}
+    stated = {field: value for field, value in fields.items() if value is not None}
+    return {"role": role, "teams": [], **stated, "id": stream_id}
 
 
-def drift(stream_user: Mapping[str, Any], owned: Mapping[str, Any]) -> dict[str, Any] | None:
+def drift(
+    stream_user: Mapping[str, Any], owned: Mapping[str, Any], role: str
+) -> dict[str, Any] | None:
     """The partial update that brings ``stream_user`` to the owned fields; None if they agree."""
+    wanted = _with_values(owned, role)
     to_set = {
         field: value
-        for field, value in owned.items()
+        for field, value in wanted.items()
         if value is not None and not _same(stream_user.get(field), value)
     }
-    to_unset = [field for field, value in owned.items() if value is None and stream_user.get(field)]
+    to_unset = [
+        field for field, value in wanted.items() if value is None and stream_user.get(field)
+    ]
     if not to_set and not to_unset:
         return None
     return {"id": stream_user["id"], "set": to_set, "unset": to_unset}
 
 
-def missing_documents(firebase: Firebase, now: object) -> dict[str, dict[str, Any]]:
-    """What to create for a user, by field of ``firebase``; existing documents are left alone.
+def has(payload: Mapping[str, Any], fields: Sequence[str]) -> bool:
+    """Whether a new Stream user or a partial update of one sets all of ``fields``."""
+    to_set: Mapping[str, Any] = payload.get("set", payload)
+    return set(fields) <= to_set.keys()
+
+
+def without(payload: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    """A new Stream user or a partial update of one, without some of its fields."""
+    if "set" in payload:
+        return {**payload, "set": without(payload["set"], fields)}
+    return {field: value for field, value in payload.items() if field not in fields}
+
+
+def changes_nothing(payload: Mapping[str, Any]) -> bool:
+    """Whether this is a partial update with nothing in it."""
+    return payload.get("set") == {} and not payload.get("unset")
+
+
+def missing_documents(held: Held, now: object) -> dict[str, dict[str, Any]]:
+    """What to create for a user, by field of ``held``; existing documents are left alone.
 
     ``now`` is a datetime or Firestore's server timestamp. ``users/{uid}`` is made of what Auth has,
     so it is only created with a known account.
     """
-    account = firebase.account
-    created_at = account.created_at if account else (firebase.user or {}).get("createdAt")
+    account = held.account
+    created_at = (account and account.created_at) or (held.user or {}).get("createdAt")
     if not isinstance(created_at, datetime):
         created_at = now
     missing: dict[str, dict[str, Any]] = {}
-    if firebase.user is None and account:
-        missing["user"] = _new_user(account, now)
-    if firebase.profile is None:
-        missing["profile"] = _new_profile(firebase, created_at, now)
-    if firebase.stats is None:
+    if held.user is None and account:
+        missing["user"] = _new_user(account, created_at, now)
+    if held.profile is None:
+        missing["profile"] = _new_profile(held, created_at, now)
+    if held.stats is None:
         missing["stats"] = _new_stats(created_at, now)
     return missing
 
 
-def _new_user(account: Account, now: object) -> dict[str, Any]:
+def _new_user(account: Account, created_at: object, now: object) -> dict[str, Any]:
     stated = {
         "displayName": account.display_name,
         "photoURL": account.photo_url,
@@ -119,14 +144,14 @@ def _new_user(account: Account, now: object) -> dict[str, Any]:
     }
     return {
         **{field: value for field, value in stated.items() if value},
-        "createdAt": account.created_at,
+        "createdAt": created_at,
         "updatedAt": now,
     }
 
 
-def _new_profile(firebase: Firebase, created_at: object, now: object) -> dict[str, Any]:
+def _new_profile(held: Held, created_at: object, now: object) -> dict[str, Any]:
     """Name and picture as known now, and ``mirrored``, by which a later edit is told."""
-    owned = owned_fields(firebase)
+    owned = owned_fields(held)
     mirrored = {"displayName": owned.get("name"), "photoURL": owned.get("image")}
     return {
         **mirrored,
@@ -150,35 +175,57 @@ def _new_stats(created_at: object, now: object) -> dict[str, Any]:
 _ABSENT = object()
 
 
-def _public_value(
-    firebase: Firebase, field: str, aliases: Sequence[str], in_account: str | None
-) -> Any:
+def _public_value(held: Held, field: str, aliases: Sequence[str], in_auth: str) -> Any:
     """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
 
-    The profile was edited if it differs from ``mirrored``, the value last copied into it.
+    The profile was edited if it differs from ``mirrored``, the value last copied into it. In a
+    profile without ``mirrored`` nobody can tell: it counts where the user document has nothing.
     """
-    profile = firebase.profile or {}
+    profile = held.profile or {}
+    in_profile = _stated(profile, (field,))
     mirrored = profile.get("mirrored")
-    if isinstance(mirrored, Mapping) and field in profile:
-        edited = _first_text(profile, (field,))
-        if edited is not _ABSENT and edited != mirrored.get(field):
-            return edited
-    in_document = _first_text(firebase.user or {}, aliases)
-    if isinstance(in_document, str):
-        return in_document
-    return in_account or in_document
+    if isinstance(mirrored, Mapping):
+        if in_profile is not _ABSENT and in_profile != mirrored.get(field):
+            return in_profile
+        in_profile = _ABSENT
+    return _first(_stated(held.user or {}, aliases), in_profile, _in_auth(held.account, in_auth))
 
 
-def _first_text(document: Document, fields: Sequence[str]) -> Any:
-    """The first non-blank string among ``fields``; else None if one is null; else absent."""
-    values = [document[field] for field in fields if field in document]
-    for value in values:
-        if isinstance(value, str) and value.strip():
+def _first(*values: Any) -> Any:
+    """The first text among the values; without one, None if any is null, else absent."""
+    texts = [value for value in values if isinstance(value, str)]
+    return texts[0] if texts else None if None in values else _ABSENT
+
+
+def _in_auth(account: Account | None, field: str) -> Any:
+    """A blank in Auth states nothing: nobody can write an explicit null there."""
+    value = getattr(account, field, None)
+    return value if value and value.strip() else _ABSENT
+
+
+def _stated(document: Document, fields: Sequence[str]) -> Any:
+    """The first non-blank text among ``fields``, None if it is null, absent if there is neither."""
+    for field in fields:
+        value = document.get(field, _ABSENT)
+        if value is None or (isinstance(value, str) and value.strip()):
             return value
-    return None if None in values else _ABSENT
+    return _ABSENT
+
+
+def _stated_teams(chat: Document) -> Any:
+    teams = chat.get("teams", _ABSENT)
+    if isinstance(teams, list):
+        return list(dict.fromkeys(team for team in teams if isinstance(team, str)))
+    return None if teams is None else _ABSENT
+
+
+def _with_values(owned: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Role and teams cannot be without a value: unset, they are ``role`` and none."""
+    unset: dict[str, Any] = {"role": role, "teams": []}
+    return {field: unset.get(field) if value is None else value for field, value in owned.items()}
 
 
 def _same(present: object, wanted: object) -> bool:
     if isinstance(present, list) and isinstance(wanted, list):
-        return sorted(map(str, present)) == sorted(map(str, wanted))
+        return set(map(str, present)) == set(map(str, wanted))
     return present == wanted

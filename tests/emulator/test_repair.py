@@ -61,7 +61,7 @@ def test_a_forged_token_is_refused(emulators):
 
 
 def test_stream_being_down_is_unavailable_and_a_second_call_repairs(caller, legacy, stream):
-    stream.fault("UpdateUsers", "status", status=503, times=1)
+    stream.fault("UpdateUsers", "status", status=503, times=4)
     with pytest.raises(app_client.CallFailed) as refusal:
         caller.call("ensureStreamUser", {"userId": legacy})
     assert (refusal.value.code, refusal.value.details) == ("unavailable", {"repairQueued": False})

@@ -13,6 +13,8 @@ from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
 from xprocess import ProcessStarter
 
+from chatsync import stream as stream_module
+from chatsync import sync
 from chatsync.clients import Clients
 from chatsync.stream import Stream
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi, firestore_client
@@ -63,6 +65,13 @@ def stream(stream_server: LocalStream) -> LocalStream:
 def chat(stream: LocalStream) -> StreamChat:
     """Stream's own client, talking to the local Stream server."""
     return StreamChat(stream.key, stream.secret, base_url=stream.url)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between attempts as in production would add up to minutes."""
+    monkeypatch.setattr(stream_module, "PAUSES_BETWEEN_READS", (0.01, 0.01))
+    monkeypatch.setattr(sync, "PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -86,11 +86,13 @@ class MemoryFirestoreApi:
         response = types.BatchWriteResponse()
         with self._lock:
             for write in request["writes"]:
+                result = types.WriteResult()
                 try:
-                    self._write(write)
+                    result.update_time = self._write(write)
                     response.status.append(Status())
                 except exceptions.GoogleAPICallError as error:
                     response.status.append(Status(code=error.grpc_status_code.value[0]))
+                response.write_results.append(result)
         return response
 
     def commit(self, request: Any, **_: object) -> types.CommitResponse:
@@ -129,16 +131,20 @@ class MemoryFirestoreApi:
         found = self.documents.get(name)
         return found and found.update_time
 
-    def _write(self, write: Any) -> None:
+    def _write(self, write: Any) -> Timestamp:
         name = write.delete or write.update.name
         present = self.documents.get(name)
         condition = types.Write.pb(write).current_document
         if condition.HasField("exists") and condition.exists != bool(present):
             raise exceptions.NotFound(name) if condition.exists else exceptions.AlreadyExists(name)
+        if condition.HasField("update_time") and (
+            not present or condition.update_time != document_types.Document.pb(present).update_time
+        ):
+            raise exceptions.FailedPrecondition(name)
+        now = self._now()
         if write.delete:
             self.documents.pop(name, None)
-            return
-        now = self._now()
+            return now
         fields = dict(present.fields) if present and write.update_mask else {}
         if write.update_mask:
             for path in write.update_mask.field_paths:
@@ -150,6 +156,7 @@ class MemoryFirestoreApi:
         self.documents[name] = document_types.Document(
             name=name, fields=fields, create_time=created, update_time=now
         )
+        return now
 
     def _now(self) -> Timestamp:
         """The present time; no two writes share one, since the precondition lives on it."""

@@ -3,12 +3,14 @@
 import base64
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import firebase_admin
 import pytest
 from functions_framework import create_app
+from google.events.cloud.firestore import DocumentEventData
 
 from chatsync import clients as clients_module
 from chatsync.errors import SettingInvalid
@@ -74,6 +76,55 @@ def test_ensure_stream_user_again_finds_nothing_to_do(accounts, call):
     assert call({"userId": "ann"})[1]["result"]["status"] == "ok"
 
 
+def test_many_users_are_answered_one_by_one_in_the_order_asked(accounts, call):
+    accounts.sign_up("ann")
+    accounts.sign_up("bob", disabled=True)
+    status, body = call({"userIds": ["bob", "ann", "nobody", "ann"]})
+    assert status == 200
+    assert body["result"]["results"] == [
+        {
+            "userId": "bob",
+            "streamUserId": "bob",
+            "status": "failed",
+            "error": {
+                "code": "failed-precondition",
+                "message": "user is disabled: bob",
+                "details": {"userIds": ["bob"], "reason": "disabled"},
+            },
+        },
+        {"userId": "ann", "streamUserId": "ann", "status": "created"},
+        {
+            "userId": "nobody",
+            "streamUserId": "nobody",
+            "status": "failed",
+            "error": {
+                "code": "not-found",
+                "message": "no such account: nobody",
+                "details": {"userIds": ["nobody"]},
+            },
+        },
+        {"userId": "ann", "streamUserId": "ann", "status": "created"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("user_ids", "field"),
+    [
+        ([], "userIds"),
+        (["x"] * 101, "userIds"),
+        ("ann", "userIds"),
+        ({"0": "ann"}, "userIds"),
+        (["ann", 7], "userIds[1]"),
+        (["ann", "a/b"], "userIds[1]"),
+    ],
+)
+def test_a_bad_list_is_refused_as_a_whole_naming_the_item(call, stream, user_ids, field):
+    status, body = call({"userIds": user_ids})
+    assert (status, body["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert body["error"]["details"] == {"field": field}
+    assert stream.requests() == []
+
+
 def test_a_caller_who_is_not_signed_in_is_refused(call, stream):
     status, body = call({"userId": "ann"}, caller=None)
     assert (status, body["error"]["status"]) == (401, "UNAUTHENTICATED")
@@ -103,7 +154,7 @@ def test_a_disabled_account_is_a_failed_precondition(accounts, call):
 
 def test_stream_being_down_is_unavailable(accounts, call, stream):
     accounts.sign_up("ann")
-    stream.fault("UpdateUsers", "status", status=503, times=1)
+    stream.fault("UpdateUsers", "status", status=503, times=4)
     status, body = call({"userId": "ann"})
     assert (status, body["error"]["status"]) == (503, "UNAVAILABLE")
     assert body["error"]["details"] == {"repairQueued": False}
@@ -177,7 +228,7 @@ def test_a_sign_up_event_fails_while_stream_is_down_so_that_it_comes_again(
     accounts, create_stream_user, stream
 ):
     accounts.sign_up("ann")
-    stream.fault("*", "reset", times=1)
+    stream.fault("*", "reset", times=3)
     assert create_stream_user("ann") == 500
     assert create_stream_user("ann") == 200
 
@@ -186,3 +237,71 @@ def test_an_account_of_a_tenant_is_skipped(accounts, create_stream_user, stream)
     accounts.sign_up("ann")
     assert create_stream_user("ann", tenantid="gym-1") == 200
     assert stream.requests() == []
+
+
+def user_document_event(uid: str, fields: dict[str, str]) -> dict[str, Any]:
+    """An event as Firestore sends it: binary mode, with a Protobuf message as data."""
+    path = f"users/{uid}"
+    document = {
+        "name": f"projects/demo-chatsync/databases/(default)/documents/{path}",
+        "fields": {name: {"string_value": value} for name, value in fields.items()},
+    }
+    attributes = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "//firestore.googleapis.com/projects/demo-chatsync/databases/(default)",
+        "type": "google.cloud.firestore.document.v1.created",
+        "time": "2026-01-02T03:04:05Z",
+        "subject": f"documents/{path}",
+        "location": "asia-south1",
+        "project": "demo-chatsync",
+        "database": "(default)",
+        "namespace": "(default)",
+        "document": path,
+        "datacontenttype": "application/protobuf",
+    }
+    return {
+        "data": DocumentEventData.serialize(DocumentEventData(value=document)),
+        "headers": {f"ce-{name}": value for name, value in attributes.items()}
+        | {"Content-Type": "application/protobuf"},
+    }
+
+
+@pytest.fixture
+def create_user_profile(monkeypatch) -> Callable[[str], int]:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")  # the SDK makes a client, unused
+    app = create_app("createUserProfile", str(MAIN), "cloudevent")
+
+    def deliver(uid: str) -> int:
+        event = user_document_event(uid, {"displayName": "what the event says"})
+        return app.test_client().post("/", **event).status_code
+
+    return deliver
+
+
+def test_a_new_user_document_gets_profile_and_stats(create_user_profile, firestore):
+    firestore.document("users/ann").set({"displayName": "Ann"})
+    assert create_user_profile("ann") == 200
+    assert firestore.document("user_profiles/ann").get().get("displayName") == "Ann"
+    assert firestore.document("user_stats/ann").get().get("messagesSent") == 0
+
+
+def test_twenty_deliveries_of_a_document_event_leave_one_profile(create_user_profile, firestore):
+    firestore.document("users/ann").set({"displayName": "Ann"})
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(create_user_profile, ["ann"] * 20)) == {200}
+    profile = firestore.document("user_profiles/ann").get()
+    assert profile.create_time == profile.update_time
+
+
+def test_a_profile_that_exists_is_left_as_it_is(create_user_profile, firestore):
+    firestore.document("users/ann").set({"displayName": "Ann"})
+    firestore.document("user_profiles/ann").set({"displayName": "Annie"})
+    create_user_profile("ann")
+    assert firestore.document("user_profiles/ann").get().to_dict() == {"displayName": "Annie"}
+    assert firestore.document("user_stats/ann").get().exists
+
+
+def test_a_user_document_that_is_gone_gets_no_profile(create_user_profile, firestore_api):
+    assert create_user_profile("ann") == 200
+    assert firestore_api.documents == {}

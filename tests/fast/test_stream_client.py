@@ -1,4 +1,8 @@
-"""The Stream client: every failure becomes one of the project's exceptions."""
+"""The Stream client: every failure becomes one of the project's exceptions, in time."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,70 +20,163 @@ def client(stream) -> Stream:
     return Stream(stream.key, stream.secret, stream.url)
 
 
+def soon(seconds: float = 20) -> float:
+    return time.monotonic() + seconds
+
+
 def test_users_are_found_by_id(client):
-    client.upsert_users([{"id": "ann", "name": "Ann"}, {"id": "bob"}])
-    found = client.query_users(["ann", "bob", "nobody"])
+    client.upsert_users([{"id": "ann", "name": "Ann"}, {"id": "bob"}], soon())
+    found = client.query_users(["ann", "bob", "nobody"], soon())
     assert sorted(found) == ["ann", "bob"]
     assert found["ann"]["name"] == "Ann"
 
 
 def test_a_long_id_list_is_asked_in_parts_that_fit_a_url(client, stream):
     ids = ["@63" * 80 + f"{n:03}" for n in range(100)]
-    client.upsert_users([{"id": stream_id} for stream_id in ids])
+    client.upsert_users([{"id": stream_id} for stream_id in ids], soon())
     since = stream.last_request()
-    assert len(client.query_users(ids)) == 100
-    queries = stream.requests(since)
-    assert len(queries) > 1
-    assert all(len(str(query["path"])) < 8_000 for query in queries)
+    # The server refuses request lines over 8 KB.
+    assert len(client.query_users(ids, soon())) == 100
+    assert len(stream.requests(since)) > 1
 
 
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        ({"kind": "status", "status": 500}, StreamUnavailable),
-        ({"kind": "status", "status": 503, "body": "html"}, StreamUnavailable),
-        ({"kind": "status", "status": 502, "body": "empty"}, StreamUnavailable),
-        ({"kind": "status", "status": 504, "body": "list"}, StreamUnavailable),
-        ({"kind": "status", "status": 200, "body": "html"}, StreamUnavailable),
-        ({"kind": "status", "status": 408, "code": 23}, StreamUnavailable),
-        ({"kind": "status", "status": 429}, StreamRateLimited),
-        ({"kind": "status", "status": 429, "body": "html"}, StreamRateLimited),
-        ({"kind": "status", "status": 400, "code": 4}, StreamRejected),
-        ({"kind": "status", "status": 404, "code": 16}, StreamRejected),
-        ({"kind": "status", "status": 413, "body": "html"}, StreamRejected),
-        ({"kind": "status", "status": 401, "code": 5}, StreamCredentialsRejected),
-        ({"kind": "reset"}, StreamUnavailable),
-    ],
-    ids=str,
-)
-def test_every_failure_becomes_one_of_ours(client, stream, fault, expected):
+FAILURES = [
+    ({"kind": "status", "status": 500}, StreamUnavailable),
+    ({"kind": "status", "status": 503, "body": "html"}, StreamUnavailable),
+    ({"kind": "status", "status": 502, "body": "empty"}, StreamUnavailable),
+    ({"kind": "status", "status": 504, "body": "list"}, StreamUnavailable),
+    ({"kind": "status", "status": 200, "body": "html"}, StreamUnavailable),
+    ({"kind": "status", "status": 200, "body": "list"}, StreamUnavailable),
+    ({"kind": "status", "status": 200, "body": "empty"}, StreamUnavailable),
+    ({"kind": "status", "status": 408, "code": 23}, StreamUnavailable),
+    ({"kind": "status", "status": 429}, StreamRateLimited),
+    ({"kind": "status", "status": 429, "body": "html"}, StreamRateLimited),
+    ({"kind": "status", "status": 429, "body": "list"}, StreamRateLimited),
+    ({"kind": "status", "status": 400, "code": 4}, StreamRejected),
+    ({"kind": "status", "status": 404, "code": 16}, StreamRejected),
+    ({"kind": "status", "status": 413, "body": "html"}, StreamRejected),
+    ({"kind": "status", "status": 413, "code": 22}, StreamRejected),
+    ({"kind": "status", "status": 302, "body": "html"}, StreamUnavailable),
+    ({"kind": "status", "status": 400, "body": "html"}, StreamUnavailable),
+    ({"kind": "status", "status": 401, "body": "html"}, StreamUnavailable),
+    ({"kind": "status", "status": 404, "body": "list"}, StreamUnavailable),
+    ({"kind": "status", "status": 408, "body": "empty"}, StreamUnavailable),
+    ({"kind": "status", "status": 401, "code": 5}, StreamCredentialsRejected),
+    ({"kind": "status", "status": 403, "code": 99}, StreamCredentialsRejected),
+    ({"kind": "reset"}, StreamUnavailable),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAILURES, ids=str)
+def test_every_failure_of_a_write_becomes_one_of_ours(client, stream, fault, expected):
     stream.fault("UpdateUsers", times=1, **fault)
     with pytest.raises(expected):
-        client.upsert_users([{"id": "ann"}])
+        client.upsert_users([{"id": "ann"}], soon())
 
 
-def test_a_failed_call_is_made_once_and_not_repeated_behind_our_back(client, stream):
-    stream.fault("QueryUsers", "reset", times=1)
+@pytest.mark.parametrize(("fault", "expected"), FAILURES, ids=str)
+def test_every_lasting_failure_of_a_read_becomes_one_of_ours(client, stream, fault, expected):
+    stream.fault("QueryUsers", times=3, **fault)
+    with pytest.raises(expected):
+        client.query_users(["ann"], soon())
+
+
+def test_a_read_that_fails_is_repeated(client, stream):
+    stream.fault("QueryUsers", "reset", times=2)
+    assert client.query_users(["ann"], soon()) == {}
+    assert len(stream.requests()) == 3
+
+
+@pytest.mark.parametrize("operation", ["UpdateUsers", "UpdateUsersPartial", "RestoreUsers"])
+def test_a_write_that_fails_is_never_repeated_behind_our_back(client, stream, operation):
+    stream.fault("*", "reset", times=1)
+    send = {
+        "UpdateUsers": lambda: client.upsert_users([{"id": "ann"}], soon()),
+        "UpdateUsersPartial": lambda: client.update_users_partial([{"id": "ann"}], soon()),
+        "RestoreUsers": lambda: client.restore_users(["ann"], soon()),
+    }[operation]
     with pytest.raises(StreamUnavailable):
-        client.query_users(["ann"])
+        send()
+    assert [request["operation"] for request in stream.requests()] == [operation]
+
+
+def test_a_rate_limit_is_not_argued_with(client, stream):
+    stream.limit("QueryUsers", 0)
+    with pytest.raises(StreamRateLimited):
+        client.query_users(["ann"], soon())
     assert len(stream.requests()) == 1
+
+
+def test_a_rate_limit_says_when_its_window_ends(client, stream):
+    stream.limit("UpdateUsers", 0, window_s=30)
+    with pytest.raises(StreamRateLimited) as refusal:
+        client.upsert_users([{"id": "ann"}], soon())
+    assert 29 <= refusal.value.retry_after <= 31
+
+
+def test_silence_ends_at_the_deadline(client, stream):
+    stream.fault("QueryUsers", "timeout", times=1)
+    with pytest.raises(StreamUnavailable):
+        client.query_users(["ann"], soon(0.5))
+    assert len(stream.requests()) == 1
+
+
+def test_nothing_is_sent_after_the_deadline(client, stream):
+    with pytest.raises(StreamUnavailable):
+        client.upsert_users([{"id": "ann"}], time.monotonic())
+    assert stream.requests() == []
 
 
 def test_nobody_answering_is_unavailable():
     client = Stream("local-key", "local-secret", "http://127.0.0.1:1")
     with pytest.raises(StreamUnavailable):
-        client.query_users(["ann"])
+        client.query_users(["ann"], soon())
+
+
+def test_the_rate_limit_is_noted_from_every_answer(client, stream):
+    client.upsert_users([{"id": "ann"}], soon())
+    noted = client.rate_limits["upsert_users"]
+    assert (noted.limit, noted.remaining) == (300, 299)
+    assert noted.reset > time.time()
+
+
+def test_the_rate_limit_is_noted_from_errors_too(client, stream):
+    with pytest.raises(StreamRejected):
+        client.upsert_users([{"id": "not allowed"}], soon())
+    assert client.rate_limits["upsert_users"].remaining == 299
+
+
+def test_what_stream_quotes_of_a_user_stays_out_of_the_error(client, stream):
+    stream.switch(enforce_unique_usernames="app")
+    client.upsert_users([{"id": "ann", "name": "Zoe Private"}], soon())
+    with pytest.raises(StreamRejected, match="already exists") as refusal:
+        client.upsert_users([{"id": "bob", "name": "Zoe Private"}], soon())
+    assert "Zoe Private" not in str(refusal.value)
+    with pytest.raises(StreamRejected, match="provided but not defined") as refusal:
+        client.upsert_users([{"id": "bob", "role": "zoe@example.com"}], soon())
+    assert "zoe@example.com" not in str(refusal.value)
 
 
 def test_deleting_who_is_gone_already_is_no_error(client):
-    client.upsert_users([{"id": "ann"}])
-    client.delete_users(["ann"])
-    client.delete_users(["ann", "nobody"])
-    assert client.query_users(["ann"]) == {}
+    client.upsert_users([{"id": "ann"}], soon())
+    client.delete_users(["ann"], soon())
+    client.delete_users(["ann", "nobody"], soon())
+    assert client.query_users(["ann"], soon()) == {}
+
+
+def test_every_thread_has_a_connection_of_its_own(client):
+    meet = threading.Barrier(4, timeout=10)
+
+    def chat_of_this_thread(_: int) -> int:
+        meet.wait()
+        return id(client._chat())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(chat_of_this_thread, range(4)))) == 4
 
 
 def test_the_secret_never_shows_in_an_error(stream):
     client = Stream("local-key", "s3cr3t-s3cr3t", stream.url)
     with pytest.raises(StreamCredentialsRejected) as refusal:
-        client.query_users(["ann"])
+        client.query_users(["ann"], soon())
     assert "s3cr3t" not in str(refusal.value)

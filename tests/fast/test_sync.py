@@ -1,12 +1,18 @@
 """The repair, against the local Stream server and Firebase in memory."""
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from firebase_admin.exceptions import UnavailableError
+from google.api_core.exceptions import ServiceUnavailable
 
 from chatsync.clients import Clients
 from chatsync.errors import (
     FailedPrecondition,
+    FirebaseUnavailable,
+    InvalidArgument,
     NotFound,
     StreamCredentialsRejected,
     StreamRateLimited,
@@ -66,19 +72,74 @@ def test_existing_documents_are_left_as_they_are(accounts, reconcile, firestore)
     }
 
 
-def test_a_user_in_agreement_costs_one_read_of_each_side(
-    accounts, reconcile, firestore_api, stream
+@pytest.mark.parametrize("count", [1, 100])
+def test_users_in_agreement_cost_one_read_of_each_side_however_many(
+    accounts, reconcile, firestore_api, stream, count
 ):
-    accounts.sign_up("ann", displayName="Ann")
-    reconcile("ann")
+    uids = [f"user-{n}" for n in range(count)]
+    for uid in uids:
+        accounts.sign_up(uid, displayName=uid)
+    reconcile(*uids)
     since = stream.last_request()
     firestore_api.calls.clear()
     accounts.calls.clear()
-    [outcome] = reconcile("ann")
-    assert outcome.status == "ok"
+    assert {outcome.status for outcome in reconcile(*uids)} == {"ok"}
     assert [request["operation"] for request in stream.requests(since)] == ["QueryUsers"]
     assert firestore_api.calls == ["batch_get_documents"]
     assert accounts.calls == []
+
+
+def test_missing_and_drifted_users_cost_one_write_of_each_kind(
+    accounts, reconcile, firestore, firestore_api, stream
+):
+    present = [f"present-{n}" for n in range(60)]
+    missing = [f"missing-{n}" for n in range(40)]
+    for uid in present + missing:
+        accounts.sign_up(uid, displayName=uid)
+    reconcile(*present)
+    for uid in present[:10]:
+        firestore.document(f"users/{uid}").update({"displayName": "Renamed"})
+    since = stream.last_request()
+    firestore_api.calls.clear()
+    accounts.calls.clear()
+
+    outcomes = reconcile(*present, *missing)
+
+    statuses = [outcome.status for outcome in outcomes]
+    assert statuses == ["updated"] * 10 + ["ok"] * 50 + ["created"] * 40
+    operations = sorted(request["operation"] for request in stream.requests(since))
+    assert operations == ["QueryUsers", "UpdateUsers", "UpdateUsersPartial"]
+    # The look afterwards is the second read of documents and accounts.
+    assert firestore_api.calls == ["batch_get_documents", "batch_write", "batch_get_documents"]
+    assert accounts.calls == ["get_users", "get_users"]
+
+
+def test_more_than_a_hundred_users_are_repaired_by_the_hundred(accounts, reconcile, stream):
+    uids = [f"user-{n}" for n in range(250)]
+    for uid in uids:
+        accounts.sign_up(uid)
+    outcomes = reconcile(*uids)
+    assert {outcome.status for outcome in outcomes} == {"created"}
+    assert operations(stream) == ["QueryUsers", "UpdateUsers"] * 3
+
+
+def test_both_sides_are_read_side_by_side(accounts, reconcile, firestore_api, stream):
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile("ann")
+    since = stream.last_request()
+    stream.fault("QueryUsers", "delay", delay_ms=300)
+    seen_by_firestore = []
+
+    def wait_for_query(_: str) -> None:
+        deadline = time.monotonic() + 10
+        while not seen_by_firestore and time.monotonic() < deadline:
+            seen_by_firestore.extend(stream.requests(since))
+            time.sleep(0.005)
+
+    firestore_api.before_call = wait_for_query
+    reconcile("ann")
+    # Stream's answer was still under way when the documents were read.
+    assert [request["status"] for request in seen_by_firestore] == [None]
 
 
 def test_a_hundred_missing_users_cost_two_stream_calls(accounts, reconcile, firestore_api, stream):
@@ -170,21 +231,184 @@ def test_a_stream_user_that_cannot_be_restored_is_reported(accounts, reconcile, 
     assert outcome.error.reason == "deleted"
 
 
-def test_one_bad_user_blocks_nobody_else(accounts, reconcile, firestore, stream):
-    uids = [f"user-{n}" for n in range(100)]
+def bad_role(firestore, chat):
+    firestore.document("users/bad").set({"chat": {"role": "no-such-role"}})
+
+
+def bad_team(firestore, chat):
+    firestore.document("users/bad").set({"chat": {"teams": ["x" * 101]}})
+
+
+def too_much_data(firestore, chat):
+    firestore.document("users/bad").set({"chat": {"teams": [f"team-{n}" for n in range(251)]}})
+
+
+def deleted_for_good(firestore, chat):
+    chat.upsert_user({"id": "bad"})
+    chat.delete_user("bad", hard_delete=True, mark_messages_deleted=True)
+
+
+def deactivated(firestore, chat):
+    chat.upsert_user({"id": "bad"})
+    chat.deactivate_user("bad")
+
+
+@pytest.mark.parametrize(
+    ("make_bad", "reason"),
+    [
+        (bad_role, "rejected"),
+        (bad_team, "rejected"),
+        (too_much_data, "rejected"),
+        (deleted_for_good, "deleted"),
+        (deactivated, "deactivated"),
+    ],
+)
+def test_ninety_nine_are_healed_and_the_bad_one_is_named(
+    accounts, reconcile, firestore, chat, stream, make_bad, reason
+):
+    uids = [f"user-{n}" for n in range(99)] + ["bad"]
     for uid in uids:
         accounts.sign_up(uid)
-    firestore.document("users/user-42").set({"chat": {"role": "no-such-role"}})
+    make_bad(firestore, chat)
+    since = stream.last_request()
     outcomes = reconcile(*uids)
-    assert [outcome.key.id for outcome in outcomes if outcome.error] == ["user-42"]
-    assert outcomes[42].error.reason == "rejected"
-    # Halving a hundred down to one takes seven steps of two calls.
-    assert operations(stream).count("UpdateUsers") <= 15
+    assert [outcome.key.id for outcome in outcomes if outcome.error] == ["bad"]
+    assert outcomes[-1].error.reason == reason
+    # One of 100 is alone after seven halvings of two calls each.
+    assert len(stream.requests(since)) <= 25
+
+
+def test_a_drifted_user_whom_stream_refuses_blocks_nobody(accounts, reconcile, firestore, chat):
+    for uid in ("ann", "bad", "bob"):
+        accounts.sign_up(uid)
+    reconcile("ann", "bad", "bob")
+    firestore.document("users/bad").update({"chat": {"role": "no-such-role"}})
+    firestore.document("users/ann").update({"displayName": "Ann"})
+    ann, bad, bob = reconcile("ann", "bad", "bob")
+    assert (ann.status, bob.status) == ("updated", "ok")
+    assert bad.error.reason == "rejected"
+
+
+def test_a_picture_that_stream_refuses_is_left_out(accounts, reconcile, chat, capsys):
+    accounts.sign_up("ann", displayName="Ann", photoUrl="data:image/png;base64," + "x" * 6000)
+    [outcome] = reconcile("ann")
+    assert outcome.status == "created"
+    user = stream_user(chat, "ann")
+    assert user["name"] == "Ann"
+    assert "image" not in user
+    assert "Left out image of user ann" in capsys.readouterr().out
+
+
+def test_a_picture_that_stream_refuses_does_not_keep_a_new_name_out(accounts, reconcile, firestore):
+    accounts.sign_up("ann")
+    reconcile("ann")
+    firestore.document("users/ann").update({"displayName": "Ann", "photoURL": "x" * 6000})
+    [outcome] = reconcile("ann")
+    assert outcome.status == "updated"
+
+
+def test_a_name_that_stream_refuses_is_left_out(accounts, reconcile, chat, stream):
+    stream.switch(enforce_unique_usernames="app")
+    chat.upsert_user({"id": "other", "name": "Ann"})
+    accounts.sign_up("ann", displayName="Ann", photoUrl="https://p/a.png")
+    [outcome] = reconcile("ann")
+    assert outcome.status == "created"
+    user = stream_user(chat, "ann")
+    assert (user.get("name"), user["image"]) == (None, "https://p/a.png")
+
+
+def test_nameless_people_get_into_an_app_with_unique_names(accounts, reconcile, stream):
+    stream.switch(enforce_unique_usernames="app")
+    accounts.sign_up("ann")
+    accounts.sign_up("bob")
+    assert [outcome.status for outcome in reconcile("ann", "bob")] == ["created", "created"]
+
+
+def test_a_key_that_cannot_be_a_stream_id_is_refused_alone(accounts, reconcile, stream):
+    long = "ü" * 100
+    accounts.sign_up(long)
+    accounts.sign_up("a/b")
+    accounts.sign_up("ann")
+    too_long, slash, ann = reconcile(long, "a/b", "ann")
+    assert isinstance(too_long.error, InvalidArgument)
+    assert isinstance(slash.error, InvalidArgument)
+    assert ann.status == "created"
+
+
+def test_a_banned_user_stays_banned_and_is_reported(accounts, reconcile, clients, chat):
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile("ann")
+    banned = {**stream_user(chat, "ann"), "banned": True}
+    clients.stream.query_users = lambda ids, deadline: {"ann": banned}
+    [outcome] = reconcile("ann")
+    assert outcome.error.reason == "banned"
+
+
+def test_a_null_in_the_user_document_unsets_the_picture(accounts, reconcile, firestore, chat):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"photoURL": "https://p/a.png"})
+    reconcile("ann")
+    firestore.document("users/ann").set({"photoURL": None})
+    assert reconcile("ann")[0].status == "updated"
+    assert "image" not in stream_user(chat, "ann")
+
+
+def test_a_null_takes_a_user_out_of_all_teams(accounts, reconcile, firestore, chat):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"chat": {"teams": ["red"], "role": "moderator"}})
+    reconcile("ann")
+    firestore.document("users/ann").set({"chat": {"teams": None, "role": None}})
+    reconcile("ann")
+    user = stream_user(chat, "ann")
+    assert (user["teams"], user["role"]) == ([], "user")
+
+
+def test_a_repair_of_a_living_user_deletes_nothing_of_somebody_without_account(
+    reconcile, firestore, firestore_api, chat
+):
+    for collection in ("users", "user_profiles", "user_stats"):
+        firestore.document(f"{collection}/orphan").set({"displayName": "In the app"})
+    chat.upsert_user({"id": "orphan", "name": "In Stream"})
+    [outcome] = reconcile("orphan")
+    assert isinstance(outcome.error, NotFound)
+    assert stream_user(chat, "orphan")["name"] == "In Stream"
+    assert len(firestore_api.documents) == 3
+
+
+def test_extra_fields_reach_stream_at_sign_up_in_one_write(accounts, reconcile, chat, stream):
+    accounts.sign_up("ann", email="ann@example.com")
+    reconcile("ann", settings=replace(SETTINGS, extra_fields=("email",)))
+    assert stream_user(chat, "ann")["email"] == "ann@example.com"
+    assert operations(stream)[:2] == ["QueryUsers", "UpdateUsers"]
+    assert "UpdateUsersPartial" not in operations(stream)
+
+
+def test_an_account_with_a_senseless_creation_time_is_repaired_too(accounts, reconcile):
+    accounts.sign_up("ann", created_ms=1_700_000_000_000_000)
+    accounts.sign_up("bob", displayName="\ud800")
+    assert [outcome.status for outcome in reconcile("ann", "bob")] == ["created", "created"]
+
+
+def test_firestore_being_down_is_a_temporary_error(accounts, reconcile, firestore_api):
+    def fail(_: str) -> None:
+        raise ServiceUnavailable("down")
+
+    firestore_api.before_call = fail
+    accounts.sign_up("ann")
+    assert isinstance(reconcile("ann")[0].error, FirebaseUnavailable)
+
+
+def test_auth_being_down_is_a_temporary_error(accounts, reconcile):
+    def fail(_: str) -> None:
+        raise UnavailableError("down")
+
+    accounts.before_call = fail
+    assert isinstance(reconcile("ann")[0].error, FirebaseUnavailable)
 
 
 def test_stream_being_down_is_a_temporary_error_of_each_user(accounts, reconcile, stream):
     accounts.sign_up("ann")
-    stream.fault("QueryUsers", "status", status=503, times=1)
+    stream.fault("QueryUsers", "status", status=503, times=3)
     [outcome] = reconcile("ann")
     assert isinstance(outcome.error, StreamUnavailable)
 
@@ -266,7 +490,7 @@ def test_a_repair_tells_the_operator_what_it_found_and_did(accounts, reconcile, 
 
 def test_an_event_is_delivered_again_after_a_temporary_error(accounts, clients, stream):
     accounts.sign_up("ann")
-    stream.fault("UpdateUsers", "reset", times=1)
+    stream.fault("UpdateUsers", "reset", times=4)
     with pytest.raises(StreamUnavailable):
         reconcile_after_event("ann", clients, SETTINGS)
     reconcile_after_event("ann", clients, SETTINGS)
@@ -277,9 +501,16 @@ def test_an_event_of_an_account_that_is_gone_is_done_with(clients):
     reconcile_after_event("gone", clients, SETTINGS)
 
 
-def test_an_event_of_a_user_that_cannot_be_repaired_is_logged_not_repeated(
-    accounts, clients, capsys
-):
+def test_an_event_of_a_disabled_account_is_done_with(accounts, clients, capsys):
     accounts.sign_up("ann", disabled=True)
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert "Left user ann as it is" in capsys.readouterr().out
+
+
+def test_an_event_of_a_user_that_cannot_be_repaired_is_an_error_in_the_log(
+    accounts, clients, firestore, capsys
+):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
     reconcile_after_event("ann", clients, SETTINGS)
     assert "User ann cannot be reconciled" in capsys.readouterr().err

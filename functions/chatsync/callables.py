@@ -1,0 +1,106 @@
+"""Firebase's callable protocol, strictly: whatever a client sends gets a documented answer."""
+
+import json
+import re
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+
+from firebase_functions import logger
+from firebase_functions.https_fn import CallableRequest, FunctionsErrorCode, HttpsError, on_call
+from flask import Request, Response, jsonify, make_response
+
+from .errors import (
+    ChatsyncError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    StreamRateLimited,
+    Temporary,
+    Unauthenticated,
+)
+
+_TOKEN = re.compile(r"(Bearer [\w-]+\.[\w-]+\.[\w-]*)?")
+"""The Auth emulator's tokens have no signature."""
+
+Handler = Callable[[CallableRequest[Any]], Any]
+
+
+def callable_function(function: Handler) -> Callable[[Request], Response]:
+    """The SDK's ``on_call`` for a handler that raises this package's errors.
+
+    The SDK answers "internal" to a body that is not what the protocol demands, logs parts of it and
+    of malformed tokens, and answers "internal" to an exception without a traceback in the log.
+    """
+
+    @wraps(function)
+    def answer(request: CallableRequest[Any]) -> Any:
+        try:
+            return function(request)
+        except ChatsyncError as error:
+            raise https_error(error) from error
+        except Exception:
+            logger.error(traceback.format_exc())
+            raise
+
+    serve = cast(Callable[[Request], Response], on_call()(answer))
+
+    @wraps(serve)
+    def serve_well_formed(request: Request) -> Response:
+        problem = _problem_of(request) if request.method == "POST" else None
+        if problem is None:
+            return serve(request)
+        refusal = https_error(problem)
+        return make_response(jsonify(error=refusal._as_dict()), refusal._http_error_code.status)
+
+    return serve_well_formed
+
+
+def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
+    """What a caller sent, who must be signed in."""
+    if request.auth is None or not request.auth.uid:
+        raise Unauthenticated("sign in first")
+    if not isinstance(request.data, dict):
+        raise InvalidArgument("data", "must be an object")
+    return request.data
+
+
+def https_error(error: ChatsyncError) -> HttpsError:
+    """The documented callable error. What only an operator can mend is logged, and withheld."""
+    code, message = FunctionsErrorCode.INTERNAL, "INTERNAL"
+    details: dict[str, Any] | None = None
+    match error:
+        case Unauthenticated():
+            code, message = FunctionsErrorCode.UNAUTHENTICATED, str(error)
+        case InvalidArgument():
+            code, message = FunctionsErrorCode.INVALID_ARGUMENT, str(error)
+            details = {"field": error.field}
+        case NotFound():
+            code, message = FunctionsErrorCode.NOT_FOUND, str(error)
+            details = {"userIds": error.ids}
+        case FailedPrecondition():
+            code, message = FunctionsErrorCode.FAILED_PRECONDITION, str(error)
+            details = {"userIds": error.ids, "reason": error.reason}
+        case StreamRateLimited():
+            code, message = FunctionsErrorCode.RESOURCE_EXHAUSTED, "too many calls to Stream Chat"
+            details = {"retryAfterSeconds": error.retry_after, "repairQueued": False}
+        case Temporary():
+            code, message = FunctionsErrorCode.UNAVAILABLE, "not possible now, try again later"
+            details = {"repairQueued": False}
+    if isinstance(error, Temporary) or code == FunctionsErrorCode.INTERNAL:
+        logger.error(f"{type(error).__name__}: {error}")
+    return HttpsError(code, message, details)
+
+
+def _problem_of(request: Request) -> ChatsyncError | None:
+    """What of the request the SDK would stumble over."""
+    if not _TOKEN.fullmatch(request.headers.get("Authorization", "")):
+        return Unauthenticated("the Authorization header holds no ID token")
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or body.keys() != {"data"}:
+        return InvalidArgument("data", "must be the only field of a JSON body")
+    return None

@@ -1,0 +1,144 @@
+"""Whatever a client sends, a callable answers with a documented error, and writes nothing."""
+
+import json
+from typing import Any
+
+import pytest
+from functions_framework import create_app
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chatsync.errors import InvalidArgument
+from chatsync.ids import IdFormat, check_key
+from tests.fast.test_functions import MAIN, environment, id_token  # noqa: F401 (a fixture)
+
+CALLABLES = ["ensureStreamUser"]
+DOCUMENTED = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND"}
+THOUSANDS = settings(
+    max_examples=1000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["a/b/c", ".", "..", "__x__", "\x00", "\ud800", "x" * 129, "ü" * 100]),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+ids = st.one_of(json_values, st.text(max_size=300), st.just("ann"))
+arguments = st.one_of(
+    json_values,
+    st.fixed_dictionaries({}, optional={"userId": ids, "userIds": ids | st.lists(ids)}),
+    st.fixed_dictionaries({"userIds": st.lists(st.text(), min_size=100, max_size=103)}),
+)
+bodies = st.one_of(
+    st.binary(max_size=200),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    arguments.map(lambda data: json.dumps({"data": data}).encode()),
+    st.just(b"[" * 100_000),
+    st.just(b'{"data":' * 5_000 + b"1" + b"}" * 5_000),
+    st.just(b'{"data": {"userId": "' + b"x" * 1_000_000 + b'"}}'),
+    st.just(b'{"data": ' + b"9" * 10_000 + b"}"),
+    st.just(b'["data"]'),
+    st.just(b'"data"'),
+    st.just(b'{"data": null, "more": "ann@example.com"}'),
+)
+headers = st.fixed_dictionaries(
+    {
+        "Content-Type": st.sampled_from(
+            ["application/json", "application/json; charset=utf-8", "text/plain", "", "a/b;c=d"]
+        )
+    },
+    optional={
+        "Authorization": st.sampled_from(
+            ["Bearer " + id_token("caller"), "Bearer x.y.z", "Bearer ", "Basic eA==", "\xff"]
+        )
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def apps() -> dict[str, Any]:
+    return {name: create_app(name, str(MAIN), "http").test_client() for name in CALLABLES}
+
+
+@pytest.fixture
+def nothing_is_written(firestore_api, stream, accounts):
+    """Checks after the test that no side was written to, and returns a check for one call."""
+
+    def check() -> None:
+        assert not firestore_api.documents
+
+    yield check
+    assert {request["operation"] for request in stream.requests()} <= {"QueryUsers"}
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+@THOUSANDS
+@given(body=bodies, headers=headers)
+def test_a_senseless_request_gets_a_documented_error(apps, name, nothing_is_written, body, headers):
+    response = apps[name].post("/", data=body, headers=headers)
+    assert_documented(response)
+    nothing_is_written()
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+@THOUSANDS
+@given(data=arguments)
+def test_senseless_arguments_of_a_signed_in_caller_get_a_documented_error(
+    apps, name, nothing_is_written, data
+):
+    headers = {"Authorization": f"Bearer {id_token('caller')}"}
+    response = apps[name].post("/", json={"data": data}, headers=headers)
+    assert_documented(response)
+    nothing_is_written()
+
+
+def assert_documented(response: Any) -> None:
+    if response.status_code == 200:
+        # Every id was a possible one: then each has its own answer.
+        results = response.json["result"]["results"]
+        assert {result["error"]["code"] for result in results} == {"not-found"}
+        return
+    error = response.json["error"]
+    assert DOCUMENTED.get(response.status_code) == error["status"], error
+    if error["status"] == "NOT_FOUND":
+        for user_id in error["details"]["userIds"]:
+            check_key(user_id, "userId", "user", IdFormat())
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+def test_another_method_than_post_is_refused(apps, method):
+    response = apps["ensureStreamUser"].open("/", method=method, json={"data": {}})
+    assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_a_body_that_is_refused_is_not_logged(apps, capfd, caplog):
+    apps["ensureStreamUser"].post("/", json={"data": {}, "email": "ann@example.com"})
+    assert "ann@example.com" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_malformed_token_is_not_logged(apps, capfd, caplog):
+    headers = {"Authorization": "Bearer s3cr3t-without-dots"}
+    response = apps["ensureStreamUser"].post("/", json={"data": {}}, headers=headers)
+    assert (response.status_code, response.json["error"]["status"]) == (401, "UNAUTHENTICATED")
+    assert "s3cr3t" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_browser_may_call_from_anywhere(apps):
+    response = apps["ensureStreamUser"].options(
+        "/",
+        headers={"Origin": "https://app.example", "Access-Control-Request-Method": "POST"},
+    )
+    assert response.headers["Access-Control-Allow-Origin"] in ("*", "https://app.example")
+
+
+def test_the_hostile_ids_are_hostile():
+    for value in ("a/b/c", ".", "..", "__x__", "\x00", "\ud800", "x" * 129, "ü" * 100):
+        with pytest.raises(InvalidArgument):
+            check_key(value, "userId", "user", IdFormat())

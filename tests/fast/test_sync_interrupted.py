@@ -1,0 +1,200 @@
+"""The repair, stopped before each of its outside calls, while somebody else changes the world.
+
+Whatever happens there: nobody deleted is resurrected, and the newest state stands in the end.
+"""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from chatsync.clients import Clients
+from chatsync.errors import NotFound
+from chatsync.ids import Key
+from chatsync.settings import Settings
+from chatsync.stream import Stream
+from chatsync.sync import Outcome, reconcile_users
+from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
+
+SETTINGS = Settings("local-key", "local-secret")
+ANN = Key("user", "ann")
+
+
+class World:
+    """All sides, and what other people and functions do to them."""
+
+    def __init__(self, clients: Clients, api: MemoryFirestoreApi, stream) -> None:
+        self.clients, self.api, self.stream = clients, api, stream
+        self.accounts: MemoryAuth = clients.auth
+        self.calls = 0
+        self.intervening = False
+        self.lock = threading.Lock()
+
+    def begin(self) -> None:
+        self.stream.reset()
+        self.api.documents.clear()
+        self.accounts.accounts.clear()
+        self.calls = 0
+
+    def repair(self, clients: Clients | None = None) -> Outcome:
+        [outcome] = reconcile_users([ANN], clients or self.clients, SETTINGS)
+        return outcome
+
+    def repair_interrupted(self, interventions: dict[int, Callable[[], object]]) -> Outcome:
+        """Repair, with each intervention run to its end before the outside call of that number."""
+
+        def before_call(_: object) -> None:
+            with self.lock:
+                if self.intervening:
+                    return
+                self.calls += 1
+                intervene = interventions.get(self.calls)
+                self.intervening = intervene is not None
+            if intervene:
+                intervene()
+                self.intervening = False
+
+        watched = Stream(self.stream.key, self.stream.secret, self.stream.url)
+        call = watched._call
+
+        def watched_call(*args, **options):
+            before_call("stream")
+            return call(*args, **options)
+
+        watched._call = watched_call
+        self.api.before_call = self.accounts.before_call = before_call
+        try:
+            return self.repair(Clients(self.clients.firestore, self.accounts, watched))
+        finally:
+            self.api.before_call = self.accounts.before_call = lambda _: None
+
+    def sign_up(self, name: str) -> None:
+        self.accounts.sign_up("ann", displayName=name)
+
+    def rename(self) -> None:
+        """The app renames the user, and the repair of that event runs to its end."""
+        self.clients.firestore.document("users/ann").set({"displayName": "New"}, merge=True)
+        self.repair()
+
+    def delete(self) -> None:
+        """The account is deleted, and what belongs to it, as the event's function does."""
+        self.accounts.accounts.pop("ann", None)
+        self.clients.stream.delete_users(["ann"], float("inf"))
+        for collection in ("users", "user_profiles", "user_stats"):
+            self.clients.firestore.document(f"{collection}/ann").delete()
+
+    def lose_answer(self) -> None:
+        """The next call is applied by Stream, and its answer never arrives."""
+        self.stream.fault("*", "reset", when="after", times=1)
+
+    def delete_and_lose_answer(self) -> None:
+        self.delete()
+        self.lose_answer()
+
+    def recreate(self) -> None:
+        self.delete()
+        self.come_back()
+
+    def come_back(self) -> None:
+        self.sign_up("New")
+        self.repair()
+
+
+@pytest.fixture
+def world(clients, firestore_api, stream) -> World:
+    return World(clients, firestore_api, stream)
+
+
+def missing(world: World, chat) -> None:
+    world.sign_up("Old")
+
+
+def drifted(world: World, chat) -> None:
+    world.sign_up("Old")
+    chat.upsert_user({"id": "ann", "name": "Somebody else", "hobby": "chess"})
+
+
+def soft_deleted(world: World, chat) -> None:
+    world.sign_up("Old")
+    chat.upsert_user({"id": "ann", "name": "Old"})
+    chat.delete_user("ann")
+
+
+def every_interruption(world: World, chat, begin, intervene):
+    """Yield after a repair interrupted at each of its calls in turn, until none is left."""
+    at = 0
+    while True:
+        at += 1
+        world.begin()
+        begin(world, chat)
+        outcome = world.repair_interrupted({at: intervene})
+        if world.calls < at:
+            break
+        yield at, outcome
+    assert at > 3, "the repair made too few calls for this test to mean anything"
+
+
+def user_in_stream(chat):
+    return next(iter(chat.query_users({"id": "ann"})["users"]), None)
+
+
+BEGINNINGS = [missing, drifted, soft_deleted]
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_deleted_account_is_never_resurrected(world, chat, begin):
+    for intervene in (world.delete, world.delete_and_lose_answer):
+        for at, outcome in every_interruption(world, chat, begin, intervene):
+            world.stream.clear_faults()
+            assert isinstance(outcome.error, NotFound | None), f"before call {at}"
+            assert user_in_stream(chat) is None, f"{intervene.__name__} before call {at}"
+            assert not world.api.documents, f"{intervene.__name__} before call {at}"
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_recreated_account_is_there_in_its_newest_state(world, chat, begin):
+    for at, _ in every_interruption(world, chat, begin, world.recreate):
+        assert (user_in_stream(chat) or {}).get("name") == "New", f"before call {at}"
+        names = {path.split("/")[-2] for path in world.api.documents}
+        assert names == {"users", "user_profiles", "user_stats"}, f"before call {at}"
+
+
+def test_an_account_that_comes_back_during_its_removal_is_not_harmed(world, chat):
+    calls = 16
+    for deleted_at in range(1, calls):
+        for back_at in range(deleted_at + 1, calls):
+            world.begin()
+            missing(world, chat)
+            world.repair_interrupted({deleted_at: world.delete, back_at: world.come_back})
+            if world.calls < back_at:
+                break
+            where = f"deleted before call {deleted_at}, back before call {back_at}"
+            assert (user_in_stream(chat) or {}).get("name") == "New", where
+            assert len(world.api.documents) == 3, where
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_name_changed_meanwhile_stands(world, chat, begin):
+    for at, outcome in every_interruption(world, chat, begin, world.rename):
+        assert outcome.error is None, f"before call {at}"
+        assert user_in_stream(chat)["name"] == "New", f"before call {at}"
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_second_repair_meanwhile_does_no_harm(world, chat, begin):
+    for at, outcome in every_interruption(world, chat, begin, world.repair):
+        assert outcome.error is None, f"before call {at}"
+        assert user_in_stream(chat)["name"] == "Old", f"before call {at}"
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_lost_answer_is_made_good_in_the_same_repair(world, chat, begin):
+    for at, outcome in every_interruption(world, chat, begin, world.lose_answer):
+        world.stream.clear_faults()
+        assert outcome.error is None, f"before call {at}"
+        assert user_in_stream(chat)["name"] == "Old", f"before call {at}"
+
+
+def test_custom_fields_survive_whatever_happens_meanwhile(world, chat):
+    for at, _ in every_interruption(world, chat, drifted, world.rename):
+        assert user_in_stream(chat)["hobby"] == "chess", f"before call {at}"
