@@ -6,13 +6,20 @@ A function's name here is its deployed name, and a contract with the apps that c
 from typing import Any
 
 from firebase_functions import logger
-from firebase_functions.firestore_fn import Event, on_document_created
+from firebase_functions.core import Change
+from firebase_functions.firestore_fn import (
+    Event,
+    on_document_created,
+    on_document_updated,
+    on_document_written,
+)
 from firebase_functions.https_fn import CallableRequest
 from firebase_functions.options import set_global_options
 
-from chatsync import clients, firebase, ids, settings, sync
-from chatsync.auth_events import AuthEvent, on_user_created, retried
-from chatsync.callables import callable_function, fields_of, https_error
+from chatsync import clients, firebase, ids, records, settings, sync, tokens
+from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
+from chatsync.callables import callable_function, caller_of, fields_of, https_error
+from chatsync.users import Held
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 clients.firebase_app()
@@ -34,13 +41,24 @@ def connection() -> tuple[clients.Clients, settings.Settings]:
     return clients.connect(config), config
 
 
+def is_of_tenant(event: AuthEvent) -> bool:
+    if event.tenant_id:
+        logger.warn("Skipped an account of an Identity Platform tenant", user=event.data.uid)
+    return bool(event.tenant_id)
+
+
 @on_user_created(retry=True)
 def createStreamUser(event: AuthEvent) -> None:
     """Somebody signed up: give them their documents and their Stream user."""
-    if event.tenant_id:
-        logger.warn("Skipped an account of an Identity Platform tenant", user=event.data.uid)
-        return
-    sync.reconcile_after_event(event.data.uid, *connection())
+    if not is_of_tenant(event):
+        sync.reconcile_after_sign_up(event.data.uid, *connection())
+
+
+@on_user_deleted(retry=True)
+def deleteStreamUser(event: AuthEvent) -> None:
+    """An account was deleted: remove its Stream user by policy, and its documents."""
+    if not is_of_tenant(event):
+        sync.remove_after_event(event.data.uid, *connection())
 
 
 @retried
@@ -52,9 +70,32 @@ def createUserProfile(event: Event[Any]) -> None:
     logger.info(f"Created profile documents of user {uid}: {len(created)}", user=uid)
 
 
+@retried
+@on_document_updated(document="users/{uid}")
+def syncUserProfile(event: Event[Change[Any]]) -> None:
+    """A user document changed: bring to profile and Stream what concerns them."""
+    before, after = (
+        Held(user=snapshot and snapshot.to_dict())
+        for snapshot in (event.data.before, event.data.after)
+    )
+    sync.reconcile_after_change(event.params["uid"], before, after, *connection())
+
+
+@retried
+@on_document_written(document="user_profiles/{uid}")
+def syncProfileToStream(event: Event[Change[Any]]) -> None:
+    """A profile changed: bring to Stream what its owner edited."""
+    before, after = (
+        Held(profile=snapshot and snapshot.to_dict())
+        for snapshot in (event.data.before, event.data.after)
+    )
+    sync.reconcile_after_change(event.params["uid"], before, after, *connection())
+
+
 @callable_function
 def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{userId}`` or ``{userIds}``: repair the people somebody is about to chat with."""
+    caller_of(request)
     fields = fields_of(request)
     sides, config = connection()
     if "userIds" in fields:
@@ -78,3 +119,31 @@ def result_of(outcome: sync.Outcome) -> dict[str, Any]:
         "status": "failed",
         "error": {"code": error.code, "message": error.message, "details": error.details},
     }
+
+
+@callable_function
+def ensureUserProfile(request: CallableRequest[Any]) -> dict[str, Any]:
+    """``{}``: the caller's own profile, created if missing."""
+    return records.ensure_profile(caller_of(request), *connection())
+
+
+@callable_function
+def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
+    """``{userId?}``: somebody's statistics; the caller's own if nobody is named."""
+    caller = caller_of(request)
+    user_id = fields_of(request).get("userId", caller)
+    sides, config = connection()
+    key = ids.check_key(user_id, "userId", "user", config.id_format)
+    return records.read_stats(key.id, caller, sides, config)
+
+
+@callable_function
+def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
+    """``{}``: a token for the caller's chat client; the caller is healed first."""
+    return tokens.issue_token(caller_of(request), *connection())
+
+
+@callable_function
+def revokeStreamUserTokens(request: CallableRequest[Any]) -> dict[str, Any]:
+    """``{}``: make the caller's earlier tokens fail, as after the loss of a phone."""
+    return tokens.revoke_tokens(caller_of(request), *connection())

@@ -11,6 +11,7 @@ from firebase_functions import logger
 from firebase_functions.https_fn import CallableRequest, FunctionsErrorCode, HttpsError, on_call
 from flask import Request, Response, jsonify, make_response
 
+from . import settings
 from .errors import (
     ChatsyncError,
     FailedPrecondition,
@@ -44,7 +45,9 @@ def callable_function(function: Handler) -> Callable[[Request], Response]:
             logger.error(traceback.format_exc())
             raise
 
-    serve = cast(Callable[[Request], Response], on_call()(answer))
+    # Not a global option: on_call keeps a copy of these from before they were set.
+    declared = on_call(enforce_app_check=settings.enforce_app_check())(answer)
+    serve = cast(Callable[[Request], Response], declared)
 
     @wraps(serve)
     def serve_well_formed(request: Request) -> Response:
@@ -57,10 +60,17 @@ def callable_function(function: Handler) -> Callable[[Request], Response]:
     return serve_well_formed
 
 
-def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
-    """What a caller sent, who must be signed in."""
+def caller_of(request: CallableRequest[Any]) -> str:
+    """The uid of the caller, who must be signed in."""
     if request.auth is None or not request.auth.uid:
         raise Unauthenticated("sign in first")
+    return request.auth.uid
+
+
+def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
+    """What the caller sent; client SDKs send null for nothing."""
+    if request.data is None:
+        return {}
     if not isinstance(request.data, dict):
         raise InvalidArgument("data", "must be an object")
     return request.data

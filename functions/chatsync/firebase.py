@@ -23,7 +23,7 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from .errors import FirebaseUnavailable, Unsettled
 from .ids import Key
-from .users import Account, Held, missing_documents
+from .users import Account, Held, missing_documents, profile_update
 
 _AUTH_FAILURES = (
     auth_exceptions.DeadlineExceededError,
@@ -71,34 +71,51 @@ def read_documents(
         ):
             key, field = places[snapshot.reference.path]
             found[key][field] = snapshot.to_dict()
+            if field == "profile":
+                found[key]["profile_version"] = snapshot.update_time
     return {key: Held(**fields) for key, fields in found.items()}
 
 
-def create_missing_documents(
+def write_documents(
     held: Mapping[Key, Held], client: firestore.Client, deadline: float
 ) -> dict[Key, list[Made]]:
-    """Create the documents that these users lack, in one call (BatchWrite); returns the created.
+    """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
 
-    Each write stands alone. What somebody else has created meanwhile stays untouched, and what
-    could not be written now is missing at the next look.
+    Each write stands alone. What somebody else has created or changed meanwhile stays untouched;
+    what could not be written now still differs at the next look. Returns the created ones.
     """
     batch = BulkWriteBatch(client)
-    wanted: list[tuple[Key, firestore.DocumentReference]] = []
+    created: list[tuple[Key, firestore.DocumentReference] | None] = []
     for key, state in held.items():
         references = _references(key, client)
         for field, document in missing_documents(state, firestore.SERVER_TIMESTAMP).items():
             batch.create(references[field], document)
-            wanted.append((key, references[field]))
-    if not wanted:
+            created.append((key, references[field]))
+        if update := profile_update(state):
+            unchanged = client.write_option(last_update_time=state.profile_version)
+            update["updatedAt"] = firestore.SERVER_TIMESTAMP
+            batch.update(references["profile"], update, unchanged)
+            created.append(None)
+    if not created:
         return {}
     with _temporary_failures_named():
         response = batch.commit(**_until(deadline))
     made: dict[Key, list[Made]] = {}
-    answers = zip(wanted, response.status, response.write_results, strict=True)
-    for (key, reference), status, result in answers:
-        if status.code == 0:
+    answers = zip(created, response.status, response.write_results, strict=True)
+    for creation, status, result in answers:
+        if creation and status.code == 0:
+            key, reference = creation
             made.setdefault(key, []).append(Made(reference, result.update_time))
     return made
+
+
+def delete_user_documents(uid: str, client: firestore.Client, deadline: float) -> None:
+    """Remove this project's documents of a uid, whoever wrote them last."""
+    batch = client.batch()
+    for reference in _references(Key("user", uid), client).values():
+        batch.delete(reference)
+    with _temporary_failures_named():
+        batch.commit(**_until(deadline))
 
 
 def delete_documents(documents: Iterable[Made], client: firestore.Client, deadline: float) -> None:
@@ -180,6 +197,7 @@ def _account(record: auth.UserRecord) -> Account:
         email=_storable(record.email),
         phone_number=record.phone_number,
         disabled=record.disabled,
+        anonymous=not (record.provider_data or record.email or record.phone_number),
     )
 
 

@@ -19,6 +19,10 @@ STREAM_API_KEY = StringParam("STREAM_API_KEY", description="Key of the Stream ap
 STREAM_API_SECRET = SecretParam("STREAM_API_SECRET", description="Secret of the Stream app")
 
 
+DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
+MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings by name; ``functions/.env.example`` says what each one means."""
@@ -30,11 +34,19 @@ class Settings:
     user_role: str = "user"
     company_role: str = "user"
     extra_fields: tuple[str, ...] = ()
+    delete_policy: str = "soft"
+    token_lifetime_seconds: int = 3600
+    provision_anonymous_users: bool = True
 
 
 def region(environ: Mapping[str, str] = os.environ) -> str:
     """Where the functions run. Read on its own: deploy discovery has no key and no secret."""
     return environ.get("CHATSYNC_REGION") or "asia-south1"
+
+
+def enforce_app_check(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether callables demand App Check. Decided when the functions are declared, like region."""
+    return _switch(environ, "ENFORCE_APP_CHECK", False)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -47,7 +59,32 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         user_role=environ.get("STREAM_USER_ROLE") or "user",
         company_role=environ.get("STREAM_COMPANY_ROLE") or "user",
         extra_fields=_extra_fields(environ),
+        delete_policy=_one_of(environ, "STREAM_DELETE_POLICY", DELETE_POLICIES),
+        token_lifetime_seconds=_seconds(environ, "STREAM_TOKEN_LIFETIME_SECONDS", 3600),
+        provision_anonymous_users=_switch(environ, "PROVISION_ANONYMOUS_USERS", True),
     )
+
+
+def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The first choice is the default."""
+    value = environ.get(name) or choices[0]
+    if value not in choices:
+        raise SettingInvalid(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name) or str(default)
+    if not re.fullmatch(r"[0-9]{1,9}", value) or not 60 <= int(value) <= MAX_TOKEN_LIFETIME_SECONDS:
+        raise SettingInvalid(f"{name} must be from 60 to {MAX_TOKEN_LIFETIME_SECONDS} (30 days)")
+    return int(value)
+
+
+def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
+    value = (environ.get(name) or str(default)).lower()
+    if value not in ("true", "false"):
+        raise SettingInvalid(f"{name} must be true or false")
+    return value == "true"
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

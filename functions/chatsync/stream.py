@@ -99,6 +99,29 @@ class Stream:
             with suppress(StreamRejected):
                 self._call(deadline, StreamChat.delete_user, stream_id)
 
+    def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
+        """Remove a user by policy: ``soft``, ``hard``, ``deactivate`` or ``keep``.
+
+        Who is removed already stays so; a refusal for another reason is raised.
+        """
+        try:
+            match policy:
+                case "soft":
+                    self._call(deadline, StreamChat.delete_user, stream_id)
+                case "hard":
+                    options = {"hard_delete": True, "mark_messages_deleted": True}
+                    self._call(deadline, StreamChat.delete_user, stream_id, **options)
+                case "deactivate":
+                    self._call(deadline, StreamChat.deactivate_user, stream_id)
+        except StreamRejected:
+            present = self.query_users([stream_id], deadline).get(stream_id)
+            if present and not present.get("deactivated_at"):
+                raise
+
+    def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
+        """A token for a chat client; made here, without asking Stream."""
+        return self._chat().create_token(stream_id, exp=expires_at, iat=issued_at)
+
     def _read(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         for pause in PAUSES_BETWEEN_READS:
             try:

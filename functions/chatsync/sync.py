@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from firebase_functions import logger
@@ -56,24 +56,29 @@ class Outcome:
     stream_user_id: str
     status: Status | None
     error: ChatsyncError | None
+    stream_user: Payload = field(default_factory=dict)
+    """As it was found in Stream; empty where it was missing."""
 
 
-def reconcile_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Outcome]:
+def reconcile_users(
+    keys: Sequence[Key], clients: Clients, settings: Settings, *, check_accounts: bool = False
+) -> list[Outcome]:
     """Bring these users into agreement on all sides; one outcome per key, in the same order.
 
     Documents and Stream user of a living account are created where missing, and the Stream user is
     patched where it differs in a field that Firebase states. An account that is gone is never
-    brought back. One user's error never concerns another.
+    brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
+    about everybody, and who is disabled gets an error even if Stream has them.
 
     Raises StreamCredentialsRejected, which concerns everybody.
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in stream.batches(list(dict.fromkeys(keys))):
-        outcomes.update(_Repair(batch, clients, settings).run())
+        outcomes.update(_Repair(batch, clients, settings, check_accounts).run())
     return [outcomes[key] for key in keys]
 
 
-def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> None:
+def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Outcome:
     """Reconcile the user an event hints at.
 
     Raises what is temporary, so that the platform delivers the event again; what is permanent is
@@ -87,10 +92,56 @@ def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Non
             _log(f"Nothing to reconcile: account {uid} is gone", outcome.key)
         case Temporary():
             raise outcome.error
-        case FailedPrecondition(reason="disabled" | "deactivated" | "banned"):
+        case FailedPrecondition(reason="anonymous" | "disabled" | "deactivated" | "banned"):
             logger.warn(f"Left user {uid} as it is: {outcome.error}", user=uid)
         case _:
             logger.error(f"User {uid} cannot be reconciled: {outcome.error}", user=uid)
+    return outcome
+
+
+def reconcile_after_sign_up(uid: str, clients: Clients, settings: Settings) -> None:
+    """Reconcile somebody who signed up.
+
+    Who is gone by now was deleted: what an earlier delivery of the event may have made is removed.
+    """
+    outcome = reconcile_after_event(uid, clients, settings)
+    if isinstance(outcome.error, NotFound):
+        remove_after_event(uid, clients, settings)
+
+
+def reconcile_after_change(
+    uid: str, before: Held, after: Held, clients: Clients, settings: Settings
+) -> None:
+    """Reconcile the user one of whose documents changed, if the change concerns Stream.
+
+    What else an app keeps in these documents, and what the repair itself writes when a profile
+    follows, costs no call.
+    """
+    fields = [users.owned_fields(held, settings.extra_fields) for held in (before, after)]
+    if fields[0] != fields[1]:
+        reconcile_after_event(uid, clients, settings)
+
+
+def remove_after_event(uid: str, clients: Clients, settings: Settings) -> None:
+    """Remove a deleted account's Stream user by policy, and its documents.
+
+    Level-triggered like the repair: an account that exists, because the event is late or the uid
+    is in use again, is reconciled instead. Raises what is temporary.
+    """
+    key = Key("user", uid)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        ids.check_key(uid, "uid", key.kind, settings.id_format)
+    except InvalidArgument as error:
+        logger.error(f"User cannot be removed: {error}", user=uid)
+        return
+    if not firebase.read_accounts([key], clients.auth):
+        stream_id = settings.id_format.stream_id(key)
+        clients.stream.remove_user(stream_id, settings.delete_policy, deadline)
+        firebase.delete_user_documents(uid, clients.firestore, deadline)
+        _log(f"Removed user {uid} from Stream ({settings.delete_policy}) and Firestore", key)
+    if firebase.read_accounts([key], clients.auth):
+        reconcile_after_event(uid, clients, settings)
 
 
 class _Repair:
@@ -101,12 +152,16 @@ class _Repair:
     a call that timed out here and is applied by Stream after the look.
     """
 
-    def __init__(self, keys: Sequence[Key], clients: Clients, settings: Settings) -> None:
+    def __init__(
+        self, keys: Sequence[Key], clients: Clients, settings: Settings, check_accounts: bool
+    ) -> None:
         self.keys = keys
         self.clients = clients
         self.settings = settings
+        self.check_accounts = check_accounts
         self.deadline = time.monotonic() + DEADLINE_SECONDS
         self.stream_ids: dict[Key, str] = {}
+        self.stream_users: dict[Key, Payload] = {}
         self.statuses: dict[Key, Status] = {}
         self.errors: dict[Key, ChatsyncError] = {}
         self.touched: set[Key] = set()
@@ -144,14 +199,15 @@ class _Repair:
     def outcome(self, key: Key) -> Outcome:
         error = self.errors.get(key)
         status = None if error else self.statuses.get(key, "ok")
-        return Outcome(key, self.stream_ids.get(key, ""), status, error)
+        stream_user = self.stream_users.get(key, {})
+        return Outcome(key, self.stream_ids.get(key, ""), status, error, stream_user)
 
     def round(self, keys: set[Key]) -> set[Key]:
         """Repair ``keys`` once; returns those that need another round."""
         for key in keys:
             self.errors.pop(key, None)
         try:
-            held, stream_users = self.read(keys)
+            held = self.read(keys)
         except Temporary as error:
             # Reads are repeated where they are made.
             self.errors.update(dict.fromkeys(keys, error))
@@ -160,53 +216,86 @@ class _Repair:
 
         creates: dict[Key, Payload] = {}
         updates: dict[Key, Payload] = {}
+        documents: dict[Key, Held] = {}
         for key, state in held.items():
-            stream_user = stream_users.get(self.stream_ids[key])
-            if stream_user is None and (new := self.planned_creation(key, state)):
+            if self.left_alone(state):
+                self.errors[key] = FailedPrecondition([key.id], "anonymous")
+                continue
+            if self.documents_differ(key, state):
+                documents[key] = state
+            if key in self.errors:
+                continue  # Stream could not be read.
+            if key not in self.stream_users and (new := self.planned_creation(key, state)):
                 creates[key] = new
-            if stream_user is not None and (patch := self.planned_update(key, state, stream_user)):
+            if key in self.stream_users and (patch := self.planned_update(key, state)):
                 updates[key] = patch
-        lacking = {key: state for key, state in held.items() if _lacks_documents(key, state)}
-        written = creates.keys() | updates.keys() | lacking.keys()
+        written = creates.keys() | updates.keys() | documents.keys()
         if not written:
             return again
 
         self.touched |= written
-        documents = _side_by_side.submit(
-            firebase.create_missing_documents, lacking, self.clients.firestore, self.deadline
+        writing = _side_by_side.submit(
+            firebase.write_documents, documents, self.clients.firestore, self.deadline
         )
         again |= self.create(creates) | self.update(updates)
         try:
-            self.made_documents |= documents.result()
+            for key, made in writing.result().items():
+                self.made_documents.setdefault(key, []).extend(made)
         except Temporary as error:
-            self.errors.update(dict.fromkeys(lacking, error))
+            self.errors.update(dict.fromkeys(documents, error))
         return again | self.look_again(held, written)
 
-    def read(self, keys: set[Key]) -> tuple[dict[Key, Held], dict[str, Payload]]:
-        """What Firebase holds for those of ``keys`` that exist, and their Stream users by id."""
+    def read(self, keys: set[Key]) -> dict[Key, Held]:
+        """What Firebase holds for those of ``keys`` that exist; notes their Stream users.
+
+        Documents are healed even while Stream cannot be read; that is then the keys' error.
+        """
         documents = self.reading_documents(keys)
-        stream_users = self.clients.stream.query_users(
-            [self.stream_ids[key] for key in keys], self.deadline
-        )
+        accounts = self.reading_accounts(keys if self.check_accounts else ())
+        try:
+            found = self.clients.stream.query_users(
+                [self.stream_ids[key] for key in keys], self.deadline
+            )
+        except Temporary as error:
+            found = {}
+            self.errors.update(dict.fromkeys(keys, error))
+        for key in keys:
+            self.stream_users.pop(key, None)
+            if stream_user := found.get(self.stream_ids[key]):
+                self.stream_users[key] = stream_user
         held = documents.result()
-        # Auth decides who exists, and knows names that no event tells. It need not be asked where
-        # nothing is to be written and the documents have a name.
-        asked = {
-            key
-            for key, state in held.items()
-            if key in self.touched
-            or (stream_user := stream_users.get(self.stream_ids[key])) is None
-            or _lacks_documents(key, state)
+        if self.check_accounts:
+            return _existing(held, keys, accounts.result())
+        asked = {key for key, state in held.items() if self.needs_account(key, state)}
+        return _existing(held, asked, firebase.read_accounts(_users(asked), self.clients.auth))
+
+    def needs_account(self, key: Key, state: Held) -> bool:
+        """Auth decides who exists, and knows names that no event tells.
+
+        It need not be asked where nothing is to be written and the documents have a name.
+        """
+        return (
+            key in self.touched
+            or key not in self.stream_users
+            or self.documents_differ(key, state)
             or not users.names_user(state)
-            or self.drift(key, state, stream_user)
-        }
-        accounts = firebase.read_accounts(_users(asked), self.clients.auth)
-        return _existing(held, asked, accounts), stream_users
+            or self.drift(key, state) is not None
+        )
 
     def reading_documents(self, keys: Collection[Key]) -> Future[dict[Key, Held]]:
         return _side_by_side.submit(
             firebase.read_documents, keys, self.clients.firestore, self.deadline
         )
+
+    def reading_accounts(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
+        return _side_by_side.submit(firebase.read_accounts, _users(keys), self.clients.auth)
+
+    def left_alone(self, state: Held) -> bool:
+        account = state.account
+        return bool(account and account.anonymous and not self.settings.provision_anonymous_users)
+
+    def documents_differ(self, key: Key, state: Held) -> bool:
+        return key.kind == "user" and users.documents_differ(state)
 
     def planned_creation(self, key: Key, state: Held) -> Payload | None:
         if state.account and state.account.disabled:
@@ -215,13 +304,16 @@ class _Repair:
         _log(f"User {key.id} not found in Stream Chat, attempting to create...", key)
         return users.new_stream_user(self.stream_ids[key], self.owned(state), self.role(key))
 
-    def planned_update(self, key: Key, state: Held, stream_user: Payload) -> Payload | None:
+    def planned_update(self, key: Key, state: Held) -> Payload | None:
+        stream_user = self.stream_users[key]
         if stream_user.get("deactivated_at"):
             self.errors[key] = FailedPrecondition([key.id], "deactivated")
             return None
         if stream_user.get("banned"):
             self.errors[key] = FailedPrecondition([key.id], "banned")
-        return self.drift(key, state, stream_user)
+        elif self.check_accounts and state.account and state.account.disabled:
+            self.errors[key] = FailedPrecondition([key.id], "disabled")
+        return self.drift(key, state)
 
     def create(self, creates: Mapping[Key, Payload]) -> set[Key]:
         """Send the missing users; returns the keys that need another round."""
@@ -301,8 +393,8 @@ class _Repair:
         outdated = {key for key in now if self.outdated(key, before[key], now[key])}
         self.errors.update(self.remove_documents(outdated))
         changed = {key for key in now if self.differs(before[key], now[key])}
-        lacking = {key for key in now if _lacks_documents(key, now[key])}
-        return self.take_back(unwanted) | outdated | changed | lacking
+        differing = {key for key in now if self.documents_differ(key, now[key])}
+        return self.take_back(unwanted) | outdated | changed | differing
 
     def differs(self, before: Held, now: Held) -> bool:
         # What Auth says counts only where it was asked the first time, too.
@@ -344,8 +436,8 @@ class _Repair:
             return dict.fromkeys(keys, error)
         return {}
 
-    def drift(self, key: Key, state: Held, stream_user: Payload) -> Payload | None:
-        return users.drift(stream_user, self.owned(state), self.role(key))
+    def drift(self, key: Key, state: Held) -> Payload | None:
+        return users.drift(self.stream_users[key], self.owned(state), self.role(key))
 
     def owned(self, state: Held) -> dict[str, Any]:
         return users.owned_fields(state, self.settings.extra_fields)
@@ -420,10 +512,6 @@ def _existing(
             state.user is not None if key.kind == "company" else key in accounts or key not in asked
         )
     }
-
-
-def _lacks_documents(key: Key, state: Held) -> bool:
-    return key.kind == "user" and None in (state.user, state.profile, state.stats)
 
 
 def _does_not_exist(error: ChatsyncError) -> bool:

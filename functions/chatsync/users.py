@@ -29,6 +29,8 @@ class Account:
     email: str | None = None
     phone_number: str | None = None
     disabled: bool = False
+    anonymous: bool = False
+    """Without provider, e-mail and phone; accounts of custom tokens look the same."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Held:
     user: Document | None = None
     profile: Document | None = None
     stats: Document | None = None
+    profile_version: object = None
+    """Firestore's update time of the profile, for changing just what was read."""
 
 
 def names_user(held: Held) -> bool:
@@ -113,6 +117,26 @@ def without(payload: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]
 def changes_nothing(payload: Mapping[str, Any]) -> bool:
     """Whether this is a partial update with nothing in it."""
     return payload.get("set") == {} and not payload.get("unset")
+
+
+def documents_differ(held: Held) -> bool:
+    """Whether a user lacks a document, or has a profile that should follow."""
+    return None in (held.user, held.profile, held.stats) or bool(profile_update(held))
+
+
+def profile_update(held: Held) -> dict[str, Any]:
+    """The update by which a profile follows in the fields its owner has not edited."""
+    profile = held.profile or {}
+    mirrored = profile.get("mirrored")
+    if not isinstance(mirrored, Mapping):
+        return {}
+    owned = owned_fields(held)
+    update: dict[str, Any] = {}
+    for field, stream_field in (("displayName", "name"), ("photoURL", "image")):
+        edited = profile.get(field) != mirrored.get(field)
+        if not edited and stream_field in owned and owned[stream_field] != profile.get(field):
+            update |= {field: owned[stream_field], f"mirrored.{field}": owned[stream_field]}
+    return update
 
 
 def missing_documents(held: Held, now: object) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,25 @@ PROJECT = "demo-chatsync"
 # Deploy runs the file, not the module, which puts its folder first on the import path.
 SERVING = Path(firebase_functions.__file__).parent / "private" / "serving.py"
 DEADLINE_SECONDS = 30
-FUNCTIONS = ["createStreamUser", "createUserProfile", "ensureStreamUser"]
+FUNCTIONS = [
+    "createStreamUser",
+    "createUserProfile",
+    "deleteStreamUser",
+    "ensureStreamUser",
+    "ensureUserProfile",
+    "getStreamUserToken",
+    "getUserStats",
+    "revokeStreamUserTokens",
+    "syncProfileToStream",
+    "syncUserProfile",
+]
+EVENT_FUNCTIONS = {
+    "createStreamUser": "google.firebase.auth.user.v2.created",
+    "deleteStreamUser": "google.firebase.auth.user.v2.deleted",
+    "createUserProfile": "google.cloud.firestore.document.v1.created",
+    "syncUserProfile": "google.cloud.firestore.document.v1.updated",
+    "syncProfileToStream": "google.cloud.firestore.document.v1.written",
+}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +126,12 @@ def test_the_stream_secret_is_bound(deployed, name):
     assert [secret["key"] for secret in secrets] == ["STREAM_API_SECRET"]
 
 
+@pytest.mark.parametrize(("name", "event_type"), EVENT_FUNCTIONS.items())
+def test_a_failed_event_is_delivered_again(deployed, name, event_type):
+    trigger = deployed[name]["eventTrigger"]
+    assert (trigger["eventType"], trigger["retryPolicy"]) == (event_type, "RETRY_POLICY_RETRY")
+
+
 def test_sign_up_triggers_create_stream_user_until_it_succeeds(deployed):
     assert deployed["createStreamUser"]["eventTrigger"] == {
         "eventType": "google.firebase.auth.user.v2.created",
@@ -129,7 +153,7 @@ def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(depl
     }
 
 
-def test_ensure_stream_user_is_a_callable(deployed):
-    function = deployed["ensureStreamUser"]
-    assert function["labels"]["deployment-callable"] == "true"
-    assert "eventTrigger" not in function
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - set(EVENT_FUNCTIONS)))
+def test_the_others_are_callables(deployed, name):
+    assert deployed[name]["labels"]["deployment-callable"] == "true"
+    assert "eventTrigger" not in deployed[name]

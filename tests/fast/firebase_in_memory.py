@@ -145,11 +145,12 @@ class MemoryFirestoreApi:
         if write.delete:
             self.documents.pop(name, None)
             return now
-        fields = dict(present.fields) if present and write.update_mask else {}
         if write.update_mask:
+            fields = dict(present.fields) if present else {}
             for path in write.update_mask.field_paths:
-                fields.pop(path, None)
-        fields |= dict(write.update.fields)
+                _copy_field(path.split("."), dict(write.update.fields), fields)
+        else:
+            fields = dict(write.update.fields)
         for transform in write.update_transforms:
             fields[transform.field_path] = document_types.Value(timestamp_value=now)
         created = present.create_time if present else now
@@ -164,3 +165,16 @@ class MemoryFirestoreApi:
         moment = Timestamp()
         moment.FromMicroseconds(int(datetime.now(UTC).timestamp() * 1e6) + self._version)
         return moment
+
+
+def _copy_field(path: list[str], source: dict[str, Any], target: dict[str, Any]) -> None:
+    """Make the field at ``path`` in ``target`` what it is in ``source``, where it may be absent."""
+    name, *rest = path
+    if not rest:
+        target.pop(name, None)
+        if name in source:
+            target[name] = source[name]
+        return
+    inner = dict(target[name].map_value.fields) if name in target else {}
+    _copy_field(rest, dict(source[name].map_value.fields) if name in source else {}, inner)
+    target[name] = document_types.Value(map_value=document_types.MapValue(fields=inner))

@@ -12,10 +12,16 @@ from chatsync.errors import InvalidArgument
 from chatsync.ids import IdFormat, check_key
 from tests.fast.test_functions import MAIN, environment, id_token  # noqa: F401 (a fixture)
 
-CALLABLES = ["ensureStreamUser"]
+CALLABLES = [
+    "ensureStreamUser",
+    "ensureUserProfile",
+    "getUserStats",
+    "getStreamUserToken",
+    "revokeStreamUserTokens",
+]
 DOCUMENTED = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND"}
 THOUSANDS = settings(
-    max_examples=1000,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -50,11 +50,19 @@ def id_token(uid: str) -> str:
 
 @pytest.fixture
 def call() -> Callable[..., tuple[int, dict[str, Any]]]:
-    """Call ensureStreamUser as a client SDK does; returns HTTP status and body."""
-    app = create_app("ensureStreamUser", str(MAIN), "http").test_client()
+    """Call a function as a client SDK does; returns HTTP status and body."""
 
-    def call(data: object, *, caller: str | None = "caller") -> tuple[int, dict[str, Any]]:
+    def call(
+        data: object,
+        *,
+        function: str = "ensureStreamUser",
+        caller: str | None = "caller",
+        app_check: str | None = None,
+    ) -> tuple[int, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {id_token(caller)}"} if caller else {}
+        if app_check:
+            headers["X-Firebase-AppCheck"] = app_check
+        app = create_app(function, str(MAIN), "http").test_client()
         response = app.post("/", json={"data": data}, headers=headers)
         return response.status_code, response.json
 
@@ -135,7 +143,7 @@ def test_a_caller_who_is_not_signed_in_is_refused(call, stream):
 def test_bad_input_is_refused_naming_the_field_and_nothing_is_called(data, call, stream):
     status, body = call(data)
     assert (status, body["error"]["status"]) == (400, "INVALID_ARGUMENT")
-    assert body["error"]["details"]["field"] == ("userId" if isinstance(data, dict) else "data")
+    assert body["error"]["details"]["field"] == ("data" if data in ([], "ann", 7) else "userId")
     assert stream.requests() == []
 
 
@@ -185,6 +193,53 @@ def test_a_missing_secret_is_named_in_the_log_and_not_in_the_answer(call, monkey
     assert (status, body) == (500, {"error": {"status": "INTERNAL", "message": "INTERNAL"}})
     assert SettingInvalid.__name__ in (log := capsys.readouterr().err)
     assert "STREAM_API_SECRET is not set" in log
+
+
+def test_a_caller_gets_a_token(accounts, call):
+    accounts.sign_up("caller")
+    status, body = call(None, function="getStreamUserToken")
+    assert status == 200
+    assert set(body["result"]) == {"token", "userId", "streamUserId", "apiKey", "expiresAt"}
+
+
+def test_a_caller_revokes_the_earlier_tokens(accounts, call, chat):
+    accounts.sign_up("caller")
+    status, body = call({}, function="revokeStreamUserTokens")
+    assert (status, body["result"]) == (200, {"userId": "caller", "streamUserId": "caller"})
+    assert chat.query_users({"id": "caller"})["users"][0]["revoke_tokens_issued_before"]
+
+
+def test_a_caller_reads_their_own_stats(accounts, call):
+    accounts.sign_up("caller")
+    status, body = call({}, function="getUserStats")
+    assert (status, body["result"]["userId"]) == (200, "caller")
+
+
+def test_a_caller_reads_the_stats_of_another(accounts, call):
+    accounts.sign_up("ann")
+    status, body = call({"userId": "ann"}, function="getUserStats")
+    assert (status, body["result"]["userId"]) == (200, "ann")
+
+
+def test_a_caller_gets_their_own_profile(accounts, call):
+    accounts.sign_up("caller", displayName="Cally")
+    status, body = call({}, function="ensureUserProfile")
+    assert (status, body["result"]["displayName"]) == (200, "Cally")
+
+
+def test_app_check_is_not_demanded_by_default(accounts, call):
+    accounts.sign_up("ann")
+    assert call({"userId": "ann"})[0] == 200
+
+
+def test_app_check_is_demanded_where_the_setting_says_so(accounts, call, monkeypatch):
+    accounts.sign_up("ann")
+    monkeypatch.setenv("ENFORCE_APP_CHECK", "true")
+    verified = {"good": {"sub": "the app"}}
+    monkeypatch.setattr("firebase_admin.app_check.verify_token", verified.__getitem__)
+    assert call({"userId": "ann"})[0] == 401
+    assert call({"userId": "ann"}, app_check="forged")[0] == 401
+    assert call({"userId": "ann"}, app_check="good")[0] == 200
 
 
 def auth_event(app: Any, uid: str, **attributes: str) -> int:
@@ -237,6 +292,23 @@ def test_an_account_of_a_tenant_is_skipped(accounts, create_stream_user, stream)
     accounts.sign_up("ann")
     assert create_stream_user("ann", tenantid="gym-1") == 200
     assert stream.requests() == []
+
+
+def test_a_deleted_account_leaves_stream(accounts, create_stream_user, chat):
+    accounts.sign_up("ann")
+    create_stream_user("ann")
+    accounts.delete("ann")
+    app = create_app("deleteStreamUser", str(MAIN), "cloudevent").test_client()
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "2",
+        "ce-source": "//firebaseauth.googleapis.com/projects/demo-chatsync",
+        "ce-type": "google.firebase.auth.user.v2.deleted",
+        "ce-time": "2026-01-02T03:04:05Z",
+    }
+    response = app.post("/", json={"oldValue": {"uid": "ann"}}, headers=headers)
+    assert response.status_code == 200
+    assert chat.query_users({"id": "ann"})["users"] == []
 
 
 def user_document_event(uid: str, fields: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Tokens for chat clients: issued to who is in agreement, and revoked.
+
+A Stream token is a JWT of ``user_id``, ``iat`` and ``exp``. Stream refuses one whose ``iat`` lies
+in the future, or before the user's ``revoke_tokens_issued_before`` (Stream documentation, "Tokens
+& Authentication").
+"""
+
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from .clients import Clients
+from .ids import Key
+from .settings import Settings
+from .sync import DEADLINE_SECONDS, Outcome, reconcile_users
+
+CLOCK_SKEW_SECONDS = 5
+"""How far ahead of Stream's a clock of ours may be."""
+
+
+def issue_token(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
+    """Heal the user, then ``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
+
+    Raises the repair's error: who doesn't exist, is disabled, or is not in Stream gets no token.
+    """
+    outcome = _healed(uid, clients, settings)
+    now = int(time.time())
+    issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
+    expires_at = now + settings.token_lifetime_seconds
+    return {
+        "token": clients.stream.user_token(outcome.stream_user_id, issued_at, expires_at),
+        "userId": uid,
+        "streamUserId": outcome.stream_user_id,
+        "apiKey": settings.stream_api_key,
+        "expiresAt": expires_at,
+    }
+
+
+def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
+    """Make every token issued until now fail; ``{userId, streamUserId}``. Stream needs a moment.
+
+    Raises the repair's error.
+    """
+    outcome = _healed(uid, clients, settings)
+    now = int(time.time())
+    # One second later than any token issued until now says of itself.
+    last_issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
+    before = datetime.fromtimestamp(min(last_issued_at + 1, now), UTC)
+    clients.stream.update_users_partial(
+        [
+            {
+                "id": outcome.stream_user_id,
+                "set": {"revoke_tokens_issued_before": before.isoformat()},
+            }
+        ],
+        time.monotonic() + DEADLINE_SECONDS,
+    )
+    return {"userId": uid, "streamUserId": outcome.stream_user_id}
+
+
+def _healed(uid: str, clients: Clients, settings: Settings) -> Outcome:
+    [outcome] = reconcile_users([Key("user", uid)], clients, settings, check_accounts=True)
+    if outcome.error:
+        raise outcome.error
+    return outcome
+
+
+def _revoked_before(outcome: Outcome) -> int:
+    """In whole Unix seconds, rounded up; 0 if nothing was ever revoked."""
+    revoked = outcome.stream_user.get("revoke_tokens_issued_before")
+    return math.ceil(datetime.fromisoformat(revoked).timestamp()) if revoked else 0

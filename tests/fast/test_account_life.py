@@ -1,0 +1,462 @@
+"""The life of an account: changes, deletion, return, tokens, and records healed on reading."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import jwt
+import pytest
+
+from chatsync import tokens
+from chatsync.errors import FailedPrecondition, NotFound, StreamUnavailable
+from chatsync.ids import Key
+from chatsync.records import ensure_profile, read_stats
+from chatsync.settings import DELETE_POLICIES, Settings
+from chatsync.sync import (
+    reconcile_after_change,
+    reconcile_after_event,
+    reconcile_after_sign_up,
+    reconcile_users,
+    remove_after_event,
+)
+from chatsync.users import Held
+
+SETTINGS = Settings("local-key", "local-secret")
+
+
+def stream_user(chat, uid="ann"):
+    users = chat.query_users({"id": uid}, include_deactivated_users=True)["users"]
+    return users[0] if users else None
+
+
+@pytest.fixture
+def ann(accounts, clients, stream) -> None:
+    """Ann has an account, and is in agreement everywhere."""
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile_after_sign_up("ann", clients, SETTINGS)
+
+
+# Changes
+
+
+def test_the_profile_follows_the_user_document(ann, clients, firestore):
+    firestore.document("users/ann").update({"displayName": "Anna", "photoURL": "https://p/a.png"})
+    reconcile_after_event("ann", clients, SETTINGS)
+    profile = firestore.document("user_profiles/ann").get().to_dict()
+    assert (profile["displayName"], profile["photoURL"]) == ("Anna", "https://p/a.png")
+    assert profile["mirrored"] == {"displayName": "Anna", "photoURL": "https://p/a.png"}
+
+
+def test_a_profile_follows_field_by_field(ann, clients, firestore):
+    firestore.document("users/ann").update({"displayName": "Anna", "photoURL": "https://p/a.png"})
+    reconcile_after_event("ann", clients, SETTINGS)
+    firestore.document("users/ann").update({"displayName": "Anne"})
+    reconcile_after_event("ann", clients, SETTINGS)
+    profile = firestore.document("user_profiles/ann").get().to_dict()
+    assert profile["mirrored"] == {"displayName": "Anne", "photoURL": "https://p/a.png"}
+
+
+def test_a_field_that_its_owner_edited_in_the_profile_no_longer_follows(
+    ann, clients, firestore, chat
+):
+    firestore.document("user_profiles/ann").update({"displayName": "Annie"})
+    firestore.document("users/ann").update({"displayName": "Anna", "photoURL": "https://p/a.png"})
+    reconcile_after_event("ann", clients, SETTINGS)
+    profile = firestore.document("user_profiles/ann").get().to_dict()
+    assert (profile["displayName"], profile["photoURL"]) == ("Annie", "https://p/a.png")
+    assert stream_user(chat)["name"] == "Annie"
+
+
+def test_a_profile_edited_while_it_was_to_follow_keeps_the_edit(
+    ann, clients, firestore, firestore_api, chat
+):
+    firestore.document("users/ann").update({"displayName": "Anna"})
+
+    def edit(call: str) -> None:
+        if call == "batch_write":
+            firestore_api.before_call = lambda _: None
+            firestore.document("user_profiles/ann").update({"displayName": "Annie"})
+
+    firestore_api.before_call = edit
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert firestore.document("user_profiles/ann").get().get("displayName") == "Annie"
+    assert stream_user(chat)["name"] == "Annie"
+
+
+def test_a_profile_that_was_never_mirrored_is_left_alone(ann, clients, firestore):
+    own = {"displayName": "Annie"}
+    firestore.document("user_profiles/ann").set(own)
+    firestore.document("users/ann").update({"displayName": "Anna"})
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert firestore.document("user_profiles/ann").get().to_dict() == own
+
+
+def test_a_changed_user_document_reaches_stream(ann, clients, firestore, chat):
+    document = firestore.document("users/ann")
+    before = document.get().to_dict()
+    document.update({"displayName": "Anna"})
+    after = document.get().to_dict()
+    reconcile_after_change("ann", Held(user=before), Held(user=after), clients, SETTINGS)
+    assert stream_user(chat)["name"] == "Anna"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Held(user={"displayName": "Ann"}), Held(user={"displayName": "Ann", "lastSeen": 7})),
+        (Held(user={"email": "old@example.com"}), Held(user={"email": "new@example.com"})),
+        (Held(user={"name": "Ann"}), Held(user={"displayName": "Ann"})),
+        (
+            Held(profile={"displayName": "Ann", "mirrored": {"displayName": "Ann"}}),
+            Held(profile={"displayName": "Anna", "mirrored": {"displayName": "Anna"}}),
+        ),
+        (Held(), Held(profile={"displayName": "Ann", "mirrored": {"displayName": "Ann"}})),
+    ],
+    ids=["another field", "e-mail", "spelling", "the repair's own copy", "the profile's creation"],
+)
+def test_a_change_that_does_not_concern_stream_costs_no_call(
+    ann, clients, firestore_api, stream, before, after
+):
+    since = stream.last_request()
+    firestore_api.calls.clear()
+    reconcile_after_change("ann", before, after, clients, SETTINGS)
+    assert stream.requests(since) == []
+    assert firestore_api.calls == []
+
+
+# Deletion
+
+
+def delete_account(accounts) -> None:
+    accounts.accounts.pop("ann", None)
+
+
+@pytest.mark.parametrize("policy", DELETE_POLICIES)
+def test_a_deleted_account_leaves_stream_by_policy(ann, accounts, clients, chat, policy):
+    delete_account(accounts)
+    remove_after_event("ann", clients, replace(SETTINGS, delete_policy=policy))
+    user = stream_user(chat)
+    left = "deactivated" if user and user.get("deactivated_at") else "there" if user else "gone"
+    assert (
+        left
+        == {
+            "soft": "gone",
+            "hard": "gone",
+            "deactivate": "deactivated",
+            "keep": "there",
+        }[policy]
+    )
+
+
+def test_a_soft_deleted_user_can_be_restored(ann, accounts, clients, chat):
+    delete_account(accounts)
+    remove_after_event("ann", clients, SETTINGS)
+    chat.restore_users(["ann"])
+    assert stream_user(chat)["name"] == "Ann"
+
+
+def test_a_deleted_account_leaves_no_documents(ann, accounts, clients, firestore_api):
+    delete_account(accounts)
+    remove_after_event("ann", clients, SETTINGS)
+    assert firestore_api.documents == {}
+
+
+@pytest.mark.parametrize("policy", DELETE_POLICIES)
+def test_a_deletion_delivered_twice_is_no_error(ann, accounts, clients, policy):
+    delete_account(accounts)
+    settings = replace(SETTINGS, delete_policy=policy)
+    remove_after_event("ann", clients, settings)
+    remove_after_event("ann", clients, settings)
+
+
+def test_a_deletion_of_somebody_stream_never_had_is_no_error(clients, stream):
+    remove_after_event("nobody", clients, SETTINGS)
+
+
+def test_a_created_event_after_the_deletion_resurrects_nobody(
+    ann, accounts, clients, chat, firestore_api
+):
+    delete_account(accounts)
+    remove_after_event("ann", clients, SETTINGS)
+    reconcile_after_sign_up("ann", clients, SETTINGS)
+    assert stream_user(chat) is None
+    assert firestore_api.documents == {}
+
+
+def test_a_deletion_event_that_comes_first_leaves_nobody(accounts, clients, chat):
+    remove_after_event("ann", clients, SETTINGS)
+    reconcile_after_sign_up("ann", clients, SETTINGS)
+    assert stream_user(chat) is None
+
+
+def test_a_late_deletion_event_of_an_account_that_is_back_removes_nobody(
+    ann, clients, chat, firestore
+):
+    remove_after_event("ann", clients, SETTINGS)
+    assert stream_user(chat)["name"] == "Ann"
+    assert firestore.document("users/ann").get().exists
+
+
+def test_what_a_failed_sign_up_left_of_a_deleted_account_is_removed_at_redelivery(
+    accounts, clients, chat, stream, firestore_api
+):
+    """The sign-up's call to Stream arrived, its answer was lost, and then the account went."""
+    accounts.sign_up("ann")
+    stream.fault("UpdateUsers", "reset", when="after", times=1)
+    stream.fault("DeleteUser", "status", status=503, times=10)
+
+    def delete_before_look(call: str) -> None:
+        if call == "batch_write":
+            delete_account(accounts)
+
+    firestore_api.before_call = delete_before_look
+    with pytest.raises(StreamUnavailable):
+        reconcile_after_sign_up("ann", clients, SETTINGS)
+    stream.clear_faults()
+    reconcile_after_sign_up("ann", clients, SETTINGS)
+    assert stream_user(chat) is None
+
+
+def test_an_account_that_comes_back_while_it_is_removed_is_there(
+    ann, accounts, clients, chat, firestore, firestore_api
+):
+    delete_account(accounts)
+
+    def come_back(call: str) -> None:
+        if call == "commit":
+            firestore_api.before_call = lambda _: None
+            accounts.sign_up("ann", displayName="Anna")
+
+    firestore_api.before_call = come_back
+    remove_after_event("ann", clients, SETTINGS)
+    assert stream_user(chat)["name"] == "Anna"
+    assert firestore.document("users/ann").get().get("displayName") == "Anna"
+
+
+def test_a_removal_that_stream_does_not_answer_is_repeated(ann, accounts, clients, chat, stream):
+    delete_account(accounts)
+    stream.fault("DeleteUser", "status", status=503, times=1)
+    with pytest.raises(StreamUnavailable):
+        remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients, SETTINGS)
+    assert stream_user(chat) is None
+
+
+def test_hundreds_of_sign_ups_and_deletions_at_once_leave_nobody(
+    accounts, clients, chat, stream, firestore_api
+):
+    stream.remove_limit("DeleteUser")
+    stream.remove_limit("UpdateUsers")
+    stream.remove_limit("QueryUsers")
+    uids = [f"user-{n}" for n in range(200)]
+
+    def live_and_die(uid: str) -> None:
+        accounts.sign_up(uid)
+        with ThreadPoolExecutor(2) as both:
+            created = both.submit(reconcile_after_sign_up, uid, clients, SETTINGS)
+            accounts.delete(uid)
+            deleted = both.submit(remove_after_event, uid, clients, SETTINGS)
+            created.result()
+            deleted.result()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(live_and_die, uids))
+    assert stream.state()["counts"]["users"] == 0
+    assert firestore_api.documents == {}
+
+
+# Return
+
+
+def test_a_hard_deleted_id_is_reported_and_not_retried(ann, accounts, clients, capsys):
+    delete_account(accounts)
+    remove_after_event("ann", clients, replace(SETTINGS, delete_policy="hard"))
+    accounts.sign_up("ann")
+    reconcile_after_sign_up("ann", clients, SETTINGS)
+    assert "User ann cannot be reconciled: user is deleted" in capsys.readouterr().err
+
+
+# Tokens
+
+
+def claims(token: str) -> dict:
+    return jwt.decode(
+        token,
+        "local-secret",
+        algorithms=["HS256"],
+        options={"verify_exp": False, "verify_iat": False},
+    )
+
+
+def test_a_token_names_the_user_and_ends(ann, clients):
+    issued = tokens.issue_token("ann", clients, SETTINGS)
+    assert (issued["userId"], issued["streamUserId"], issued["apiKey"]) == (
+        "ann",
+        "ann",
+        "local-key",
+    )
+    said = claims(issued["token"])
+    assert (said["user_id"], said["exp"]) == ("ann", issued["expiresAt"])
+    assert abs(issued["expiresAt"] - time.time() - 3600) < 5
+
+
+def test_a_token_allows_for_a_clock_that_is_ahead_of_streams(ann, clients):
+    issued = tokens.issue_token("ann", clients, SETTINGS)
+    assert claims(issued["token"])["iat"] <= time.time() - tokens.CLOCK_SKEW_SECONDS
+
+
+def test_a_caller_who_is_missing_in_stream_is_healed_first(accounts, clients, chat):
+    accounts.sign_up("ann")
+    tokens.issue_token("ann", clients, SETTINGS)
+    assert stream_user(chat)
+
+
+@pytest.mark.parametrize("in_stream", [True, False])
+def test_a_deleted_account_gets_no_token(accounts, clients, chat, in_stream):
+    accounts.sign_up("ann", displayName="Ann")
+    if in_stream:
+        reconcile_users([Key("user", "ann")], clients, SETTINGS)
+    delete_account(accounts)
+    with pytest.raises(NotFound):
+        tokens.issue_token("ann", clients, SETTINGS)
+    assert bool(stream_user(chat)) == in_stream
+
+
+@pytest.mark.parametrize("in_stream", [True, False])
+def test_a_disabled_account_gets_no_token(accounts, clients, chat, in_stream):
+    accounts.sign_up("ann", displayName="Ann")
+    if in_stream:
+        reconcile_users([Key("user", "ann")], clients, SETTINGS)
+    accounts.sign_up("ann", displayName="Ann", disabled=True)
+    with pytest.raises(FailedPrecondition, match="disabled"):
+        tokens.issue_token("ann", clients, SETTINGS)
+    assert bool(stream_user(chat)) == in_stream
+
+
+def test_no_token_is_handed_out_while_stream_does_not_answer(ann, clients, stream):
+    stream.fault("QueryUsers", "reset", times=3)
+    with pytest.raises(StreamUnavailable):
+        tokens.issue_token("ann", clients, SETTINGS)
+
+
+def test_a_deactivated_user_gets_no_token(ann, clients, chat):
+    chat.deactivate_user("ann")
+    with pytest.raises(FailedPrecondition, match="deactivated"):
+        tokens.issue_token("ann", clients, SETTINGS)
+
+
+def test_revocation_hits_every_token_until_now_and_none_after(ann, clients, chat):
+    for _ in range(3):
+        earlier = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        tokens.revoke_tokens("ann", clients, SETTINGS)
+        before = datetime.fromisoformat(stream_user(chat)["revoke_tokens_issued_before"])
+        later = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        assert earlier < before.timestamp() <= later <= time.time()
+
+
+# Records healed on reading
+
+
+def test_stats_of_a_missing_record_start_at_zero_with_the_accounts_creation(
+    accounts, clients, stream, capsys
+):
+    accounts.sign_up("ann", created_ms=1_700_000_000_000)
+    stats = read_stats("ann", "ann", clients, SETTINGS)
+    assert stats.pop("updatedAt").endswith("Z")
+    assert stats == {
+        "userId": "ann",
+        "createdAt": "2023-11-14T22:13:20Z",
+        "conversationsStarted": 0,
+        "messagesSent": 0,
+        "lastActiveAt": None,
+    }
+    assert "Self-healing triggered for user ann" in capsys.readouterr().out
+
+
+def test_stats_that_exist_cost_one_read(ann, clients, firestore_api, stream):
+    since = stream.last_request()
+    firestore_api.calls.clear()
+    read_stats("ann", "ann", clients, SETTINGS)
+    assert firestore_api.calls == ["batch_get_documents"]
+    assert stream.requests(since) == []
+
+
+def test_last_activity_is_told_to_oneself_only(ann, clients, firestore):
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    firestore.document("user_stats/ann").update({"lastActiveAt": moment})
+    assert read_stats("ann", "ann", clients, SETTINGS)["lastActiveAt"] == "2026-01-02T00:00:00Z"
+    assert read_stats("ann", "bob", clients, SETTINGS)["lastActiveAt"] is None
+
+
+def test_stats_of_nobody_are_not_found_and_leave_no_record(clients, firestore_api):
+    with pytest.raises(NotFound):
+        read_stats("nobody", "ann", clients, SETTINGS)
+    assert firestore_api.documents == {}
+
+
+def test_stats_are_healed_while_stream_is_down(accounts, clients, stream):
+    accounts.sign_up("ann")
+    stream.fault("*", "status", status=503, rate=1)
+    assert read_stats("ann", "ann", clients, SETTINGS)["messagesSent"] == 0
+
+
+@pytest.mark.parametrize("read", [read_stats, lambda uid, _, *rest: ensure_profile(uid, *rest)])
+def test_fifty_readers_at_once_heal_one_record_and_agree(
+    accounts, clients, stream, firestore_api, read
+):
+    accounts.sign_up("ann", displayName="Ann")
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: read("ann", "ann", clients, SETTINGS), range(50)))
+    for answer in answers:
+        answer.pop("created", None)
+    assert all(answer == answers[0] for answer in answers)
+    for document in firestore_api.documents.values():
+        assert document.create_time == document.update_time
+
+
+def test_a_profile_is_told_as_it_is(ann, clients):
+    profile = ensure_profile("ann", clients, SETTINGS)
+    assert profile["createdAt"].endswith("Z")
+    assert (profile["displayName"], profile["preferences"], profile["created"]) == (
+        "Ann",
+        {},
+        False,
+    )
+
+
+def test_a_missing_profile_is_created(accounts, clients, stream):
+    accounts.sign_up("ann", displayName="Ann")
+    profile = ensure_profile("ann", clients, SETTINGS)
+    assert (profile["displayName"], profile["created"]) == ("Ann", True)
+
+
+# Anonymous accounts
+
+
+def test_anonymous_accounts_are_provisioned_by_default(accounts, clients, chat):
+    accounts.sign_up("ann")
+    reconcile_after_sign_up("ann", clients, SETTINGS)
+    assert stream_user(chat)
+
+
+def test_anonymous_accounts_are_skipped_where_the_setting_says_so(
+    accounts, clients, chat, firestore_api
+):
+    settings = replace(SETTINGS, provision_anonymous_users=False)
+    accounts.sign_up("ann")
+    accounts.sign_up("bob", email="bob@example.com")
+    accounts.sign_up("eve", providerUserInfo=[{"providerId": "google.com", "rawId": "1"}])
+    for uid in ("ann", "bob", "eve"):
+        reconcile_after_sign_up(uid, clients, settings)
+    assert stream_user(chat, "ann") is None
+    assert stream_user(chat, "bob")
+    assert stream_user(chat, "eve")
+    assert not any(name.endswith("/ann") for name in firestore_api.documents)
+
+
+def test_a_caller_hears_why_an_anonymous_account_is_skipped(accounts, clients, stream):
+    accounts.sign_up("ann")
+    settings = replace(SETTINGS, provision_anonymous_users=False)
+    [outcome] = reconcile_users([Key("user", "ann")], clients, settings)
+    assert outcome.error.reason == "anonymous"
