@@ -55,4 +55,5 @@ def call(function: str, data: object, id_token: str | None = None) -> Any:
     body = response.json()
     if "error" in body:
         raise CallFailed(body["error"])
+    response.raise_for_status()
     return body["result"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 import warnings
@@ -9,13 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import firebase_admin
+import requests
 from firebase_admin import auth
+from firebase_admin.exceptions import FirebaseError
+from google.api_core.exceptions import GoogleAPIError
 from google.cloud import firestore
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
 from dev import app_client, emulators
-from dev.start import StackError, running_stack
+from dev.start import LOG, Stack, StackError, running_stack
 
 DEADLINE_SECONDS = 60
 LENA = "legacy-lena"
@@ -25,21 +29,48 @@ class DemoError(Exception):
     """A step of the story did not happen."""
 
 
+# What a part of the stack can answer; anything else is a bug of the demo.
+FAILURES = (
+    DemoError,
+    app_client.CallFailed,
+    requests.RequestException,
+    StreamAPIException,
+    FirebaseError,
+    GoogleAPIError,
+)
+
+
 def main() -> None:
     print("chatsync keeps Firebase Auth, Firestore and Stream Chat in agreement about who exists.")
     print("This is a real run: Firebase's own emulators, and a local server with Stream's API.\n")
     print("Starting them ...", flush=True)
     started = time.monotonic()
     try:
-        with running_stack():
+        with running_stack() as stack:
             print_step(started, "all are up")
-            tell_the_story()
-    except (StackError, DemoError, app_client.CallFailed) as error:
+            try:
+                tell_the_story(stack)
+            except FAILURES:
+                stack.check()  # a dead part of the stack is the cause of whatever follows from it
+                raise
+    except StackError as error:
         sys.exit(f"\nThe demo failed: {error}")
+    except FAILURES as error:
+        sys.exit(f"\nThe demo failed: {error}\n{what_the_log_says(LOG.read_text())}")
     print("\nEvery line above really happened. Everything is stopped again.")
 
 
-def tell_the_story() -> None:
+def what_the_log_says(log: str) -> str:
+    # A logged error, or the last line of a traceback. Retries repeat both.
+    error = re.compile(r'^>  (\{"severity": "ERROR"|[\w.]+: )')
+    errors = list(dict.fromkeys(line for line in log.splitlines() if error.match(line)))
+    if not errors:
+        return f"More in {LOG.relative_to(emulators.ROOT)}."
+    lines = "\n".join(errors[-3:])
+    return f"The functions' last errors, more in {LOG.relative_to(emulators.ROOT)}:\n{lines}"
+
+
+def tell_the_story(stack: Stack) -> None:
     os.environ.update(emulators.CLIENT_ENVIRONMENT)
     warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
     firebase_admin.initialize_app()
@@ -50,6 +81,15 @@ def tell_the_story() -> None:
 
     def stream_user(uid: str) -> dict[str, Any] | None:
         return next(iter(stream.query_users({"id": uid})["users"]), None)
+
+    def wait_for(look: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            if found := look():
+                return found
+            stack.check()
+            time.sleep(0.1)
+        raise DemoError(f"{what} did not appear within {DEADLINE_SECONDS} s.")
 
     print("\n1. Ann signs up in the app. Nothing else is called.")
     started = time.monotonic()
@@ -82,6 +122,7 @@ def tell_the_story() -> None:
     print("\n4. The app's error handler calls ensureStreamUser with Lena's id.")
     started = time.monotonic()
     answer = ann.call("ensureStreamUser", {"userId": LENA})
+    stack.check()
     expect(answer["status"] == "created", f"ensureStreamUser answered {answer}")
     print_step(started, f"it answers {json.dumps(answer)}")
     started = time.monotonic()
@@ -104,15 +145,6 @@ def print_step(started: float, what: str) -> None:
 def expect(happened: bool, otherwise: str) -> None:
     if not happened:
         raise DemoError(otherwise)
-
-
-def wait_for(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.02)
-    raise DemoError(f"{what} did not appear within {DEADLINE_SECONDS} s")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ CLIENT_ENVIRONMENT = {
 
 def stream_server_command() -> list[str]:
     port = PORTS["local Stream server"]
-    return [sys.executable, "-m", "tests.stream_server", f"--host={HOST}", f"--port={port}"]
+    command = [sys.executable, "-m", "tests.stream_server", f"--host={HOST}", f"--port={port}"]
+    return [*command, f"--parent={os.getpid()}"]
 
 
 def cli_command() -> list[str]:
@@ -70,6 +71,9 @@ def cli_environment() -> dict[str, str]:
         "CI": "true",  # no message of the day from the network
         "NO_UPDATE_NOTIFIER": "1",
         "METADATA_SERVER_DETECTION": "none",  # no search for Google Cloud credentials
+        # Seconds until a new Python worker must answer. The default of 30 is too short for a burst
+        # of calls, each of which starts a worker, and the late ones would never be answered.
+        "FUNCTIONS_DISCOVERY_TIMEOUT": "120",
     }
 
 
@@ -118,22 +122,58 @@ def loaded_functions() -> list[str]:
     return [trigger["name"] for backend in backends for trigger in backend["functionTriggers"]]
 
 
+def is_free(port: int) -> bool:
+    """Whether a server could listen there: a port can be taken without anybody listening."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return not listens(port)
+
+
 def taken_ports(wanted: dict[str, int]) -> list[str]:
-    """One line for every port that something else holds."""
+    """One line for every process that holds some of the ports."""
+    taken = {port: name for name, port in wanted.items() if not is_free(port)}
+    if not taken:
+        return []
+    owners = port_owners()
+    ports_of: dict[str, list[str]] = {}
+    for port, name in taken.items():
+        ports_of.setdefault(owners.get(port, UNKNOWN_OWNER), []).append(f"{port} ({name})")
     return [
-        f"Port {port} ({name}) is taken by {port_owner(port)}."
-        for name, port in wanted.items()
-        if listens(port)
+        f"Port{'s' if len(ports) > 1 else ''} {', '.join(ports)} taken by {owner}."
+        for owner, ports in ports_of.items()
     ]
 
 
-def port_owner(port: int) -> str:
+UNKNOWN_OWNER = (
+    "a process that cannot be named from here: another user's, inside a container, or not"
+    " listening yet"
+)
+
+
+def port_owners() -> dict[int, str]:
+    """The process to stop, by the port on which it or a descendant listens."""
+    owners = {}
     for process in psutil.process_iter():
         try:
             connections = process.net_connections(kind="tcp")
-            if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
-                command = " ".join(process.cmdline()) or process.name()
-                return f"process {process.pid}: {command[:120]} (to stop it: kill {process.pid})"
+            listening = [c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN]
+            if listening:
+                owners.update(dict.fromkeys(listening, described(whole_of(process))))
         except psutil.Error:
             continue  # gone meanwhile, or another user's
-    return "a process that cannot be named from here: another user's, or inside a container"
+    return owners
+
+
+def whole_of(process: psutil.Process) -> psutil.Process:
+    """What started it, if it is part of a stack of ours: that stops all parts in order."""
+    starters = {"dev.start", "dev.demo", cli_command()[0]}
+    family = [process, *process.parents()]
+    return [process, *(one for one in family if starters.intersection(one.cmdline()))][-1]
+
+
+def described(process: psutil.Process) -> str:
+    command = " ".join(process.cmdline()) or process.name()
+    one_line = " ".join(command.split())[:160]
+    return f"process {process.pid}: {one_line} (to stop it: kill {process.pid})"

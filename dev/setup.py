@@ -244,19 +244,27 @@ def check_node() -> None:
 
 
 def set_up_emulators() -> None:
-    told = ("JAVA_HOME", "FIRESTORE_EMULATOR_BINARY_PATH", "PUBSUB_EMULATOR_BINARY_PATH")
-    sources = digest(Path(__file__), ROOT / "package-lock.json")
-    inputs = json.dumps([str(ROOT), sources, [os.environ.get(name) for name in told]])
-    if done("emulators", inputs) and EMULATOR_ENVIRONMENT.exists():
+    places = {emulator: find_emulator(emulator) for emulator in LAUNCHERS}
+    if done("emulators", emulator_inputs(places)) and EMULATOR_ENVIRONMENT.exists():
         found = json.loads(EMULATOR_ENVIRONMENT.read_text())
         if all(Path(path).exists() for path in found.values()):
             return
     java = find_java() or install_java()
     environment = {"JAVA_HOME": str(java.home)}
-    with step("emulators", inputs, "preparing the Firestore and Pub/Sub emulators"):
-        for emulator in ("firestore", "pubsub"):
-            environment.update(find_emulator(emulator, environment))
+    for emulator, place in places.items():
+        if not place:
+            places[emulator] = download_emulator(emulator, environment)
+    what = "preparing the Firestore and Pub/Sub emulators"
+    with step("emulators", emulator_inputs(places), what):
+        for emulator, place in places.items():
+            environment.update(emulator_environment(emulator, place))
         EMULATOR_ENVIRONMENT.write_text(json.dumps(environment, indent=2) + "\n")
+
+
+def emulator_inputs(places: dict[str, Path | None]) -> str:
+    sources = digest(Path(__file__), ROOT / "package-lock.json")
+    named = {emulator: str(place) for emulator, place in places.items()}
+    return json.dumps([str(ROOT), sources, os.environ.get("JAVA_HOME"), named])
 
 
 def find_java() -> Java | None:
@@ -290,22 +298,32 @@ def install_java() -> Java:
     return java
 
 
-def find_emulator(emulator: str, environment: dict[str, str]) -> dict[str, str]:
-    """The environment variable that points the Firebase CLI at an emulator, if it needs one."""
-    variable = f"{emulator.upper()}_EMULATOR_BINARY_PATH"
-    told = os.environ.get(variable)
+def find_emulator(emulator: str) -> Path | None:
+    """Where this machine has it: as told, in the Firebase CLI's cache, or in a Cloud SDK."""
+    told = os.environ.get(variable_of(emulator))
     if told:
         if not Path(told).exists():
-            raise SetupError(f"{variable}={told} does not exist: correct it or unset it")
-        return {variable: told}
-    if downloaded_emulator(emulator).exists():
+            raise SetupError(
+                f"{variable_of(emulator)}={told} does not exist: correct it or unset it"
+            )
+        return Path(told)
+    places = [sdk / "platform" / CLOUD_SDK_EMULATORS[emulator] for sdk in cloud_sdks()]
+    places.insert(0, downloaded_emulator(emulator))
+    return next((place for place in places if place.exists()), None)
+
+
+def variable_of(emulator: str) -> str:
+    return f"{emulator.upper()}_EMULATOR_BINARY_PATH"
+
+
+def emulator_environment(emulator: str, place: Path) -> dict[str, str]:
+    """The environment variable that points the Firebase CLI at an emulator, if it needs one."""
+    variable = variable_of(emulator)
+    if os.environ.get(variable):
+        return {variable: str(place)}
+    if place == downloaded_emulator(emulator):
         return {}
-    for sdk in cloud_sdks():
-        found = sdk / "platform" / CLOUD_SDK_EMULATORS[emulator]
-        if found.exists():
-            return {variable: str(LAUNCHERS[emulator](found))}
-    download_emulator(emulator, environment)
-    return {}
+    return {variable: str(LAUNCHERS[emulator](place))}
 
 
 def downloaded_emulator(emulator: str) -> Path:
@@ -313,11 +331,11 @@ def downloaded_emulator(emulator: str) -> Path:
     details = NODE_MODULES / "firebase-tools" / "lib" / "emulator" / "downloadableEmulatorInfo.json"
     detail: dict[str, str] = json.loads(details.read_text())[emulator]
     path = detail.get("binaryPathRelativeToCacheDir", detail["downloadPathRelativeToCacheDir"])
-    cache = os.environ.get("FIREBASE_EMULATORS_PATH", "~/.cache/firebase/emulators")
+    cache = os.environ.get("FIREBASE_EMULATORS_PATH") or "~/.cache/firebase/emulators"
     return Path(cache).expanduser() / path
 
 
-def download_emulator(emulator: str, environment: dict[str, str]) -> None:
+def download_emulator(emulator: str, environment: dict[str, str]) -> Path:
     command = [str(NODE_MODULES / ".bin" / "firebase"), f"setup:emulators:{emulator}"]
     result = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment, "CI": "true"}, stdin=subprocess.DEVNULL
@@ -328,6 +346,7 @@ def download_emulator(emulator: str, environment: dict[str, str]) -> None:
             f"cannot download the {emulator} emulator (see above). Without access to Google's"
             f" storage, install it with the Google Cloud CLI: gcloud components install {component}"
         )
+    return downloaded_emulator(emulator)
 
 
 def cloud_sdks() -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -24,14 +25,15 @@ class StackError(Exception):
 
 
 @contextlib.contextmanager
-def running_stack(any_stream_app: bool = False) -> Iterator["Stack"]:
+def running_stack(any_stream_app: bool = False, parent: int | None = None) -> Iterator["Stack"]:
     """Starts everything, and stops everything whatever happens, signals included.
 
     All output goes to .local/emulators.log. Unless ``any_stream_app``, functions/.env.local must
     name the local Stream server: demo and tests would fill a real app with their people.
+    ``parent`` is the process without which nothing of it shall go on.
     """
-    _check_set_up(any_stream_app)
-    stack = Stack()
+    refuse_unless_ready(any_stream_app)
+    stack = Stack(parent)
     previous = {number: signal.signal(number, _exit) for number in _SIGNALS}
     try:
         stack.start()
@@ -42,7 +44,7 @@ def running_stack(any_stream_app: bool = False) -> Iterator["Stack"]:
             signal.signal(number, handler)
 
 
-def _check_set_up(any_stream_app: bool) -> None:
+def refuse_unless_ready(any_stream_app: bool = False) -> None:
     needed = (emulators.CONFIG, setup.EMULATOR_ENVIRONMENT, emulators.FUNCTIONS_ENVIRONMENT)
     if not all(file.exists() for file in needed):
         raise StackError("Not set up yet: run `make setup` first.")
@@ -52,8 +54,12 @@ def _check_set_up(any_stream_app: bool) -> None:
             "functions/.env.local does not point to the local Stream server. For demo and tests,"
             " move it away and run `make setup`, which writes a new one."
         )
-    if taken := emulators.taken_ports(emulators.ports()):
-        raise StackError("\n".join(taken))
+    deadline = time.monotonic() + STOP_TIMEOUT + 5
+    while taken := emulators.taken_ports(emulators.ports()):
+        # The stack of a killed test run notices that it is an orphan, and needs a moment to end.
+        if not any("--parent" in line for line in taken) or time.monotonic() > deadline:
+            raise StackError("\n".join(taken))
+        time.sleep(0.2)
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -64,7 +70,8 @@ def _exit(number: int, _frame: object) -> None:
 
 
 class Stack:
-    def __init__(self) -> None:
+    def __init__(self, parent: int | None = None) -> None:
+        self.parent = parent
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         # The Firebase CLI detaches what it starts, and forgets some Python workers when it reloads
         # the functions: orphans cannot be found later, so they are noted while they have parents.
@@ -79,7 +86,7 @@ class Stack:
         deadline = time.monotonic() + START_TIMEOUT
         output = ""
         while _CLI_READY not in output or not _all_answer():
-            self._check_children()
+            self.check()
             output += self.log.read()
             if time.monotonic() > deadline:
                 raise _error(f"The emulators are not up after {START_TIMEOUT} s.")
@@ -94,7 +101,7 @@ class Stack:
             output = self.log.read()
             if echo and output:
                 print(output, end="", flush=True)
-            self._check_children()
+            self.check()
             for name in _SERVERS:
                 if not emulators.listens(emulators.PORTS[name]):
                     raise _error(f"The {name} server died.")
@@ -133,8 +140,11 @@ class Stack:
                 start_new_session=True,  # the terminal's Ctrl-C reaches only us: we stop in order
             )
 
-    def _check_children(self) -> None:
+    def check(self) -> None:
+        """Raises StackError if a part of the stack ended. To be called now and then."""
         self._note_family()
+        if self.parent not in (None, os.getppid()):
+            raise StackError(f"Process {self.parent}, for which this ran, is gone.")
         for name, child in self.children.items():
             if child.poll() is not None:
                 raise _error(f"The {name} ended with exit status {child.returncode}.")
@@ -188,12 +198,13 @@ def addresses() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dev.start", description=__doc__)
     parser.add_argument("--quiet", action="store_true", help=f"log only to {LOG.name} in .local")
+    parser.add_argument("--parent", type=int, help="the process that this one ends with")
     arguments = parser.parse_args()
 
     if not arguments.quiet:
         print("Starting the Firebase emulators and the local Stream server ...", flush=True)
     try:
-        with running_stack(any_stream_app=not arguments.quiet) as stack:
+        with running_stack(not arguments.quiet, arguments.parent) as stack:
             print(addresses(), flush=True)
             stack.watch(echo=not arguments.quiet)
     except StackError as error:

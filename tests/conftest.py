@@ -1,3 +1,6 @@
+import os
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,41 +9,70 @@ import pytest
 from xprocess import ProcessStarter, XProcess
 
 from dev import emulators as local
-from dev.start import READY_LINE
+from dev.start import READY_LINE, StackError, refuse_unless_ready
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def pytest_configure() -> None:
+    """A terminated run, or one whose terminal is closed, ends as on Ctrl-C: with all teardown."""
+    for number in ENDING_SIGNALS:
+        signal.signal(number, interrupt)
+
+
+def interrupt(number: int, frame: object) -> None:
+    for again in ENDING_SIGNALS:
+        signal.signal(again, signal.SIG_IGN)  # the teardown is to happen
+    raise KeyboardInterrupt
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on the emulators come last: quick failures first, and no other test meets their
     environment variables."""
-    items.sort(key=lambda item: "emulators" in getattr(item, "fixturenames", ()))
+    items.sort(key=needs_emulators)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Says that the emulators cannot start before all other tests, not after them."""
+    if any(map(needs_emulators, session.items)) and not session.config.option.collectonly:
+        try:
+            refuse_unless_ready()
+        except StackError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
+
+
+def needs_emulators(item: pytest.Item) -> bool:
+    return "emulators" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
 def emulators(xprocess: XProcess) -> Iterator[dict[str, str]]:
     """Runs the local stack and points this process at it."""
+    # A name per test run: xprocess would take over a live process of the same name, with the
+    # code that it was started with, or from under another run in this checkout.
+    name = f"local-stack-{os.getpid()}"
 
     class Starter(ProcessStarter):
-        args = [sys.executable, "-m", "dev.start", "--quiet"]  # noqa: RUF012 (as xprocess has it)
+        args = [  # noqa: RUF012 (as xprocess has it)
+            *(sys.executable, "-m", "dev.start", "--quiet"),
+            *("--parent", os.getpid()),
+        ]
         popen_kwargs = {"cwd": str(local.ROOT)}  # noqa: RUF012
         timeout = 180
-        terminate_on_interrupt = True
 
         def startup_check(self) -> bool:
             log = Path(self.control_dir / "xprocess.log").read_text()
-            if not xprocess.getinfo("local-stack").isrunning():
-                pytest.fail(log, pytrace=False)
+            if not xprocess.getinfo(name).isrunning():
+                pytest.exit(log, returncode=pytest.ExitCode.TESTS_FAILED)
             return READY_LINE in log
 
-    def stop() -> None:
-        # It stops its own processes, in order.
-        xprocess.getinfo("local-stack").terminate(kill_proc_tree=False, timeout=30)
-
-    stop()  # a leftover of an interrupted run would serve stale code
     try:
-        xprocess.ensure("local-stack", Starter, persist_logs=False)
+        xprocess.ensure(name, Starter, persist_logs=False)
         with pytest.MonkeyPatch.context() as environment:
-            for name, value in local.CLIENT_ENVIRONMENT.items():
-                environment.setenv(name, value)
+            for variable, value in local.CLIENT_ENVIRONMENT.items():
+                environment.setenv(variable, value)
             yield local.CLIENT_ENVIRONMENT
     finally:
-        stop()
+        info = xprocess.getinfo(name)
+        info.terminate(kill_proc_tree=False, timeout=30)  # it stops its own processes, in order
+        shutil.rmtree(info.controldir)

@@ -32,10 +32,12 @@ def stream_server(xprocess) -> Iterator[LocalStream]:
     server = LocalStream(f"http://127.0.0.1:{port}")
 
     class Starter(ProcessStarter):
-        args = [sys.executable, "-m", "tests.stream_server", "--port", port]  # noqa: RUF012
+        args = [  # noqa: RUF012
+            *(sys.executable, "-m", "tests.stream_server"),
+            *("--port", port, "--parent", os.getpid()),
+        ]
         popen_kwargs = {"cwd": REPOSITORY}  # noqa: RUF012
         timeout = 30
-        terminate_on_interrupt = True
 
         def startup_check(self) -> bool:
             try:
@@ -46,11 +48,13 @@ def stream_server(xprocess) -> Iterator[LocalStream]:
     # A name per test run: xprocess would take over a live process of the same name, with the
     # code that it was started with, or from under another run in this checkout.
     name = f"stream_server-{os.getpid()}"
-    xprocess.ensure(name, Starter)
-    yield server
-    info = xprocess.getinfo(name)
-    info.terminate()
-    shutil.rmtree(info.controldir)
+    try:
+        xprocess.ensure(name, Starter)
+        yield server
+    finally:
+        info = xprocess.getinfo(name)
+        info.terminate()
+        shutil.rmtree(info.controldir)
 
 
 @pytest.fixture

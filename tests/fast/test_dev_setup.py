@@ -127,3 +127,66 @@ def test_python_without_a_supported_version_gets_a_line_not_a_traceback(tmp_path
     )
     assert result.returncode == 1
     assert result.stderr == f"setup: PYTHON={old} is not a working Python 3.11, 3.12 or 3.13\n"
+
+
+@pytest.fixture
+def emulator_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with a Java and a Cloud SDK that has both emulators; the set-up's own folder."""
+    sdk = tmp_path / "sdk"
+    for emulator in setup.CLOUD_SDK_EMULATORS.values():
+        place = sdk / "platform" / emulator
+        place.parent.mkdir(parents=True)
+        place.touch()
+    monkeypatch.setattr(setup, "LOCAL", tmp_path)
+    monkeypatch.setattr(setup, "EMULATOR_ENVIRONMENT", tmp_path / "environment.json")
+    monkeypatch.setattr(setup, "CLOUD_SDKS", [str(sdk)])
+    monkeypatch.setattr(setup, "downloaded_emulator", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(setup, "find_java", lambda: setup.Java(21, tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for emulator in setup.CLOUD_SDK_EMULATORS:
+        monkeypatch.delenv(setup.variable_of(emulator), raising=False)
+    return tmp_path
+
+
+def environment_after_set_up(at: Path) -> dict[str, str]:
+    setup.set_up_emulators()
+    return json.loads((at / "environment.json").read_text())
+
+
+def test_emulators_are_prepared_once(emulator_places: Path, capsys) -> None:
+    first = environment_after_set_up(emulator_places)
+    capsys.readouterr()
+    assert environment_after_set_up(emulator_places) == first
+    assert capsys.readouterr().out == ""
+
+
+def test_emulator_in_the_cache_needs_no_variable(emulator_places: Path) -> None:
+    (emulator_places / "cache").mkdir()
+    (emulator_places / "cache" / "firestore").touch()
+    environment = environment_after_set_up(emulator_places)
+    assert environment.keys() == {"JAVA_HOME", "PUBSUB_EMULATOR_BINARY_PATH"}
+
+
+def test_emulator_gone_from_the_cache_is_looked_for_anew(emulator_places: Path) -> None:
+    cached = emulator_places / "cache" / "firestore"
+    cached.parent.mkdir()
+    cached.touch()
+    setup.set_up_emulators()
+    cached.unlink()
+    assert "FIRESTORE_EMULATOR_BINARY_PATH" in environment_after_set_up(emulator_places)
+
+
+def test_emulator_behind_a_launcher_that_is_gone_is_fetched(
+    emulator_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.set_up_emulators()
+    (emulator_places / "sdk" / "platform" / setup.CLOUD_SDK_EMULATORS["pubsub"]).unlink()
+    fetched = []
+
+    def download(emulator: str, environment: dict[str, str]) -> Path:
+        fetched.append(emulator)
+        return setup.downloaded_emulator(emulator)
+
+    monkeypatch.setattr(setup, "download_emulator", download)
+    assert "PUBSUB_EMULATOR_BINARY_PATH" not in environment_after_set_up(emulator_places)
+    assert fetched == ["pubsub"]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import jwt
 import pytest
 import requests
+from stream_chat import StreamChat
+from stream_chat.base.exceptions import StreamAPIException
 
 MINUTE = 60
 
@@ -109,3 +112,55 @@ def test_the_error_envelope_has_the_keys_of_stream(stream):
         "details",
     }
     assert (body["StatusCode"], body["details"]) == (401, [])
+
+
+@pytest.fixture
+def query_as(stream, chat):
+    """Query users with a token of Ann's, who exists."""
+    chat.upsert_user({"id": "ann"})
+
+    def query_as(**claims) -> tuple[int, int | None]:
+        client = StreamChat(stream.key, "unknown to a client", base_url=stream.url)
+        client.auth_token = jwt.encode({"user_id": "ann", **claims}, stream.secret)
+        try:
+            client.query_users({"id": "ann"})
+        except StreamAPIException as error:
+            return error.status_code, error.error_code
+        return 200, None
+
+    return query_as
+
+
+def test_a_users_token_opens_what_is_for_clients(query_as):
+    assert query_as(iat=int(time.time()) - 5, exp=int(time.time()) + MINUTE) == (200, None)
+
+
+def test_a_users_token_ends(query_as):
+    assert query_as(exp=int(time.time()) - 1) == (401, 40)
+
+
+def test_a_token_from_the_future_is_refused(query_as):
+    assert query_as(iat=int(time.time()) + MINUTE) == (401, 42)
+
+
+def test_a_token_issued_before_the_revocation_is_refused(query_as, chat):
+    now = datetime.now(UTC).replace(microsecond=0)
+    chat.revoke_user_token("ann", now)
+    assert query_as(iat=int(now.timestamp()) - 1)[0] == 401
+    assert query_as()[0] == 401  # it doesn't say when it was issued
+    assert query_as(iat=int(now.timestamp())) == (200, None)
+
+
+def test_a_revocation_can_be_undone(query_as, chat):
+    chat.revoke_user_token("ann", datetime.now(UTC))
+    chat.revoke_user_token("ann", None)
+    assert query_as(iat=int(time.time()) - MINUTE) == (200, None)
+
+
+def test_a_token_for_nobody_is_refused(query_as):
+    assert query_as(user_id="nobody") == (404, 16)
+
+
+def test_a_token_for_somebody_deactivated_is_refused(query_as, chat):
+    chat.deactivate_user("ann")
+    assert query_as() == (404, 16)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +26,9 @@ def users(stream):
 
 
 def control(stream, method, path, body=None):
-    return requests.request(method, f"{stream.url}/_control/{path}", json=body, timeout=5)
+    # Python's JSON writes infinity, which requests refuses to do.
+    data = None if body is None else json.dumps(body)
+    return requests.request(method, f"{stream.url}/_control/{path}", data=data, timeout=5)
 
 
 def eventually(condition):
@@ -155,15 +158,18 @@ def test_clearing_ends_faults(chat, stream):
         ("faults", {"operation": "*", "kind": "delay"}, "delay_ms"),
         ("faults", {"operation": "*", "kind": "status", "body": ["html"]}, "body"),
         ("faults", {"operation": "*", "kind": "status", "often": 1}, "often"),
+        ("faults", {"operation": "*", "kind": "delay", "delay_ms": 10**400}, "delay_ms"),
         ("faults", [], "body"),
         ("limits", {"UpdateUser": None}, "UpdateUser"),
         ("limits", {"UpdateUsers": {"limit": 1}}, "UpdateUsers"),
         ("limits", {"UpdateUsers": {"limit": -1, "window_s": 1}}, "UpdateUsers.limit"),
         ("limits", {"UpdateUsers": {"limit": 1, "window_s": 0}}, "UpdateUsers.window_s"),
+        ("limits", {"UpdateUsers": {"limit": 1, "window_s": 10**400}}, "UpdateUsers.window_s"),
+        ("limits", {"UpdateUsers": {"limit": 1, "window_s": float("inf")}}, "body"),
         ("switches", {"magic": True}, "magic"),
         ("switches", {"hard_delete_blocks_id_reuse": 1}, "hard_delete_blocks_id_reuse"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_bad_control_request_is_explained(stream, path, body, field):
     response = control(stream, "POST", path, body)
@@ -252,6 +258,13 @@ def test_the_request_log_can_be_read_from_a_number_on(chat, stream):
     assert entry["duration_ms"] >= 0
 
 
+@pytest.mark.parametrize("since", ["-1", "x", "9" * 5000], ids=lambda since: since[:9])
+def test_a_bad_number_to_read_the_request_log_from_is_refused(stream, since):
+    response = control(stream, "GET", f"requests?since={since}")
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("since: ")
+
+
 def test_a_dropped_connection_is_logged_without_status(chat, stream):
     stream.fault("UpdateUsers", "reset")
     with pytest.raises(requests.ConnectionError):
@@ -267,7 +280,21 @@ def test_an_unknown_path_or_method_is_not_found(stream, method, path):
     assert response.json()["message"] == 'Request failed with error: "Not Found"'
 
 
-@pytest.mark.parametrize("body", ["{", "[]", "1", '{"users": NaN', b"\xff", "[" * 9999])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{",
+        "[]",
+        "1",
+        b"\xff",
+        "[" * 9999,
+        '{"users": {"a": {"id": "a", "n": NaN}}}',
+        '{"users": {"a": {"id": "a", "n": -Infinity}}}',
+        '{"users": {"a": {"id": "a", "n": 1e400}}}',
+        '{"users": {"a": {"id": "a", "n": %s}}}' % ("[" * 500 + "]" * 500),
+    ],
+    ids=lambda body: str(body[:40]),
+)
 def test_a_body_that_is_no_json_object_is_refused(chat, stream, body):
     response = requests.post(
         f"{stream.url}/users",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.stream_server import server as server_module
+from tests.stream_server import state as state_module
 from tests.stream_server.control_client import LocalStream
 from tests.stream_server.operations import Operation
 
@@ -65,6 +67,39 @@ def test_a_taken_port_is_reported_in_one_line(stream_server):
         output = process.communicate(timeout=10)
     expected = f"Cannot listen on 127.0.0.1:{port}: the port is already in use\n"
     assert (process.returncode, *output) == (1, "", expected)
+
+
+def test_it_ends_when_its_parent_is_gone():
+    starter = (
+        "import os, subprocess, sys;"
+        "command = [sys.executable, '-m', 'tests.stream_server', '--port', '0'];"
+        "subprocess.Popen([*command, '--parent', str(os.getpid())]);"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", starter],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout.readline().startswith("Local Stream server ready on ")
+        parent.kill()
+        # The server holds the other end of this pipe as long as it lives.
+        readable, _, _ = select.select([parent.stdout], [], [], 10)
+        assert readable
+
+
+def test_the_request_log_keeps_the_newest(monkeypatch):
+    async def call():
+        async with TestClient(TestServer(server_module.create_app())) as client:
+            for _ in range(3):
+                await client.get("/app")
+            response = await client.get("/_control/requests")
+            return [entry["n"] for entry in await response.json()]
+
+    monkeypatch.setattr(state_module, "MAX_LOGGED_REQUESTS", 2)
+    assert asyncio.run(call()) == [2, 3]
 
 
 def test_a_bug_is_logged_and_answered_as_stream_does(monkeypatch, caplog):

@@ -38,6 +38,7 @@ def ids(chat, conditions, sort=None, **options):
         ({"teams": {"$contains": "a"}}, "ann"),
         ({"teams": {"$in": ["a", "b"]}}, "ann bea"),
         ({"teams": {"$eq": ["b", "a"]}}, "ann"),
+        ({"teams": {"$eq": ["a", None]}}, ""),
         ({"teams": None}, "cid"),
         ({"banned": False}, "ann bea cid"),
         ({"email": "b@x"}, "bea"),
@@ -104,6 +105,22 @@ def test_a_bad_option_is_refused(people, options):
     with pytest.raises(StreamAPIException) as caught:
         people.query_users({}, **options)
     assert (caught.value.status_code, caught.value.error_code) == (400, 4)
+
+
+def test_a_filter_nested_without_reason_is_refused(people):
+    conditions = {"id": "ann"}
+    for _ in range(250):  # the longest that a URL can carry here
+        conditions = {"$and": [conditions]}
+    with pytest.raises(StreamAPIException) as caught:
+        people.query_users(conditions)
+    assert (caught.value.status_code, caught.value.error_code) == (400, 4)
+
+
+def test_a_filter_may_be_nested_deeper_than_anybody_needs(people):
+    conditions = {"id": "ann"}
+    for _ in range(40):
+        conditions = {"$and": [conditions]}
+    assert ids(people, conditions) == ["ann"]
 
 
 def test_the_newest_come_first(people):

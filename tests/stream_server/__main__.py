@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -21,14 +23,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stream_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3030, help="0 takes any free port")
+    parser.add_argument("--parent", type=int, help="the process that this one ends with")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     # The well-known local secret is short, and protects nothing.
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
-    return asyncio.run(serve(arguments.host, arguments.port))
+    return asyncio.run(serve(arguments.host, arguments.port, arguments.parent))
 
 
-async def serve(host: str, port: int) -> int:
+async def serve(host: str, port: int, parent: int | None) -> int:
     stopped = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
@@ -48,7 +51,10 @@ async def serve(host: str, port: int) -> int:
         f"Local Stream server ready on http://{host}:{port} (key {API_KEY}, secret {API_SECRET})",
         flush=True,
     )
-    await stopped.wait()
+    # A killed parent ends nobody, so look whether this process has become an orphan.
+    while not stopped.is_set() and parent in (None, os.getppid()):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), timeout=0.5)
     await runner.cleanup()
     return 0
 

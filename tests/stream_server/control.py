@@ -6,7 +6,8 @@
     DELETE /_control/faults
     POST   /_control/limits             {"UpdateUsers": {"limit": 300, "window_s": 60}}, or null
     DELETE /_control/limits             back to the limits that Stream documents
-    GET    /_control/requests?since=N   the calls with a number above N, in order of arrival
+    GET    /_control/requests?since=N   the calls with a number above N, in order of arrival;
+                                        the newest 100,000 are kept
     POST   /_control/switches           {"<name>": <value>}; see state.SWITCHES
 
 The first fault in the list that strikes is the one that happens. Its fields:
@@ -25,6 +26,7 @@ The first fault in the list that strikes is the one that happens. Its fields:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
@@ -32,10 +34,14 @@ from typing import Any
 
 from aiohttp import web
 
+from .errors import StreamError
 from .faults import GATEWAY_BODIES, KINDS, Fault
 from .limits import Limit
 from .operations import OPERATION_NAMES, documented_limits
+from .payloads import json_object
 from .state import SWITCHES, Json, State
+
+MAX_SECONDS = 86_400
 
 
 class ControlError(Exception):
@@ -107,7 +113,10 @@ async def add_fault(state: State, request: web.Request) -> web.Response:
         "status": (lambda v: is_whole(v) and 200 <= v <= 599, "an HTTP status from 200 to 599"),
         "code": (is_whole, "a whole number"),
         "body": (lambda v: v in tuple(GATEWAY_BODIES), f"one of {', '.join(GATEWAY_BODIES)}"),
-        "delay_ms": (lambda v: is_number(v) and v >= 0, "a number of milliseconds"),
+        "delay_ms": (
+            lambda v: is_number(v) and 0 <= v <= 1000 * MAX_SECONDS,
+            "a number of milliseconds, at most a day",
+        ),
         "times": (lambda v: is_whole(v) and v > 0, "a whole number above 0"),
         "rate": (lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
         "seed": (is_whole, "a whole number"),
@@ -155,8 +164,8 @@ def parsed_limit(name: str, value: Any) -> Limit | None:
         raise ControlError(f"{name}: must be null or have exactly limit and window_s")
     if not is_whole(value["limit"]) or value["limit"] < 0:
         raise ControlError(f"{name}.limit: must be a whole number of 0 or more")
-    if not is_number(value["window_s"]) or value["window_s"] <= 0:
-        raise ControlError(f"{name}.window_s: must be a number above 0")
+    if not is_number(value["window_s"]) or not 0 < value["window_s"] <= MAX_SECONDS:
+        raise ControlError(f"{name}.window_s: must be a number above 0, at most {MAX_SECONDS}")
     return Limit(**value)
 
 
@@ -167,7 +176,7 @@ async def restore_limits(state: State, request: web.Request) -> web.Response:
 
 async def get_requests(state: State, request: web.Request) -> web.Response:
     since = request.query.get("since", "0")
-    if not since.isdecimal():
+    if not re.fullmatch("[0-9]{1,18}", since):
         raise ControlError("since: must be a whole number of 0 or more")
     return web.json_response([entry for entry in state.requests if entry["n"] > int(since)])
 
@@ -187,12 +196,9 @@ async def set_switches(state: State, request: web.Request) -> web.Response:
 
 async def fields(request: web.Request) -> Json:
     try:
-        given = await request.json()
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise ControlError("body: must be a JSON object")
-    return given
+        return json_object(await request.read())
+    except StreamError:
+        raise ControlError("body: must be a JSON object") from None
 
 
 def is_whole(value: Any) -> bool:

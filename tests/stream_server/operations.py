@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import application, channels, queries, users
+from . import application, channels, moderation, queries, users
 from .limits import Limit
 from .state import Json, State
 
@@ -20,8 +20,10 @@ class Operation:
     method: str
     path: str
     handler: Callable[[State, Json, Json], Json] | None = None
-    # Stream's documented limit for servers; for RestoreUsers and GetTask it is assumed.
+    # Stream's documented limit for servers; assumed for RestoreUsers, GetTask, Ban and Unban.
     calls_per_minute: int | None = None
+    client_side: bool = False
+    """Whether a user's own client may call it, too."""
 
 
 OPERATIONS = [
@@ -30,7 +32,7 @@ OPERATIONS = [
     Operation("GetTask", "GET", "/tasks/{task_id}", users.get_task, 60),
     Operation("UpdateUsers", "POST", "/users", users.update_users, 300),
     Operation("UpdateUsersPartial", "PATCH", "/users", users.update_users_partial, 300),
-    Operation("QueryUsers", "GET", "/users", queries.query_users, 1_000),
+    Operation("QueryUsers", "GET", "/users", queries.query_users, 1_000, client_side=True),
     Operation("DeleteUser", "DELETE", "/users/{user_id}", users.delete_user, 60),
     Operation("DeleteUsers", "POST", "/users/delete", users.delete_users, 6),
     Operation("RestoreUsers", "POST", "/users/restore", users.restore_users, 60),
@@ -38,6 +40,8 @@ OPERATIONS = [
     Operation("ReactivateUsers", "POST", "/users/reactivate", users.reactivate_users, 60),
     Operation("DeactivateUser", "POST", "/users/{user_id}/deactivate", users.deactivate_user, 60),
     Operation("ReactivateUser", "POST", "/users/{user_id}/reactivate", users.reactivate_user, 60),
+    Operation("Ban", "POST", "/moderation/ban", moderation.ban, 300),
+    Operation("Unban", "DELETE", "/moderation/ban", moderation.unban, 300),
     Operation(
         "GetOrCreateChannel",
         "POST",

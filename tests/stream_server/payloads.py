@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from .errors import bad_input, reserved_fields, too_large
 
 MAX_ITEMS = 100
+MAX_DEPTH = 100  # assumed: Stream documents none
 MAX_CUSTOM_BYTES = 5 * 1024
 GO_TYPES = {str: "string", bool: "bool", list: "array", dict: "object"}
+
+
+def json_object(raw: str | bytes) -> dict[str, Any]:
+    """Refused: what is no object, too deep to be worked on, or JSON only for Python."""
+    try:
+        # Python also reads NaN and Infinity, and 1e400 as infinity.
+        body = json.loads(raw, parse_constant=finite_number, parse_float=finite_number)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or is_too_deep(body):
+        raise bad_input("invalid json data")
+    return body
+
+
+def finite_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inside = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [item for items in inside for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def refuse_wrong_types(data: dict[str, Any], types: dict[str, type], label: str) -> None:

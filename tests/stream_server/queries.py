@@ -8,7 +8,7 @@ from typing import Any
 
 from . import timestamps
 from .errors import bad_input
-from .payloads import MAX_ITEMS
+from .payloads import MAX_ITEMS, json_object
 from .state import Json, State
 from .users import INPUT_TYPES, RESERVED, full_shape
 
@@ -44,7 +44,7 @@ Matcher = Callable[[Json], bool]
 
 
 def query_users(state: State, params: Json, body: Json) -> Json:
-    payload = parsed_payload(params)
+    payload = json_object(params.get("payload", ""))
     conditions = payload.get("filter_conditions")
     if not isinstance(conditions, dict):
         raise bad_input("filter_conditions is a required field")
@@ -66,16 +66,6 @@ def query_users(state: State, params: Json, body: Json) -> Json:
     for field, direction in sort_keys(payload.get("sort")):
         found.sort(key=lambda user, field=field: rank(user.get(field)), reverse=direction < 0)
     return {"users": [full_shape(user) for user in found[offset : offset + limit]]}
-
-
-def parsed_payload(params: Json) -> Json:
-    try:
-        payload = json.loads(params["payload"])
-    except (KeyError, ValueError, RecursionError):
-        payload = None
-    if not isinstance(payload, dict):
-        raise bad_input("invalid json data")
-    return payload
 
 
 def whole_number(payload: Json, field: str, maximum: int) -> int:
@@ -176,7 +166,7 @@ def checked_operand(field: str, operator: str, operand: Any) -> Any:
             raise bad_input(f"{operator} must be an array")
         return [checked_value(field, value) for value in operand]
     if field == "teams" and isinstance(operand, list):
-        return sorted(checked_value(field, value) for value in operand)
+        return [checked_value(field, value) for value in operand]
     return checked_value(field, operand)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from aiohttp import web
 
 from . import control, errors, timestamps
-from .auth import require_server_token
-from .errors import StreamError, bad_input, not_found, too_large
+from .auth import authorize
+from .errors import StreamError, not_found, too_large
 from .faults import NoAnswerError
 from .operations import OPERATIONS, Operation, documented_limits
+from .payloads import json_object
 from .state import Json, State
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -79,7 +80,7 @@ def perform(state: State, operation: Operation, request: web.Request, raw: bytes
     try:
         if operation is NOWHERE:
             raise not_found("Not Found")
-        require_server_token(request)
+        authorize(request, state, operation.client_side)
         body = parsed_body(raw)
         limit = state.limits.get(operation.name)
         if limit and not limit.spend():
@@ -117,13 +118,7 @@ def duration(started: float) -> str:
 def parsed_body(raw: bytes) -> Json:
     if len(raw) > MAX_BODY_BYTES:
         raise too_large("request body is too large")
-    try:
-        body = json.loads(raw) if raw else {}
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise bad_input("invalid json data")
-    return body
+    return json_object(raw) if raw else {}
 
 
 def log_entry(state: State, operation: Operation, request: web.Request, raw: bytes) -> Json:
@@ -165,6 +160,7 @@ def named_ids(params: dict[str, str], raw: bytes) -> list[str]:
         body.get("user_ids"),
         data.get("members"),
         [data.get("created_by_id"), data.get("created_by")],
+        [body.get("target_user_id"), params.get("target_user_id")],
         [asked] if isinstance(asked, str) else asked,
     ):
         if isinstance(named, list | dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from .faults import Fault
 from .limits import Limit
 
 Json = dict[str, Any]
+
+MAX_LOGGED_REQUESTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class State:
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}
     )
     faults: list[Fault] = field(default_factory=list)
-    requests: list[Json] = field(default_factory=list)
+    requests: deque[Json] = field(default_factory=lambda: deque(maxlen=MAX_LOGGED_REQUESTS))
     request_count: int = 0
     resets: int = 0
 

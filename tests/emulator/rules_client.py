@@ -1,0 +1,159 @@
+"""Firestore as an app's client SDK uses it: over REST, with the ID token of whoever is signed in.
+
+The Admin SDK, and so the ``firestore`` fixture, passes the security rules by. Here they decide.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import firebase_admin
+import requests
+from firebase_admin import auth
+
+from dev import emulators
+
+TIMEOUT_SECONDS = 30
+SERVER_TIME = object()
+"""As a field's value: ``serverTimestamp()``."""
+REMOVED = object()
+"""As a field's value: ``deleteField()``."""
+
+_ROOT = f"projects/{emulators.PROJECT}/databases/(default)/documents"
+_FIRESTORE = f"http://{emulators.HOST}:{emulators.PORTS['firestore']}/v1"
+_SIGN_IN = (
+    f"http://{emulators.HOST}:{emulators.PORTS['auth']}"
+    "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken?key=any"
+)
+
+
+class Denied(Exception):
+    """The security rules don't allow this."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who holds the app in hands; without ``id_token`` they are not signed in."""
+
+    uid: str
+    id_token: str | None = None
+
+    def exists(self, path: str) -> bool:
+        """Whether ``get()`` finds a document."""
+        [answer] = self._request("POST", f"{_ROOT}:batchGet", {"documents": [f"{_ROOT}/{path}"]})
+        return "found" in answer
+
+    def query(
+        self,
+        collection: str,
+        where: tuple[str, str, object] | None = None,
+        all_descendants: bool = False,
+    ) -> list[str]:
+        """The ids of what is found. ``where`` is (field, operator as REST names it, value)."""
+        query: dict[str, Any] = {
+            "from": [{"collectionId": collection, "allDescendants": all_descendants}]
+        }
+        if where:
+            field, operator, value = where
+            condition = {"field": {"fieldPath": field}, "op": operator, "value": _encoded(value)}
+            query["where"] = {"fieldFilter": condition}
+        found = self._request("POST", f"{_ROOT}:runQuery", {"structuredQuery": query})
+        return [row["document"]["name"].split("/")[-1] for row in found if "document" in row]
+
+    def create(self, path: str, fields: Mapping[str, object]) -> None:
+        """``set()`` of a document that must not exist yet."""
+        self._write(path, fields, currentDocument={"exists": False})
+
+    def replace(self, path: str, fields: Mapping[str, object]) -> None:
+        """``set()`` without options: what is not in ``fields`` goes."""
+        self._write(path, fields)
+
+    def merge(self, path: str, fields: Mapping[str, object]) -> None:
+        """``set()`` with merge: creates the document, or leaves its other fields alone."""
+        self._write(path, fields, updateMask=_mask(fields))
+
+    def update(self, path: str, fields: Mapping[str, object]) -> None:
+        """``update()``: the keys are field paths, as in ``preferences.theme``."""
+        self._write(path, fields, updateMask=_mask(fields), currentDocument={"exists": True})
+
+    def delete(self, path: str) -> None:
+        self._request("POST", f"{_ROOT}:commit", {"writes": [{"delete": f"{_ROOT}/{path}"}]})
+
+    def _write(self, path: str, fields: Mapping[str, object], **options: object) -> None:
+        write = {
+            "update": {"name": f"{_ROOT}/{path}", "fields": _nested(fields)},
+            "updateTransforms": [
+                {"fieldPath": field, "setToServerValue": "REQUEST_TIME"}
+                for field, value in fields.items()
+                if value is SERVER_TIME
+            ],
+            **options,
+        }
+        self._request("POST", f"{_ROOT}:commit", {"writes": [write]})
+
+    def _request(self, method: str, resource: str, body: object = None) -> Any:
+        response = requests.request(
+            method,
+            f"{_FIRESTORE}/{resource}",
+            json=body,
+            headers={"Authorization": f"Bearer {self.id_token}"} if self.id_token else {},
+            timeout=TIMEOUT_SECONDS,
+        )
+        if response.status_code == requests.codes.forbidden:
+            raise Denied(response.text)
+        assert response.ok, response.text
+        return response.json()
+
+
+def sign_in(uid: str, firebase: firebase_admin.App) -> Person:
+    """Somebody with an account, which no function has seen: an import sends no event.
+
+    After a sign-up, the functions would write the very documents that a test writes.
+    """
+    auth.import_users([auth.ImportUserRecord(uid)], app=firebase)
+    token = auth.create_custom_token(uid, app=firebase).decode()
+    response = requests.post(
+        _SIGN_IN, json={"token": token, "returnSecureToken": True}, timeout=TIMEOUT_SECONDS
+    )
+    response.raise_for_status()
+    return Person(uid, response.json()["idToken"])
+
+
+def _mask(fields: Mapping[str, object]) -> dict[str, list[str]]:
+    return {"fieldPaths": [field for field in fields if fields[field] is not SERVER_TIME]}
+
+
+def _nested(fields: Mapping[str, object]) -> dict[str, Any]:
+    """The fields of a document, from values by field path."""
+    tree: dict[str, Any] = {}
+    for path, value in fields.items():
+        if value is SERVER_TIME or value is REMOVED:
+            continue
+        *parents, name = path.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = value
+    return _encoded(tree)["mapValue"]["fields"]
+
+
+def _encoded(value: object) -> dict[str, Any]:
+    """A value as REST writes it."""
+    match value:
+        case None:
+            return {"nullValue": None}
+        case bool():
+            return {"booleanValue": value}
+        case int():
+            return {"integerValue": str(value)}
+        case str():
+            return {"stringValue": value}
+        case datetime():
+            return {"timestampValue": value.isoformat()}
+        case Mapping():
+            fields = {name: _encoded(item) for name, item in value.items()}
+            return {"mapValue": {"fields": fields}}
+        case list():
+            return {"arrayValue": {"values": [_encoded(item) for item in value]}}
+    raise TypeError(value)

@@ -1,0 +1,175 @@
+"""Changes, deletion and return of an account, as the triggers bring them about."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jwt
+import pytest
+from firebase_admin import auth
+from google.cloud import firestore as google_firestore
+from stream_chat import StreamChat
+from stream_chat.base.exceptions import StreamAPIException
+
+from dev import app_client
+from dev.start import LOG
+from tests.emulator.waiting import wait_for
+
+SETTLED_SECONDS = 1.5
+
+
+@pytest.fixture
+def ann(firestore, stream_user, request) -> app_client.AppUser:
+    """Somebody who signed up, and has everything by now."""
+    user = app_client.sign_up(f"{request.node.name}@example.com".lower(), "Ann")
+    wait_for(lambda: stream_user(user.uid))
+    wait_for(lambda: firestore.document(f"user_stats/{user.uid}").get().exists)
+    settle()
+    return user
+
+
+def runs() -> int:
+    """How many function runs the emulator has finished."""
+    return LOG.read_text().count("Finished ")
+
+
+def settle() -> None:
+    """Wait until no function has run for a while."""
+    last, since = runs(), time.monotonic()
+    while time.monotonic() - since < SETTLED_SECONDS:
+        time.sleep(0.1)
+        if runs() != last:
+            last, since = runs(), time.monotonic()
+
+
+def test_a_changed_user_document_reaches_stream_and_profile(ann, firestore, stream_user):
+    firestore.document(f"users/{ann.uid}").update({"displayName": "Anna"})
+    wait_for(lambda: stream_user(ann.uid)["name"] == "Anna")
+    profile = firestore.document(f"user_profiles/{ann.uid}")
+    wait_for(lambda: profile.get().get("displayName") == "Anna")
+    assert profile.get().get("mirrored")["displayName"] == "Anna"
+
+
+def test_an_edited_profile_reaches_stream_and_stays(ann, firestore, stream_user):
+    profile = firestore.document(f"user_profiles/{ann.uid}")
+    profile.update({"displayName": "Annie"})
+    wait_for(lambda: stream_user(ann.uid)["name"] == "Annie")
+    firestore.document(f"users/{ann.uid}").update({"displayName": "Anna", "photoURL": "https://p"})
+    wait_for(lambda: stream_user(ann.uid).get("image") == "https://p")
+    assert stream_user(ann.uid)["name"] == "Annie"
+    assert profile.get().get("displayName") == "Annie"
+
+
+@pytest.mark.parametrize(
+    ("collection", "most_runs"),
+    # The user document's change makes its own run and, by the profile that follows, one more.
+    [("users", 2), ("user_profiles", 1)],
+)
+def test_one_edit_causes_few_runs_and_no_echo(ann, firestore, stream_user, collection, most_runs):
+    before = runs()
+    firestore.document(f"{collection}/{ann.uid}").update({"displayName": "Anna"})
+    wait_for(lambda: stream_user(ann.uid)["name"] == "Anna")
+    settle()
+    assert runs() - before <= most_runs
+
+
+def test_a_change_that_does_not_concern_stream_makes_no_call(ann, firestore, stream):
+    since = stream.last_request()
+    before = runs()
+    firestore.document(f"users/{ann.uid}").update({"lastSeen": google_firestore.SERVER_TIMESTAMP})
+    wait_for(lambda: runs() > before)
+    settle()
+    assert stream.requests(since) == []
+
+
+def test_a_deleted_account_leaves_stream_and_firestore(ann, firebase, firestore, stream_user):
+    auth.delete_user(ann.uid, app=firebase)
+    wait_for(lambda: stream_user(ann.uid) is None)
+    for collection in ("users", "user_profiles", "user_stats"):
+        reference = firestore.document(f"{collection}/{ann.uid}")
+        wait_for(lambda reference=reference: not reference.get().exists)
+
+
+def test_an_account_that_returns_under_its_uid_is_restored(ann, firebase, stream_user):
+    auth.delete_user(ann.uid, app=firebase)
+    wait_for(lambda: stream_user(ann.uid) is None)
+    auth.create_user(uid=ann.uid, display_name="Ann again", app=firebase)
+    assert wait_for(lambda: stream_user(ann.uid))["id"] == ann.uid
+    wait_for(lambda: stream_user(ann.uid)["name"] == "Ann again")
+
+
+def test_sign_ups_that_are_deleted_at_once_leave_nobody(firebase, firestore, stream, stream_user):
+    # Stream allows 60 deletions a minute, and the emulator delivers no event twice.
+    stream.remove_limit("DeleteUser")
+    uids = [f"short-lived-{n}" for n in range(100)]
+
+    def live_and_die(uid: str) -> None:
+        auth.create_user(uid=uid, display_name="Short", app=firebase)
+        auth.delete_user(uid, app=firebase)
+
+    before = runs()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(live_and_die, uids))
+    wait_for(lambda: runs() - before >= 2 * len(uids))
+    settle()
+    assert [uid for uid in uids if stream_user(uid)] == []
+    documents = [firestore.document(f"users/{uid}") for uid in uids]
+    assert [found.id for found in firestore.get_all(documents) if found.exists] == []
+
+
+def test_a_token_opens_the_chat_for_its_user(ann, stream):
+    issued = ann.call("getStreamUserToken", {})
+    client = StreamChat(issued["apiKey"], "unknown to a client", base_url=stream.url)
+    client.auth_token = issued["token"]
+    [user] = client.query_users({"id": ann.uid})["users"]
+    assert user["name"] == "Ann"
+
+
+def test_an_earlier_token_fails_after_a_revocation_and_a_new_one_works(ann, stream):
+    client = StreamChat("local-key", "unknown to a client", base_url=stream.url)
+    client.auth_token = ann.call("getStreamUserToken", {})["token"]
+    ann.call("revokeStreamUserTokens", {})
+    with pytest.raises(StreamAPIException) as refusal:
+        client.query_users({"id": ann.uid})
+    assert refusal.value.status_code == 401
+    client.auth_token = ann.call("getStreamUserToken", {})["token"]
+    assert client.query_users({"id": ann.uid})["users"]
+
+
+def test_an_account_deleted_a_moment_ago_gets_no_token(ann, firebase, stream_user):
+    auth.delete_user(ann.uid, app=firebase)
+    with pytest.raises(app_client.CallFailed) as refusal:
+        ann.call("getStreamUserToken", {})
+    assert refusal.value.code == "not-found"
+    wait_for(lambda: stream_user(ann.uid) is None)
+
+
+def test_an_account_disabled_a_moment_ago_gets_no_token(ann, firebase):
+    auth.update_user(ann.uid, disabled=True, app=firebase)
+    with pytest.raises(app_client.CallFailed) as refusal:
+        ann.call("getStreamUserToken", {})
+    assert (refusal.value.code, refusal.value.details["reason"]) == (
+        "failed-precondition",
+        "disabled",
+    )
+
+
+def test_fifty_calls_at_once_heal_one_stats_record_and_agree(caller, firebase, firestore):
+    auth.import_users([auth.ImportUserRecord("legacy-stats", display_name="Lena")], app=firebase)
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(
+            pool.map(lambda _: caller.call("getUserStats", {"userId": "legacy-stats"}), range(50))
+        )
+    assert all(answer == answers[0] for answer in answers)
+    record = firestore.document("user_stats/legacy-stats").get()
+    assert record.create_time == record.update_time
+    assert "Self-healing triggered for user legacy-stats" in LOG.read_text()
+
+
+def test_the_profile_of_a_caller_is_theirs(ann):
+    profile = ann.call("ensureUserProfile", {})
+    assert (profile["displayName"], profile["created"]) == ("Ann", False)
+
+
+def test_a_token_says_no_more_than_needed(ann):
+    token = ann.call("getStreamUserToken", {})["token"]
+    assert set(jwt.decode(token, options={"verify_signature": False})) == {"user_id", "iat", "exp"}

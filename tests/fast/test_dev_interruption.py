@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dev import start
+
+TESTS = """
+import pathlib, time, pytest
+
+here = pathlib.Path(__file__).parent
+
+@pytest.fixture(scope="session")
+def stack():
+    (here / "up").touch()
+    yield
+    (here / "down").touch()
+
+def test_long(stack):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_test_run_with_its_teardown(tmp_path: Path, number: int) -> None:
+    (tmp_path / "test_long.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+    with subprocess.Popen(
+        [*command, f"--rootdir={tmp_path}", tmp_path],
+        cwd=start.emulators.ROOT,
+        stdout=subprocess.DEVNULL,
+    ) as run:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "up").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        run.send_signal(number)
+        assert run.wait(timeout=20) == pytest.ExitCode.INTERRUPTED
+    assert (tmp_path / "down").exists()
+
+
+def test_a_stack_notices_that_its_parent_is_gone() -> None:
+    start.Stack(parent=os.getppid()).check()
+    with pytest.raises(start.StackError, match="is gone"):
+        start.Stack(parent=os.getpid()).check()
