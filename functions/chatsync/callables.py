@@ -25,6 +25,8 @@ from .errors import (
 _TOKEN = re.compile(r"(Bearer [\w-]+\.[\w-]+\.[\w-]*)?")
 """The Auth emulator's tokens have no signature."""
 
+_MAX_DEPTH = 20
+
 Handler = Callable[[CallableRequest[Any]], Any]
 
 
@@ -113,4 +115,19 @@ def _problem_of(request: Request) -> ChatsyncError | None:
         body = None
     if not isinstance(body, dict) or body.keys() != {"data"}:
         return InvalidArgument("data", "must be the only field of a JSON body")
+    if _is_deeper_than(_MAX_DEPTH, body):
+        return InvalidArgument("data", f"must not be nested deeper than {_MAX_DEPTH} levels")
     return None
+
+
+def _is_deeper_than(depth: int, value: object) -> bool:
+    """Level by level: what we can parse, the SDK may not, being deeper in the stack itself."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(value, dict | list) for value in level)

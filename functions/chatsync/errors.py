@@ -58,6 +58,10 @@ class StreamRateLimited(Temporary):
         self.retry_after = retry_after
 
 
+class Postponed(Temporary):
+    """Not tried, for want of time or for fear of using up Stream's limit."""
+
+
 class Unsettled(Temporary):
     """The account kept changing while it was repaired."""
 

@@ -12,12 +12,15 @@ from firebase_admin import exceptions as auth_exceptions
 from google.api_core.exceptions import (
     Aborted,
     AlreadyExists,
+    Cancelled,
     RetryError,
     ServerError,
     ServiceUnavailable,
     TooManyRequests,
+    from_grpc_status,
 )
 from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import TransportError
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
@@ -25,13 +28,19 @@ from .errors import FirebaseUnavailable, Unsettled
 from .ids import Key
 from .users import Account, Held, missing_documents, profile_update
 
+_FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
 _AUTH_FAILURES = (
+    TransportError,
     auth_exceptions.DeadlineExceededError,
     auth_exceptions.InternalError,
     auth_exceptions.ResourceExhaustedError,
     auth_exceptions.UnavailableError,
     auth_exceptions.UnknownError,
 )
+# See google.rpc.Code.
+_OK, _NOT_FOUND, _CHANGED = 0, 5, 9
+_INVALID, _FORBIDDEN, _UNAUTHENTICATED = 3, 7, 16
+_PERMANENT = (_INVALID, _FORBIDDEN, _UNAUTHENTICATED)
 _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _MAX_CONFLICTS = 3
@@ -39,10 +48,14 @@ _PROFILE_SECONDS = 20.0
 
 
 class Made(NamedTuple):
-    """A document that was just created."""
+    """A document that was just created, or may have been."""
 
     reference: firestore.DocumentReference
-    update_time: datetime
+    update_time: datetime | None
+    """None if the answer was lost, so that it may have been created or not."""
+
+
+Written = tuple[dict[Key, list[Made]], FirebaseUnavailable | None]
 
 
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
@@ -76,13 +89,12 @@ def read_documents(
     return {key: Held(**fields) for key, fields in found.items()}
 
 
-def write_documents(
-    held: Mapping[Key, Held], client: firestore.Client, deadline: float
-) -> dict[Key, list[Made]]:
+def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline: float) -> Written:
     """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
 
     Each write stands alone. What somebody else has created or changed meanwhile stays untouched;
-    what could not be written now still differs at the next look. Returns the created ones.
+    what could not be written now still differs at the next look. Returns what was created, or may
+    have been, and the temporary failure of the call.
     """
     batch = BulkWriteBatch(client)
     created: list[tuple[Key, firestore.DocumentReference] | None] = []
@@ -97,15 +109,30 @@ def write_documents(
             batch.update(references["profile"], update, unchanged)
             created.append(None)
     if not created:
-        return {}
-    with _temporary_failures_named():
-        response = batch.commit(**_until(deadline))
-    made: dict[Key, list[Made]] = {}
+        return {}, None
+    creations = [creation for creation in created if creation]
+    try:
+        with _temporary_failures_named():
+            # Not repeated here: after a lost answer, who created a document could not be told.
+            response = batch.commit(retry=None, timeout=_seconds_until(deadline))
+    except FirebaseUnavailable as error:
+        return _by_key((key, Made(reference, None)) for key, reference in creations), error
     answers = zip(created, response.status, response.write_results, strict=True)
-    for creation, status, result in answers:
-        if creation and status.code == 0:
-            key, reference = creation
-            made.setdefault(key, []).append(Made(reference, result.update_time))
+    made = _by_key(
+        (creation[0], Made(creation[1], result.update_time))
+        for creation, status, result in answers
+        if creation and status.code == _OK
+    )
+    for status in response.status:
+        if status.code in _PERMANENT:
+            raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
+    return made, None
+
+
+def _by_key(pairs: Iterable[tuple[Key, Made]]) -> dict[Key, list[Made]]:
+    made: dict[Key, list[Made]] = {}
+    for key, document in pairs:
+        made.setdefault(key, []).append(document)
     return made
 
 
@@ -119,13 +146,21 @@ def delete_user_documents(uid: str, client: firestore.Client, deadline: float) -
 
 
 def delete_documents(documents: Iterable[Made], client: firestore.Client, deadline: float) -> None:
-    """Delete documents that nobody has touched since they were made (BatchWrite)."""
+    """Delete documents, but for those that somebody has touched since they were made (BatchWrite).
+
+    Raises FirebaseUnavailable if one could not be deleted now.
+    """
     batch = BulkWriteBatch(client)
     for made in documents:
-        batch.delete(made.reference, client.write_option(last_update_time=made.update_time))
-    if len(batch):
-        with _temporary_failures_named():
-            batch.commit(**_until(deadline))
+        if made.update_time is None:
+            batch.delete(made.reference)
+        else:
+            unchanged = client.write_option(last_update_time=made.update_time)
+            batch.delete(made.reference, unchanged)
+    with _temporary_failures_named():
+        response = batch.commit(**_until(deadline))
+    if any(status.code not in (_OK, _NOT_FOUND, _CHANGED) for status in response.status):
+        raise FirebaseUnavailable("a document could not be deleted")
 
 
 def create_profile(uid: str, client: firestore.Client) -> list[str]:
@@ -167,14 +202,18 @@ def _temporary_failures_named() -> Iterator[None]:
     """Raise FirebaseUnavailable for what the same call may survive later."""
     try:
         yield
-    except (Aborted, RetryError, ServerError, TooManyRequests, *_AUTH_FAILURES) as error:
+    except (*_FIRESTORE_FAILURES, *_AUTH_FAILURES) as error:
         raise FirebaseUnavailable(f"{type(error).__name__}: {error}") from error
 
 
 def _until(deadline: float) -> dict[str, Any]:
     """Options of a Firestore call; by default the client goes on trying for five minutes."""
-    seconds = max(0.1, deadline - time.monotonic())
+    seconds = _seconds_until(deadline)
     return {"timeout": seconds, "retry": Retry(_RETRIED, initial=0.1, maximum=1, timeout=seconds)}
+
+
+def _seconds_until(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
 
 
 def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:

@@ -11,7 +11,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from stream_chat import StreamChat
 
 from .errors import (
+    Postponed,
     StreamCredentialsRejected,
     StreamRateLimited,
     StreamRejected,
@@ -38,9 +38,13 @@ _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 6.0
 PAUSES_BETWEEN_READS = (0.2, 0.4)
 
+_MAX_RETRY_AFTER_SECONDS = 120
 _TOO_LARGE = (413, 414, 431)
 _CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TOO_LARGE, _CODE_TIMEOUT = -1, 9, 22, 23
 _TEMPORARY = (_CODE_INTERNAL, _CODE_TIMEOUT)
+CODES_OF_BAD_DATA = (4, 6, 22, 73)
+"""Bad input, name taken, too much data, refused by moderation."""
+
 CODE_DOES_NOT_EXIST = 16
 """Unknown, deleted or deactivated, with HTTP status 404."""
 
@@ -61,8 +65,8 @@ class Stream:
     StreamCredentialsRejected (nobody can be served) and StreamRejected (this request never works).
 
     A read that fails is repeated after a pause. A write is not: when its answer is lost nobody
-    knows whether it happened, and whoever repeats it should look first. ``deadline``, in the time
-    of ``time.monotonic()``, ends every call.
+    knows whether it happened, and whoever repeats it should look first. No call begins after
+    ``deadline``, in the time of ``time.monotonic()``, or waits for Stream beyond it.
     """
 
     def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
@@ -78,7 +82,10 @@ class Stream:
             query = {"id": {"$in": ids}}
             options = {"limit": BATCH, "include_deactivated_users": True}
             response = self._read(deadline, StreamChat.query_users, query, **options)
-            found.update((user["id"], user) for user in response["users"])
+            try:
+                found.update((user["id"], user) for user in response["users"])
+            except (KeyError, TypeError) as error:
+                raise StreamUnavailable("Stream answered without users") from error
         return found
 
     def upsert_users(self, users: Sequence[dict[str, Any]], deadline: float) -> None:
@@ -93,30 +100,33 @@ class Stream:
         """Bring soft-deleted users back, without their memberships (RestoreUsers)."""
         self._call(deadline, StreamChat.restore_users, stream_ids)
 
-    def delete_users(self, stream_ids: Sequence[str], deadline: float) -> None:
-        """Soft-delete users, one call each (DeleteUser); a refusal means that one is gone."""
-        for stream_id in stream_ids:
-            with suppress(StreamRejected):
-                self._call(deadline, StreamChat.delete_user, stream_id)
-
     def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
         """Remove a user by policy: ``soft``, ``hard``, ``deactivate`` or ``keep``.
 
-        Who is removed already stays so; a refusal for another reason is raised.
+        Who is removed already stays so. A refusal is raised only if it is repeated while the user
+        is there: the first may have met the moment before somebody created them.
         """
-        try:
-            match policy:
-                case "soft":
-                    self._call(deadline, StreamChat.delete_user, stream_id)
-                case "hard":
-                    options = {"hard_delete": True, "mark_messages_deleted": True}
-                    self._call(deadline, StreamChat.delete_user, stream_id, **options)
-                case "deactivate":
-                    self._call(deadline, StreamChat.deactivate_user, stream_id)
-        except StreamRejected:
-            present = self.query_users([stream_id], deadline).get(stream_id)
-            if present and not present.get("deactivated_at"):
-                raise
+        removals: dict[str, tuple[Callable[..., Any], dict[str, bool]]] = {
+            "soft": (StreamChat.delete_user, {}),
+            "hard": (
+                StreamChat.delete_user,
+                {"hard_delete": True, "mark_messages_deleted": True},
+            ),
+            "deactivate": (StreamChat.deactivate_user, {}),
+        }
+        if policy == "keep":
+            return
+        method, options = removals[policy]
+        for is_last in (False, True):
+            try:
+                self._call(deadline, method, stream_id, **options)
+                return
+            except StreamRejected:
+                present = self.query_users([stream_id], deadline).get(stream_id)
+                if not present or present.get("deactivated_at"):
+                    return
+                if is_last:
+                    raise
 
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""
@@ -136,7 +146,7 @@ class Stream:
     def _call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise StreamUnavailable(f"{method.__name__}: no time left for it")
+            raise Postponed(f"{method.__name__}: no time left for it")
         chat = self._chat()
         chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
         self._local.rate_limit = None
@@ -180,7 +190,7 @@ class Stream:
         message = f"Stream answered {status}, code {code}: {_without_values(body.get('message'))}"
         if status == 429 or code == _CODE_RATE_LIMIT:
             seconds = math.ceil(rate_limit.reset - time.time()) if rate_limit else 60
-            raise StreamRateLimited(message, max(1, seconds))
+            raise StreamRateLimited(message, min(max(1, seconds), _MAX_RETRY_AFTER_SECONDS))
         if status in _TOO_LARGE:
             raise StreamRejected(message, status, _CODE_TOO_LARGE)
         if status < 400 or status >= 500 or code in _TEMPORARY or not isinstance(code, int):
@@ -214,7 +224,7 @@ def _query_chunks(stream_ids: Sequence[str]) -> list[list[str]]:
 def _json_object(response: requests.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 

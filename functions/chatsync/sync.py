@@ -19,14 +19,17 @@ from .clients import Clients
 from .errors import (
     ChatsyncError,
     FailedPrecondition,
+    FirebaseUnavailable,
     InvalidArgument,
     NotFound,
+    Postponed,
     StreamRateLimited,
     StreamRejected,
+    StreamUnavailable,
     Temporary,
     Unsettled,
 )
-from .firebase import Made
+from .firebase import Made, Written
 from .ids import Key
 from .settings import Settings
 from .users import Account, Held
@@ -42,6 +45,12 @@ DEADLINE_SECONDS = 20.0
 
 MAX_ROUNDS = 4
 """The first attempt and three repetitions; what is not settled then is left for later."""
+
+GRACE_SECONDS = 5.0
+"""For looking again, and taking back, after the deadline."""
+
+MAX_REFUSALS = 60
+"""Refused calls after which a repair stops halving: Stream allows 300 in a minute."""
 
 PAUSE_SECONDS = 0.2
 
@@ -70,7 +79,8 @@ def reconcile_users(
     brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
     about everybody, and who is disabled gets an error even if Stream has them.
 
-    Raises StreamCredentialsRejected, which concerns everybody.
+    Raises what concerns everybody: StreamCredentialsRejected, StreamRejected if Stream refuses to
+    be queried, and errors of Firestore and Auth that won't pass.
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in stream.batches(list(dict.fromkeys(keys))):
@@ -171,6 +181,11 @@ class _Repair:
         self.made_documents: dict[Key, list[Made]] = {}
         self.restore_tried: set[Key] = set()
         self.update_refused: set[Key] = set()
+        self.nothing_to_send: set[Key] = set()
+        """Whose update was nothing but what Stream refuses."""
+        self.refusals = 0
+        self.limited: dict[str, StreamRateLimited] = {}
+        """By operation: what is not tried again in this repair."""
 
     def run(self) -> dict[Key, Outcome]:
         for key in self.keys:
@@ -209,9 +224,8 @@ class _Repair:
         try:
             held = self.read(keys)
         except Temporary as error:
-            # Reads are repeated where they are made.
             self.errors.update(dict.fromkeys(keys, error))
-            return set()
+            return keys
         again = self.take_back(keys - held.keys())
 
         creates: dict[Key, Payload] = {}
@@ -225,6 +239,8 @@ class _Repair:
                 documents[key] = state
             if key in self.errors:
                 continue  # Stream could not be read.
+            if key in self.made and key in self.stream_users:
+                self.note_creation(key)
             if key not in self.stream_users and (new := self.planned_creation(key, state)):
                 creates[key] = new
             if key in self.stream_users and (patch := self.planned_update(key, state)):
@@ -237,20 +253,20 @@ class _Repair:
         writing = _side_by_side.submit(
             firebase.write_documents, documents, self.clients.firestore, self.deadline
         )
-        again |= self.create(creates) | self.update(updates)
         try:
-            for key, made in writing.result().items():
-                self.made_documents.setdefault(key, []).extend(made)
-        except Temporary as error:
-            self.errors.update(dict.fromkeys(documents, error))
-        return again | self.look_again(held, written)
+            again |= self.create(creates) | self.update(updates)
+        finally:
+            # Whatever was refused or broke: what was written is looked at.
+            again |= self.note_documents(writing, documents.keys())
+            again |= self.look_again(held, written)
+        return again
 
     def read(self, keys: set[Key]) -> dict[Key, Held]:
         """What Firebase holds for those of ``keys`` that exist; notes their Stream users.
 
         Documents are healed even while Stream cannot be read; that is then the keys' error.
         """
-        documents = self.reading_documents(keys)
+        documents = self.reading_documents(keys, self.deadline)
         accounts = self.reading_accounts(keys if self.check_accounts else ())
         try:
             found = self.clients.stream.query_users(
@@ -263,11 +279,25 @@ class _Repair:
             self.stream_users.pop(key, None)
             if stream_user := found.get(self.stream_ids[key]):
                 self.stream_users[key] = stream_user
-        held = documents.result()
-        if self.check_accounts:
-            return _existing(held, keys, accounts.result())
-        asked = {key for key, state in held.items() if self.needs_account(key, state)}
-        return _existing(held, asked, firebase.read_accounts(_users(asked), self.clients.auth))
+        held = _result(documents, self.deadline)
+        asked = keys
+        if not self.check_accounts:
+            asked = {key for key, state in held.items() if self.needs_account(key, state)}
+            accounts = self.reading_accounts(asked)
+        found_accounts = _result(accounts, self.deadline)
+        return _existing(held, asked, found_accounts)
+
+    def note_documents(self, writing: Future[Written], keys: Collection[Key]) -> set[Key]:
+        """Enter into the ledger what was created, or may have been; returns whom to try again."""
+        try:
+            made, failure = _result(writing, self.deadline)
+        except FirebaseUnavailable as error:
+            made, failure = {}, error
+        for key, documents in made.items():
+            self.made_documents.setdefault(key, []).extend(documents)
+        if failure:
+            self.errors.update(dict.fromkeys(keys, failure))
+        return set(keys) if failure else set()
 
     def needs_account(self, key: Key, state: Held) -> bool:
         """Auth decides who exists, and knows names that no event tells.
@@ -282,10 +312,8 @@ class _Repair:
             or self.drift(key, state) is not None
         )
 
-    def reading_documents(self, keys: Collection[Key]) -> Future[dict[Key, Held]]:
-        return _side_by_side.submit(
-            firebase.read_documents, keys, self.clients.firestore, self.deadline
-        )
+    def reading_documents(self, keys: Collection[Key], deadline: float) -> Future[dict[Key, Held]]:
+        return _side_by_side.submit(firebase.read_documents, keys, self.clients.firestore, deadline)
 
     def reading_accounts(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
         return _side_by_side.submit(firebase.read_accounts, _users(keys), self.clients.auth)
@@ -319,13 +347,17 @@ class _Repair:
         """Send the missing users; returns the keys that need another round."""
         failed = self.send_users(self.clients.stream.upsert_users, creates)
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
-        self.made |= creates.keys() - refused
+        self.made |= _maybe_applied(creates, failed)
         for key in creates.keys() - failed.keys():
-            self.statuses.setdefault(key, "created")
-            _log(f"Successfully repaired/created user {key.id} via Cloud Function", key)
+            self.note_creation(key)
         # A query can't tell "deleted" from "never existed"; only this refusal does.
         deleted = {key for key in refused if _does_not_exist(failed[key])}
         return self.restore(deleted) | self.report(failed, except_for=deleted)
+
+    def note_creation(self, key: Key) -> None:
+        if key not in self.statuses:
+            self.statuses[key] = "created"
+            _log(f"Successfully repaired/created user {key.id} via Cloud Function", key)
 
     def restore(self, deleted: set[Key]) -> set[Key]:
         """Bring back who is deleted in Stream though alive in Firebase, to be read again.
@@ -334,17 +366,16 @@ class _Repair:
         """
         for key in deleted & self.restore_tried:
             self.errors[key] = FailedPrecondition([key.id], "deleted")
-        restorable = deleted - self.restore_tried
-        self.restore_tried |= restorable
-        failed = self.send(
-            self.clients.stream.restore_users, {key: self.stream_ids[key] for key in restorable}
-        )
+        restorable = {key: self.stream_ids[key] for key in deleted - self.restore_tried}
+        failed = self.send(self.clients.stream.restore_users, restorable)
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
-        self.made |= restorable - refused
-        for key in restorable - failed.keys():
+        self.restore_tried |= (restorable.keys() - failed.keys()) | refused
+        self.made |= _maybe_applied(restorable, failed)
+        for key in restorable.keys() - failed.keys():
             self.statuses[key] = "restored"
             _log(f"Restored soft-deleted Stream user {key.id}", key)
-        return (restorable - failed.keys()) | refused | self.report(failed, except_for=refused)
+        settled = restorable.keys() - failed.keys()
+        return settled | refused | self.report(failed, except_for=refused)
 
     def update(self, updates: Mapping[Key, Payload]) -> set[Key]:
         """Patch the drifted users; returns the keys that need another round.
@@ -352,7 +383,7 @@ class _Repair:
         A first refusal may mean that the user went away since it was read.
         """
         failed = self.send_users(self.clients.stream.update_users_partial, updates)
-        for key in updates.keys() - failed.keys():
+        for key in updates.keys() - failed.keys() - self.nothing_to_send:
             self.statuses.setdefault(key, "updated")
             _log(f"Updated Stream user {key.id}", key)
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
@@ -370,20 +401,22 @@ class _Repair:
             if isinstance(error, StreamRejected):
                 logger.error(f"Stream rejected user {key.id}: {error}", **{key.kind: key.id})
                 error = FailedPrecondition([key.id], "rejected")
-            elif not isinstance(error, StreamRateLimited):
+            elif not isinstance(error, StreamRateLimited) and self.refusals < MAX_REFUSALS:
                 again.add(key)
             self.errors[key] = error
         return again
 
     def look_again(self, before: Mapping[Key, Held], written: Collection[Key]) -> set[Key]:
         """Take back what is no longer wanted; returns those of whom Firebase says something new."""
+        deadline = self.deadline + GRACE_SECONDS
+        documents = self.reading_documents(written, deadline)
+        accounts = self.reading_accounts(written)
         try:
-            documents = self.reading_documents(written)
-            accounts = firebase.read_accounts(_users(written), self.clients.auth)
-            now = _existing(documents.result(), written, accounts)
+            held, found_accounts = _result(documents, deadline), _result(accounts, deadline)
+            now = _existing(held, written, found_accounts)
         except Temporary as error:
             self.errors.update(dict.fromkeys(written, error))
-            return set()
+            return set(written)
         unwanted = {
             key
             for key in written
@@ -392,14 +425,9 @@ class _Repair:
         }
         outdated = {key for key in now if self.outdated(key, before[key], now[key])}
         self.errors.update(self.remove_documents(outdated))
-        changed = {key for key in now if self.differs(before[key], now[key])}
+        changed = {key for key in now if self.owned(now[key]) != self.owned(before[key])}
         differing = {key for key in now if self.documents_differ(key, now[key])}
         return self.take_back(unwanted) | outdated | changed | differing
-
-    def differs(self, before: Held, now: Held) -> bool:
-        # What Auth says counts only where it was asked the first time, too.
-        comparable = now if before.account else replace(now, account=None)
-        return self.owned(comparable) != self.owned(before)
 
     def outdated(self, key: Key, before: Held, now: Held) -> bool:
         """Whether documents were made from what Auth no longer says: they would hide the change."""
@@ -415,7 +443,7 @@ class _Repair:
         mine = self.made.intersection(gone)
         failed: dict[Key, ChatsyncError] = {}
         for key in mine:
-            failed |= self.send(self.clients.stream.delete_users, {key: self.stream_ids[key]})
+            failed |= self.send(self.remove_stream_user, {key: self.stream_ids[key]})
         failed |= self.remove_documents(gone)
         for key in mine - failed.keys():
             self.made.discard(key)
@@ -425,16 +453,28 @@ class _Repair:
         for key, failure in failed.items():
             logger.error(f"Could not remove what was made for {key.id}: {failure}", user=key.id)
         self.errors.update(failed)
-        return set(mine)
+        limited = {key for key, error in failed.items() if isinstance(error, StreamRateLimited)}
+        return (mine | failed.keys()) - limited
+
+    def remove_stream_user(self, stream_ids: list[str], deadline: float) -> None:
+        """Softly, whatever the policy: should the account come back, so can its Stream user."""
+        for stream_id in stream_ids:
+            self.clients.stream.remove_user(stream_id, "soft", deadline + GRACE_SECONDS)
 
     def remove_documents(self, keys: Collection[Key]) -> dict[Key, ChatsyncError]:
         """Delete the documents that this repair made for ``keys``; returns the failures."""
-        documents = [made for key in keys for made in self.made_documents.pop(key, [])]
-        try:
-            firebase.delete_documents(documents, self.clients.firestore, self.deadline)
-        except Temporary as error:
-            return dict.fromkeys(keys, error)
-        return {}
+        failed: dict[Key, ChatsyncError] = {}
+        deadline = self.deadline + GRACE_SECONDS
+        for key in self.made_documents.keys() & set(keys):
+            try:
+                firebase.delete_documents(
+                    self.made_documents[key], self.clients.firestore, deadline
+                )
+            except Temporary as error:
+                failed[key] = error
+            else:
+                del self.made_documents[key]
+        return failed
 
     def drift(self, key: Key, state: Held) -> Payload | None:
         return users.drift(self.stream_users[key], self.owned(state), self.role(key))
@@ -457,11 +497,13 @@ class _Repair:
                 key: users.without(payloads[key], fields)
                 for key, error in failed.items()
                 if isinstance(error, StreamRejected)
-                and not _does_not_exist(error)
+                and error.code in stream.CODES_OF_BAD_DATA
                 and users.has(payloads[key], fields)
             }
+            empty = {key for key, payload in reduced.items() if users.changes_nothing(payload)}
+            self.nothing_to_send |= empty
             still_failing = self.send(
-                send, {key: p for key, p in reduced.items() if not users.changes_nothing(p)}
+                send, {key: payload for key, payload in reduced.items() if key not in empty}
             )
             for key in reduced.keys() - still_failing.keys():
                 logger.warn(
@@ -477,15 +519,24 @@ class _Repair:
         """Send all in one call, and by halves where Stream refuses, until the refused stand alone.
 
         Stream's batches are all or nothing: so a bad user blocks nobody, and costs two calls for
-        each halving. Returns the error of each key that was not served.
+        each halving. Where most are bad, a repair stops before it uses up Stream's limit, and
+        leaves the rest for later. Returns the error of each key that was not served.
         """
         if not payloads:
             return {}
+        operation = send.__name__
+        if operation in self.limited:
+            return dict.fromkeys(payloads, self.limited[operation])
+        if self.refusals >= MAX_REFUSALS:
+            return dict.fromkeys(payloads, Postponed("Stream refused too many users at once"))
         try:
             send(list(payloads.values()), self.deadline)
         except Temporary as error:
+            if isinstance(error, StreamRateLimited):
+                self.limited[operation] = error
             return dict.fromkeys(payloads, error)
         except StreamRejected as error:
+            self.refusals += 1
             if len(payloads) == 1:
                 return dict.fromkeys(payloads, error)
             items = list(payloads.items())
@@ -512,6 +563,19 @@ def _existing(
             state.user is not None if key.kind == "company" else key in accounts or key not in asked
         )
     }
+
+
+def _maybe_applied(payloads: Mapping[Key, object], failed: Mapping[Key, ChatsyncError]) -> set[Key]:
+    """Those whose write succeeded, or of whose answer nothing is known."""
+    lost = {key for key, error in failed.items() if isinstance(error, StreamUnavailable)}
+    return (payloads.keys() - failed.keys()) | lost
+
+
+def _result(future: Future[Item], deadline: float) -> Item:
+    try:
+        return future.result(timeout=max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        raise FirebaseUnavailable("no answer in time") from None
 
 
 def _does_not_exist(error: ChatsyncError) -> bool:

@@ -68,8 +68,8 @@ headers = st.fixed_dictionaries(
 )
 
 
-@pytest.fixture(scope="module")
-def apps() -> dict[str, Any]:
+@pytest.fixture
+def apps(environment) -> dict[str, Any]:  # noqa: F811 (the imported fixture)
     return {name: create_app(name, str(MAIN), "http").test_client() for name in CALLABLES}
 
 
@@ -101,8 +101,20 @@ def test_senseless_arguments_of_a_signed_in_caller_get_a_documented_error(
 ):
     headers = {"Authorization": f"Bearer {id_token('caller')}"}
     response = apps[name].post("/", json={"data": data}, headers=headers)
+    assert response.status_code != 401
     assert_documented(response)
     nothing_is_written()
+
+
+@pytest.mark.parametrize("depth", [*range(1, 60), *range(60, 1100, 7)])
+def test_no_depth_of_nesting_is_our_bug(apps, depth):
+    body = '{"data": ' + "[" * depth + "]" * depth + "}"
+    headers = {
+        "Authorization": f"Bearer {id_token('caller')}",
+        "Content-Type": "application/json",
+    }
+    response = apps["ensureStreamUser"].post("/", data=body, headers=headers)
+    assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
 def assert_documented(response: Any) -> None:

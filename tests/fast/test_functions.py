@@ -27,7 +27,8 @@ def environment(monkeypatch, clients):
     monkeypatch.setenv("STREAM_API_SECRET", "local-secret")
     monkeypatch.setattr(clients_module, "connect", lambda settings: clients)
     # Without the default app that another test may have made, under another environment.
-    monkeypatch.setattr(firebase_admin, "_apps", {})
+    for name in list(firebase_admin._apps):
+        monkeypatch.delitem(firebase_admin._apps, name)
 
 
 def id_token(uid: str) -> str:

@@ -5,8 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from chatsync.errors import (
+    Postponed,
     StreamCredentialsRejected,
     StreamRateLimited,
     StreamRejected,
@@ -121,8 +123,44 @@ def test_silence_ends_at_the_deadline(client, stream):
     assert len(stream.requests()) == 1
 
 
-def test_nothing_is_sent_after_the_deadline(client, stream):
+@pytest.mark.parametrize("body", ["{}", '{"duration": "1ms"}', '{"duration": 1, "users": null}'])
+def test_an_answer_without_users_is_no_answer(client, monkeypatch, body):
+    def answer(*_: object, **__: object) -> requests.Response:
+        response = requests.Response()
+        response.status_code, response._content = 200, body.encode()
+        for hook in client._chat().session.hooks["response"]:
+            hook(response)
+        return response
+
+    answer.__name__ = "get"
+    monkeypatch.setattr(client._chat().session, "get", answer)
     with pytest.raises(StreamUnavailable):
+        client.query_users(["ann"], soon())
+
+
+@pytest.mark.parametrize(
+    ("reset", "expected"),
+    [("in 30 s", (29, 31)), ("in the past", (1, 1)), ("in milliseconds", (120, 120))],
+)
+def test_the_wait_after_a_rate_limit_is_sensible(client, monkeypatch, reset, expected):
+    now = int(time.time())
+    resets = {"in 30 s": now + 30, "in the past": now - 30, "in milliseconds": now * 1000}
+    response = requests.Response()
+    response.status_code, response._content = 429, b"slow down"
+    response.headers.update(
+        {
+            "x-ratelimit-limit": "300, 300",
+            "x-ratelimit-remaining": "0, 0",
+            "x-ratelimit-reset": f"{resets[reset]}, {resets[reset]}",
+        }
+    )
+    with pytest.raises(StreamRateLimited) as refusal:
+        client._examine(response)
+    assert expected[0] <= refusal.value.retry_after <= expected[1]
+
+
+def test_nothing_is_sent_after_the_deadline(client, stream):
+    with pytest.raises(Postponed):
         client.upsert_users([{"id": "ann"}], time.monotonic())
     assert stream.requests() == []
 
@@ -159,9 +197,17 @@ def test_what_stream_quotes_of_a_user_stays_out_of_the_error(client, stream):
 
 def test_deleting_who_is_gone_already_is_no_error(client):
     client.upsert_users([{"id": "ann"}], soon())
-    client.delete_users(["ann"], soon())
-    client.delete_users(["ann", "nobody"], soon())
+    for policy in ("soft", "soft", "hard", "deactivate"):
+        client.remove_user("ann", policy, soon())
+    client.remove_user("nobody", "soft", soon())
     assert client.query_users(["ann"], soon()) == {}
+
+
+def test_a_deletion_that_stream_refuses_is_not_taken_for_done(client, stream):
+    client.upsert_users([{"id": "ann"}], soon())
+    stream.fault("DeleteUser", "status", status=400, code=4, times=2)
+    with pytest.raises(StreamRejected):
+        client.remove_user("ann", "soft", soon())
 
 
 def test_every_thread_has_a_connection_of_its_own(client):

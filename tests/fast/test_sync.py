@@ -1,13 +1,29 @@
 """The repair, against the local Stream server and Firebase in memory."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from firebase_admin.exceptions import UnavailableError
-from google.api_core.exceptions import ServiceUnavailable
+from firebase_admin.exceptions import (
+    DeadlineExceededError,
+    InternalError,
+    ResourceExhaustedError,
+    UnavailableError,
+    UnknownError,
+)
+from google.api_core.exceptions import (
+    Aborted,
+    Cancelled,
+    DeadlineExceeded,
+    PermissionDenied,
+    ResourceExhausted,
+    ServiceUnavailable,
+)
+from google.auth.exceptions import TransportError
 
+from chatsync import sync
 from chatsync.clients import Clients
 from chatsync.errors import (
     FailedPrecondition,
@@ -17,6 +33,7 @@ from chatsync.errors import (
     StreamCredentialsRejected,
     StreamRateLimited,
     StreamUnavailable,
+    Temporary,
     Unsettled,
 )
 from chatsync.ids import Key
@@ -514,3 +531,210 @@ def test_an_event_of_a_user_that_cannot_be_repaired_is_an_error_in_the_log(
     firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
     reconcile_after_event("ann", clients, SETTINGS)
     assert "User ann cannot be reconciled" in capsys.readouterr().err
+
+
+def test_a_role_that_stream_does_not_know_does_not_use_up_its_limit(accounts, reconcile, stream):
+    uids = [f"user-{n}" for n in range(100)]
+    for uid in uids:
+        accounts.sign_up(uid)
+    outcomes = reconcile(*uids, settings=replace(SETTINGS, user_role="not-defined"))
+    assert all(outcome.error for outcome in outcomes)
+    assert len(stream.requests()) < 100
+
+
+def test_a_rate_limit_is_met_once_and_not_argued_with(accounts, reconcile, firestore, stream):
+    uids = [f"user-{n}" for n in range(100)]
+    for uid in uids:
+        accounts.sign_up(uid)
+    firestore.document("users/user-42").set({"chat": {"role": "no-such-role"}})
+    stream.limit("UpdateUsers", 3)
+    outcomes = reconcile(*uids)
+    assert [request["status"] for request in stream.requests()].count(429) == 1
+    assert all(outcome.error or outcome.status == "created" for outcome in outcomes)
+
+
+def test_a_restore_that_fails_once_is_no_verdict(accounts, reconcile, chat, stream):
+    accounts.sign_up("ann", displayName="Ann")
+    chat.upsert_user({"id": "ann"})
+    chat.delete_user("ann")
+    stream.fault("RestoreUsers", "status", status=503, times=1)
+    assert reconcile("ann")[0].status == "restored"
+
+
+def test_a_user_created_by_a_call_whose_answer_was_lost_counts_as_created(
+    accounts, reconcile, stream, capsys
+):
+    accounts.sign_up("ann")
+    stream.fault("UpdateUsers", "reset", when="after", times=1)
+    assert reconcile("ann")[0].status == "created"
+    assert "Successfully repaired/created user ann" in capsys.readouterr().out
+
+
+def test_a_picture_that_is_always_refused_is_not_called_an_update(accounts, reconcile, firestore):
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile("ann")
+    firestore.document("users/ann").update({"photoURL": "x" * 6000})
+    assert reconcile("ann")[0].status == "ok"
+    assert reconcile("ann")[0].status == "ok"
+
+
+def test_a_user_whom_somebody_else_created_meanwhile_is_not_taken_back(
+    accounts, reconcile, chat, stream, firestore_api
+):
+    """Our own call was refused for its rate, so the Stream user cannot be ours."""
+    accounts.sign_up("ann")
+    stream.limit("UpdateUsers", 0)
+
+    def somebody_else(call: str) -> None:
+        if call == "batch_write":
+            firestore_api.before_call = lambda _: None
+            while "UpdateUsers" not in operations(stream):
+                time.sleep(0.005)
+            stream.remove_limit("UpdateUsers")
+            chat.upsert_user({"id": "ann", "name": "Ours"})
+            accounts.sign_up("ann", disabled=True)
+
+    firestore_api.before_call = somebody_else
+    reconcile("ann")
+    assert stream_user(chat, "ann")["name"] == "Ours"
+
+
+def test_documents_that_a_user_edited_survive_the_removal(
+    accounts, reconcile, firestore, firestore_api
+):
+    accounts.sign_up("ann")
+
+    def edit_and_delete(call: str) -> None:
+        if call == "batch_get_documents" and firestore_api.documents:
+            firestore_api.before_call = lambda _: None
+            firestore.document("users/ann").update({"note": "mine"})
+            accounts.delete("ann")
+
+    firestore_api.before_call = edit_and_delete
+    assert isinstance(reconcile("ann")[0].error, NotFound)
+    assert [path.split("/")[-2] for path in firestore_api.documents] == ["users"]
+
+
+def test_a_company_without_document_gets_nobody_into_stream(clients, stream):
+    [outcome] = reconcile_users([Key("company", "7")], clients, SETTINGS)
+    assert isinstance(outcome.error, NotFound)
+    assert stream.state()["counts"]["users"] == 0
+
+
+def test_an_empty_company_document_is_a_company(clients, firestore, chat):
+    firestore.document("companies/7").set({})
+    settings = replace(SETTINGS, company_role="moderator")
+    [outcome] = reconcile_users([Key("company", "7")], clients, settings)
+    assert outcome.status == "created"
+    user = stream_user(chat, "company_7")
+    assert (user["name"], user["role"]) == ("User", "moderator")
+
+
+def test_a_banned_user_is_kept_up_to_date_and_a_deactivated_one_is_not(
+    accounts, reconcile, chat, firestore
+):
+    for uid in ("banned", "deactivated"):
+        accounts.sign_up(uid)
+        reconcile(uid)
+        firestore.document(f"users/{uid}").update({"displayName": "New"})
+    chat.ban_user("banned", banned_by_id="deactivated")
+    chat.deactivate_user("deactivated")
+    banned, deactivated = reconcile("banned", "deactivated")
+    assert (banned.error.reason, deactivated.error.reason) == ("banned", "deactivated")
+    assert stream_user(chat, "banned")["name"] == "New"
+    assert stream_user(chat, "banned")["banned"]
+    assert stream_user(chat, "deactivated")["name"] == "User"
+
+
+def test_a_repair_ends_in_time_though_nobody_answers(accounts, reconcile, stream, monkeypatch):
+    monkeypatch.setattr(sync, "DEADLINE_SECONDS", 0.5)
+    accounts.sign_up("ann")
+    stream.fault("*", "timeout", times=100)
+    started = time.monotonic()
+    [outcome] = reconcile("ann")
+    assert isinstance(outcome.error, Temporary)
+    assert time.monotonic() - started < 3
+
+
+def test_a_repair_ends_in_time_though_auth_does_not_answer(accounts, reconcile, monkeypatch):
+    monkeypatch.setattr(sync, "DEADLINE_SECONDS", 0.5)
+    accounts.sign_up("ann")
+    answered = threading.Event()
+    accounts.before_call = lambda _: answered.wait(10)
+    started = time.monotonic()
+    [outcome] = reconcile("ann")
+    answered.set()
+    assert isinstance(outcome.error, FirebaseUnavailable)
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DeadlineExceededError("x"),
+        InternalError("x"),
+        ResourceExhaustedError("x"),
+        UnknownError("x", None),
+        TransportError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_in_auth_is_temporary(accounts, reconcile, monkeypatch, error):
+    def fail(_: str) -> None:
+        raise error
+
+    accounts.before_call = fail
+    assert isinstance(reconcile("ann")[0].error, FirebaseUnavailable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Aborted("x"), Cancelled("x"), DeadlineExceeded("x"), ResourceExhausted("x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_passes_in_firestore_is_temporary(accounts, reconcile, firestore_api, error):
+    def fail(_: str) -> None:
+        raise error
+
+    firestore_api.before_call = fail
+    assert isinstance(reconcile("ann")[0].error, FirebaseUnavailable)
+
+
+def test_a_lack_of_rights_in_firestore_is_not_called_temporary(accounts, reconcile, firestore_api):
+    def fail(call: str) -> None:
+        raise PermissionDenied("rights are missing")
+
+    firestore_api.before_call = fail
+    with pytest.raises(PermissionDenied):
+        reconcile("ann")
+
+
+def test_an_account_disabled_while_it_is_created_is_not_left_in_stream(
+    accounts, reconcile, firestore_api, chat
+):
+    accounts.sign_up("ann")
+
+    def disable(call: str) -> None:
+        if call == "batch_write":
+            accounts.sign_up("ann", disabled=True)
+
+    firestore_api.before_call = disable
+    assert reconcile("ann")[0].error.reason == "disabled"
+    assert stream_user(chat, "ann") is None
+
+
+def test_documents_whose_creation_was_not_answered_go_with_the_account(
+    accounts, reconcile, firestore_api, monkeypatch
+):
+    accounts.sign_up("ann")
+    batch_write = firestore_api.batch_write
+
+    def lose_answer(**request) -> None:
+        monkeypatch.setattr(firestore_api, "batch_write", batch_write)
+        batch_write(**request)
+        accounts.delete("ann")
+        raise ServiceUnavailable("the answer is lost")
+
+    monkeypatch.setattr(firestore_api, "batch_write", lose_answer)
+    assert isinstance(reconcile("ann")[0].error, NotFound)
+    assert firestore_api.documents == {}

@@ -5,19 +5,29 @@ Whatever happens there: nobody deleted is resurrected, and the newest state stan
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from firebase_admin.exceptions import UnavailableError
+from google.api_core.exceptions import ServiceUnavailable
 
 from chatsync.clients import Clients
-from chatsync.errors import NotFound
+from chatsync.errors import NotFound, StreamUnavailable, Temporary
 from chatsync.ids import Key
 from chatsync.settings import Settings
 from chatsync.stream import Stream
-from chatsync.sync import Outcome, reconcile_users
+from chatsync.sync import Outcome, reconcile_after_sign_up, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
 SETTINGS = Settings("local-key", "local-secret")
 ANN = Key("user", "ann")
+
+
+def FAIL() -> None:  # noqa: N802 (a mark, compared by identity)
+    """An intervention: the call fails once, without having been applied."""
+
+
+FAILURES = {"stream": StreamUnavailable("down"), "get_users": UnavailableError("down")}
 
 
 class World:
@@ -40,10 +50,14 @@ class World:
         [outcome] = reconcile_users([ANN], clients or self.clients, SETTINGS)
         return outcome
 
-    def repair_interrupted(self, interventions: dict[int, Callable[[], object]]) -> Outcome:
+    def repair_interrupted(
+        self,
+        interventions: dict[int, Callable[[], object]],
+        repair: Callable[[Clients], Any] | None = None,
+    ) -> Any:
         """Repair, with each intervention run to its end before the outside call of that number."""
 
-        def before_call(_: object) -> None:
+        def before_call(kind: str) -> None:
             with self.lock:
                 if self.intervening:
                     return
@@ -51,8 +65,12 @@ class World:
                 intervene = interventions.get(self.calls)
                 self.intervening = intervene is not None
             if intervene:
-                intervene()
-                self.intervening = False
+                try:
+                    if intervene is FAIL:
+                        raise FAILURES.get(kind, ServiceUnavailable("down"))
+                    intervene()
+                finally:
+                    self.intervening = False
 
         watched = Stream(self.stream.key, self.stream.secret, self.stream.url)
         call = watched._call
@@ -64,7 +82,7 @@ class World:
         watched._call = watched_call
         self.api.before_call = self.accounts.before_call = before_call
         try:
-            return self.repair(Clients(self.clients.firestore, self.accounts, watched))
+            return (repair or self.repair)(Clients(self.clients.firestore, self.accounts, watched))
         finally:
             self.api.before_call = self.accounts.before_call = lambda _: None
 
@@ -79,7 +97,7 @@ class World:
     def delete(self) -> None:
         """The account is deleted, and what belongs to it, as the event's function does."""
         self.accounts.accounts.pop("ann", None)
-        self.clients.stream.delete_users(["ann"], float("inf"))
+        self.clients.stream.remove_user("ann", "soft", float("inf"))
         for collection in ("users", "user_profiles", "user_stats"):
             self.clients.firestore.document(f"{collection}/ann").delete()
 
@@ -198,3 +216,46 @@ def test_a_lost_answer_is_made_good_in_the_same_repair(world, chat, begin):
 def test_custom_fields_survive_whatever_happens_meanwhile(world, chat):
     for at, _ in every_interruption(world, chat, drifted, world.rename):
         assert user_in_stream(chat)["hobby"] == "chess", f"before call {at}"
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_a_call_that_fails_once_is_made_good_in_the_same_repair(world, chat, begin):
+    for at, outcome in every_interruption(world, chat, begin, FAIL):
+        if at <= 3 and isinstance(outcome.error, Temporary):
+            continue  # Stream's side could not be read at all, or was out of the question.
+        assert outcome.error is None, f"call {at} failed"
+        assert user_in_stream(chat)["name"] == "Old", f"call {at} failed"
+        assert len(world.api.documents) == 3, f"call {at} failed"
+
+
+@pytest.mark.parametrize(
+    ("begin", "deletion"),
+    [(missing, "delete"), (missing, "delete_and_lose_answer"), (soft_deleted, "delete")],
+)
+def test_a_deleted_account_leaves_nothing_though_a_call_fails_as_well(world, chat, begin, deletion):
+    """As the event's function sees it, which the platform calls again if it raises."""
+
+    def deliver(clients: Clients) -> None:
+        reconcile_after_sign_up("ann", clients, SETTINGS)
+
+    calls = 18
+    for deleted_at in range(1, calls):
+        for fails_at in range(1, calls):
+            if fails_at == deleted_at:
+                continue
+            world.begin()
+            begin(world, chat)
+            interventions = {deleted_at: getattr(world, deletion), fails_at: FAIL}
+            try:
+                world.repair_interrupted(interventions, deliver)
+            except Temporary:
+                world.stream.clear_faults()
+                deliver(world.clients)
+            world.stream.clear_faults()
+            if world.calls < deleted_at:
+                return
+            where = f"deleted before call {deleted_at}, call {fails_at} failed"
+            assert user_in_stream(chat) is None, where
+            assert not world.api.documents, where
+            if world.calls < fails_at:
+                break
