@@ -16,7 +16,7 @@ from firebase_functions.firestore_fn import (
 from firebase_functions.https_fn import CallableRequest
 from firebase_functions.options import set_global_options
 
-from chatsync import clients, firebase, ids, records, settings, sync, tokens
+from chatsync import clients, events, firebase, ids, records, settings, sync, tokens
 from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
 from chatsync.callables import callable_function, caller_of, fields_of, https_error
 from chatsync.users import Held
@@ -51,14 +51,14 @@ def is_of_tenant(event: AuthEvent) -> bool:
 def createStreamUser(event: AuthEvent) -> None:
     """Somebody signed up: give them their documents and their Stream user."""
     if not is_of_tenant(event):
-        sync.reconcile_after_sign_up(event.data.uid, *connection())
+        events.reconcile_after_sign_up(event.data.uid, *connection())
 
 
 @on_user_deleted(retry=True)
 def deleteStreamUser(event: AuthEvent) -> None:
     """An account was deleted: remove its Stream user by policy, and its documents."""
     if not is_of_tenant(event):
-        sync.remove_after_event(event.data.uid, *connection())
+        events.remove_after_event(event.data.uid, *connection())
 
 
 @retried
@@ -78,7 +78,7 @@ def syncUserProfile(event: Event[Change[Any]]) -> None:
         Held(user=snapshot and snapshot.to_dict())
         for snapshot in (event.data.before, event.data.after)
     )
-    sync.reconcile_after_change(event.params["uid"], before, after, *connection())
+    events.reconcile_after_change(event.params["uid"], before, after, *connection())
 
 
 @retried
@@ -89,7 +89,7 @@ def syncProfileToStream(event: Event[Change[Any]]) -> None:
         Held(profile=snapshot and snapshot.to_dict())
         for snapshot in (event.data.before, event.data.after)
     )
-    sync.reconcile_after_change(event.params["uid"], before, after, *connection())
+    events.reconcile_after_change(event.params["uid"], before, after, *connection())
 
 
 @callable_function

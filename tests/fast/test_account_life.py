@@ -10,16 +10,16 @@ import pytest
 
 from chatsync import tokens
 from chatsync.errors import FailedPrecondition, NotFound, StreamUnavailable
-from chatsync.ids import Key
-from chatsync.records import ensure_profile, read_stats
-from chatsync.settings import DELETE_POLICIES, Settings
-from chatsync.sync import (
+from chatsync.events import (
     reconcile_after_change,
     reconcile_after_event,
     reconcile_after_sign_up,
-    reconcile_users,
     remove_after_event,
 )
+from chatsync.ids import Key
+from chatsync.records import ensure_profile, read_stats
+from chatsync.settings import DELETE_POLICIES, Settings
+from chatsync.sync import reconcile_users
 from chatsync.users import Held
 
 SETTINGS = Settings("local-key", "local-secret")

@@ -36,10 +36,11 @@ from chatsync.errors import (
     Temporary,
     Unsettled,
 )
+from chatsync.events import reconcile_after_event
 from chatsync.ids import Key
 from chatsync.settings import Settings
 from chatsync.stream import Stream
-from chatsync.sync import Outcome, reconcile_after_event, reconcile_users
+from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
 SETTINGS = Settings("local-key", "local-secret")

@@ -13,10 +13,11 @@ from google.api_core.exceptions import ServiceUnavailable
 
 from chatsync.clients import Clients
 from chatsync.errors import NotFound, StreamUnavailable, Temporary
+from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
 from chatsync.settings import Settings
 from chatsync.stream import Stream
-from chatsync.sync import Outcome, reconcile_after_sign_up, reconcile_users
+from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
 SETTINGS = Settings("local-key", "local-secret")

@@ -1,0 +1,81 @@
+"""What the event functions do with a repair's outcome.
+
+What is temporary is raised, so that the platform delivers the event again; what is permanent is
+logged, since it would be so again for as long as the platform retries.
+"""
+
+import time
+
+from firebase_functions import logger
+
+from . import firebase, ids, users
+from .clients import Clients
+from .errors import FailedPrecondition, InvalidArgument, NotFound, Temporary
+from .ids import Key
+from .settings import Settings
+from .sync import DEADLINE_SECONDS, Outcome, reconcile_users
+from .users import Held
+
+
+def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Outcome:
+    """Reconcile the user an event hints at."""
+    [outcome] = reconcile_users([Key("user", uid)], clients, settings)
+    match outcome.error:
+        case None:
+            logger.info(f"Reconciled user {uid}: {outcome.status}", user=uid)
+        case NotFound():
+            logger.info(f"Nothing to reconcile: account {uid} is gone", user=uid)
+        case Temporary():
+            raise outcome.error
+        case FailedPrecondition(reason="anonymous" | "disabled" | "deactivated" | "banned"):
+            logger.warn(f"Left user {uid} as it is: {outcome.error}", user=uid)
+        case _:
+            logger.error(f"User {uid} cannot be reconciled: {outcome.error}", user=uid)
+    return outcome
+
+
+def reconcile_after_sign_up(uid: str, clients: Clients, settings: Settings) -> None:
+    """Reconcile somebody who signed up.
+
+    Who is gone by now was deleted: what an earlier delivery of the event may have made is removed.
+    """
+    outcome = reconcile_after_event(uid, clients, settings)
+    if isinstance(outcome.error, NotFound):
+        remove_after_event(uid, clients, settings)
+
+
+def reconcile_after_change(
+    uid: str, before: Held, after: Held, clients: Clients, settings: Settings
+) -> None:
+    """Reconcile the user one of whose documents changed, if the change concerns Stream.
+
+    What else an app keeps in these documents, and what the repair itself writes when a profile
+    follows, costs no call.
+    """
+    fields = [users.owned_fields(held, settings.extra_fields) for held in (before, after)]
+    if fields[0] != fields[1]:
+        reconcile_after_event(uid, clients, settings)
+
+
+def remove_after_event(uid: str, clients: Clients, settings: Settings) -> None:
+    """Remove a deleted account's Stream user by policy, and its documents.
+
+    Level-triggered like the repair: an account that exists, because the event is late or the uid
+    is in use again, is reconciled instead.
+    """
+    key = Key("user", uid)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        ids.check_key(uid, "uid", key.kind, settings.id_format)
+    except InvalidArgument as error:
+        logger.error(f"User cannot be removed: {error}", user=uid)
+        return
+    if not firebase.read_accounts([key], clients.auth):
+        stream_id = settings.id_format.stream_id(key)
+        clients.stream.remove_user(stream_id, settings.delete_policy, deadline)
+        firebase.delete_user_documents(uid, clients.firestore, deadline)
+        logger.info(
+            f"Removed user {uid} from Stream ({settings.delete_policy}) and Firestore", user=uid
+        )
+    if firebase.read_accounts([key], clients.auth):
+        reconcile_after_event(uid, clients, settings)
