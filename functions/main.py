@@ -16,7 +16,7 @@ from firebase_functions.firestore_fn import (
 from firebase_functions.https_fn import CallableRequest
 from firebase_functions.options import set_global_options
 
-from chatsync import clients, events, firebase, ids, records, settings, sync, tokens
+from chatsync import clients, events, ids, records, settings, sync, tokens
 from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
 from chatsync.callables import callable_function, caller_of, fields_of, https_error
 from chatsync.users import Held
@@ -65,9 +65,7 @@ def deleteStreamUser(event: AuthEvent) -> None:
 @on_document_created(document="users/{uid}")
 def createUserProfile(event: Event[Any]) -> None:
     """A user document appeared, whoever wrote it: give it a profile and stats."""
-    uid = event.params["uid"]
-    created = firebase.create_profile(uid, connection()[0].firestore)
-    logger.info(f"Created profile documents of user {uid}: {len(created)}", user=uid)
+    events.reconcile_after_creation(event.params["uid"], *connection())
 
 
 @retried

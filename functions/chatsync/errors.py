@@ -28,8 +28,8 @@ class NotFound(ChatsyncError):
 class FailedPrecondition(ChatsyncError):
     """The user exists but must not, or can never, be made usable in Stream.
 
-    ``reason`` is one of ``disabled`` (in Firebase Auth), ``deactivated``, ``banned``, ``deleted``
-    (beyond restore) and ``rejected`` (Stream refuses this user's data), all in Stream.
+    ``reason`` is one of ``disabled`` and ``anonymous`` (in Firebase Auth), or ``deactivated``,
+    ``banned``, ``deleted`` (beyond restore) and ``rejected`` (its data are refused) in Stream.
     """
 
     def __init__(self, ids: list[str], reason: str) -> None:

@@ -44,6 +44,20 @@ def reconcile_after_sign_up(uid: str, clients: Clients, settings: Settings) -> N
         remove_after_event(uid, clients, settings)
 
 
+def reconcile_after_creation(uid: str, clients: Clients, settings: Settings) -> None:
+    """Give a new user document its profile and stats, and bring what it says to Stream.
+
+    Where the repair itself made the document, profile and Stream agree with it already.
+    """
+    created = firebase.create_profile(uid, clients.firestore)
+    key = Key("user", uid)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    held = firebase.read_documents([key], clients.firestore, deadline)[key]
+    if created or users.profile_update(held):
+        logger.info(f"Found a user document of {uid} that is new to us", user=uid)
+        reconcile_after_event(uid, clients, settings)
+
+
 def reconcile_after_change(
     uid: str, before: Held, after: Held, clients: Clients, settings: Settings
 ) -> None:
@@ -75,7 +89,7 @@ def remove_after_event(uid: str, clients: Clients, settings: Settings) -> None:
         clients.stream.remove_user(stream_id, settings.delete_policy, deadline)
         firebase.delete_user_documents(uid, clients.firestore, deadline)
         logger.info(
-            f"Removed user {uid} from Stream ({settings.delete_policy}) and Firestore", user=uid
+            f"Removed user {uid} by policy {settings.delete_policy}, and their documents", user=uid
         )
     if firebase.read_accounts([key], clients.auth):
         reconcile_after_event(uid, clients, settings)

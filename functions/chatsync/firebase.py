@@ -157,6 +157,8 @@ def delete_documents(documents: Iterable[Made], client: firestore.Client, deadli
         else:
             unchanged = client.write_option(last_update_time=made.update_time)
             batch.delete(made.reference, unchanged)
+    if not len(batch):
+        return
     with _temporary_failures_named():
         response = batch.commit(**_until(deadline))
     if any(status.code not in (_OK, _NOT_FOUND, _CHANGED) for status in response.status):

@@ -1,10 +1,14 @@
 """What an app reads of a user, healed on reading: statistics and the profile."""
 
+import base64
+import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from firebase_functions import logger
+from google.cloud import firestore
 
 from . import firebase
 from .clients import Clients
@@ -27,11 +31,11 @@ def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> d
     stats = held.stats or {}
     return {
         "userId": uid,
-        "createdAt": _iso(stats.get("createdAt")),
-        "conversationsStarted": stats.get("conversationsStarted", 0),
-        "messagesSent": stats.get("messagesSent", 0),
-        "lastActiveAt": _iso(stats.get("lastActiveAt")) if uid == caller else None,
-        "updatedAt": _iso(stats.get("updatedAt")),
+        "createdAt": _json(stats.get("createdAt")),
+        "conversationsStarted": _json(stats.get("conversationsStarted")) or 0,
+        "messagesSent": _json(stats.get("messagesSent")) or 0,
+        "lastActiveAt": _json(stats.get("lastActiveAt")) if uid == caller else None,
+        "updatedAt": _json(stats.get("updatedAt")),
     }
 
 
@@ -47,11 +51,11 @@ def ensure_profile(uid: str, clients: Clients, settings: Settings) -> dict[str, 
     profile: Document = held.profile or {}
     return {
         "userId": uid,
-        "displayName": profile.get("displayName"),
-        "photoURL": profile.get("photoURL"),
-        "preferences": profile.get("preferences") or {},
-        "createdAt": _iso(profile.get("createdAt")),
-        "updatedAt": _iso(profile.get("updatedAt")),
+        "displayName": _json(profile.get("displayName")),
+        "photoURL": _json(profile.get("photoURL")),
+        "preferences": _json(profile.get("preferences")) or {},
+        "createdAt": _json(profile.get("createdAt")),
+        "updatedAt": _json(profile.get("updatedAt")),
         "created": created,
     }
 
@@ -72,7 +76,23 @@ def _healed(uid: str, clients: Clients, settings: Settings) -> Held:
     return held
 
 
-def _iso(time_: object) -> str | None:
-    if not isinstance(time_, datetime):
-        return None
-    return time_.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _json(value: Any) -> Any:
+    """What Firestore holds, as JSON can say it. An app may keep anything in its preferences."""
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return base64.b64encode(value).decode()
+        case Mapping():
+            return {str(name): _json(inner) for name, inner in value.items()}
+        case list():
+            return [_json(inner) for inner in value]
+        case firestore.GeoPoint():
+            return {"latitude": value.latitude, "longitude": value.longitude}
+        case firestore.DocumentReference():
+            return value.path
+        case None | bool() | int() | str():
+            return value
+    return str(value)

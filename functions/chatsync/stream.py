@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import requests
@@ -101,21 +102,20 @@ class Stream:
         self._call(deadline, StreamChat.restore_users, stream_ids)
 
     def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
-        """Remove a user by policy: ``soft``, ``hard``, ``deactivate`` or ``keep``.
+        """Remove a user by policy: ``soft``, ``hard``, ``deactivate``, or ``keep`` without tokens.
 
         Who is removed already stays so. A refusal is raised only if it is repeated while the user
         is there: the first may have met the moment before somebody created them.
         """
-        removals: dict[str, tuple[Callable[..., Any], dict[str, bool]]] = {
+        removals: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "soft": (StreamChat.delete_user, {}),
             "hard": (
                 StreamChat.delete_user,
                 {"hard_delete": True, "mark_messages_deleted": True},
             ),
             "deactivate": (StreamChat.deactivate_user, {}),
+            "keep": (StreamChat.revoke_user_token, {"before": datetime.now(UTC)}),
         }
-        if policy == "keep":
-            return
         method, options = removals[policy]
         for is_last in (False, True):
             try:

@@ -358,7 +358,7 @@ class _Repair:
             or (key in self.made and (account := now[key].account) and account.disabled)
         }
         outdated = {key for key in now if self.outdated(key, before[key], now[key])}
-        self.errors.update(self.remove_documents(outdated))
+        self.errors.update(self.remove_documents(outdated, only_certain=True))
         changed = {key for key in now if self.owned(now[key]) != self.owned(before[key])}
         differing = {key for key in now if self.documents_differ(key, now[key])}
         return self.take_back(unwanted) | outdated | changed | differing
@@ -395,15 +395,21 @@ class _Repair:
         for stream_id in stream_ids:
             self.clients.stream.remove_user(stream_id, "soft", deadline + GRACE_SECONDS)
 
-    def remove_documents(self, keys: Collection[Key]) -> dict[Key, ChatsyncError]:
-        """Delete the documents that this repair made for ``keys``; returns the failures."""
+    def remove_documents(
+        self, keys: Collection[Key], only_certain: bool = False
+    ) -> dict[Key, ChatsyncError]:
+        """Delete the documents that this repair made for ``keys``; returns the failures.
+
+        Those that it may have made go only where nobody exists whose they could be.
+        """
         failed: dict[Key, ChatsyncError] = {}
         deadline = self.deadline + GRACE_SECONDS
         for key in self.made_documents.keys() & set(keys):
             try:
-                firebase.delete_documents(
-                    self.made_documents[key], self.clients.firestore, deadline
-                )
+                made = self.made_documents[key]
+                if only_certain:
+                    made = [document for document in made if document.update_time]
+                firebase.delete_documents(made, self.clients.firestore, deadline)
             except Temporary as error:
                 failed[key] = error
             else:

@@ -10,13 +10,19 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from . import firebase
 from .clients import Clients
+from .errors import FailedPrecondition, NotFound, Postponed
 from .ids import Key
 from .settings import Settings
 from .sync import DEADLINE_SECONDS, Outcome, reconcile_users
 
 CLOCK_SKEW_SECONDS = 5
 """How far ahead of Stream's a clock of ours may be."""
+
+
+STALE_AFTER_SECONDS = 1.0
+"""Auth is asked again after a repair that took longer: the account may be gone since."""
 
 
 def issue_token(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
@@ -40,13 +46,15 @@ def issue_token(uid: str, clients: Clients, settings: Settings) -> dict[str, Any
 def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
     """Make every token issued until now fail; ``{userId, streamUserId}``. Stream needs a moment.
 
-    Raises the repair's error.
+    Raises the repair's error, and Postponed if called many times within seconds.
     """
     outcome = _healed(uid, clients, settings)
     now = int(time.time())
     # One second later than any token issued until now says of itself.
-    last_issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
-    before = datetime.fromtimestamp(min(last_issued_at + 1, now), UTC)
+    revoked_before = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome)) + 1
+    if revoked_before > now:
+        raise Postponed("tokens have just been revoked several times")
+    before = datetime.fromtimestamp(revoked_before, UTC)
     clients.stream.update_users_partial(
         [
             {
@@ -60,9 +68,17 @@ def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, A
 
 
 def _healed(uid: str, clients: Clients, settings: Settings) -> Outcome:
-    [outcome] = reconcile_users([Key("user", uid)], clients, settings, check_accounts=True)
+    key = Key("user", uid)
+    started = time.monotonic()
+    [outcome] = reconcile_users([key], clients, settings, check_accounts=True)
     if outcome.error:
         raise outcome.error
+    if time.monotonic() - started > STALE_AFTER_SECONDS:
+        account = firebase.read_accounts([key], clients.auth).get(key)
+        if account is None:
+            raise NotFound([uid])
+        if account.disabled:
+            raise FailedPrecondition([uid], "disabled")
     return outcome
 
 

@@ -69,7 +69,9 @@ def owned_fields(held: Held, extra_fields: Sequence[str] = ()) -> dict[str, Any]
             for field in extra_fields
         },
     }
-    chat = user.get("chat")
+    chat = user.get("chat", _ABSENT)
+    if chat is None:
+        chat = {"role": None, "teams": None}
     if isinstance(chat, Mapping):
         fields["role"] = _stated(chat, ("role",))
         fields["teams"] = _stated_teams(chat)
@@ -202,15 +204,16 @@ _ABSENT = object()
 def _public_value(held: Held, field: str, aliases: Sequence[str], in_auth: str) -> Any:
     """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
 
-    The profile was edited if it differs from ``mirrored``, the value last copied into it. In a
-    profile without ``mirrored`` nobody can tell: it counts where the user document has nothing.
+    The profile was edited if it differs from ``mirrored``, the value last copied into it; edited
+    to a blank, its owner wants none. In a profile without ``mirrored`` nobody can tell: it counts
+    where the user document has nothing.
     """
     profile = held.profile or {}
     in_profile = _stated(profile, (field,))
     mirrored = profile.get("mirrored")
     if isinstance(mirrored, Mapping):
-        if in_profile is not _ABSENT and in_profile != mirrored.get(field):
-            return in_profile
+        if field in profile and profile[field] != mirrored.get(field):
+            return in_profile if isinstance(in_profile, str) else None
         in_profile = _ABSENT
     return _first(_stated(held.user or {}, aliases), in_profile, _in_auth(held.account, in_auth))
 

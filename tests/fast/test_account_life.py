@@ -1,17 +1,27 @@
 """The life of an account: changes, deletion, return, tokens, and records healed on reading."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
+from google.cloud import firestore as google_firestore
 
 from chatsync import tokens
-from chatsync.errors import FailedPrecondition, NotFound, StreamUnavailable
+from chatsync.errors import (
+    FailedPrecondition,
+    FirebaseUnavailable,
+    NotFound,
+    Postponed,
+    StreamUnavailable,
+)
 from chatsync.events import (
     reconcile_after_change,
+    reconcile_after_creation,
     reconcile_after_event,
     reconcile_after_sign_up,
     remove_after_event,
@@ -125,6 +135,50 @@ def test_a_change_that_does_not_concern_stream_costs_no_call(
     assert firestore_api.calls == []
 
 
+def test_an_extra_field_that_changed_reaches_stream(ann, clients, firestore, chat):
+    settings = replace(SETTINGS, extra_fields=("email",))
+    firestore.document("users/ann").update({"email": "new@example.com"})
+    before, after = Held(user={"email": "old@example.com"}), Held(user={"email": "new@example.com"})
+    reconcile_after_change("ann", before, after, clients, settings)
+    assert stream_user(chat)["email"] == "new@example.com"
+
+
+def test_a_profile_follows_to_null_and_says_when(ann, clients, firestore):
+    profile = firestore.document("user_profiles/ann")
+    firestore.document("users/ann").update({"photoURL": "https://p/a.png"})
+    reconcile_after_event("ann", clients, SETTINGS)
+    first = profile.get().get("updatedAt")
+    firestore.document("users/ann").update({"photoURL": None})
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert profile.get().get("photoURL") is None
+    assert profile.get().get("updatedAt") > first
+
+
+def test_a_user_document_that_an_app_creates_reaches_stream(accounts, clients, firestore, chat):
+    accounts.sign_up("ann", displayName="Old")
+    chat.upsert_user({"id": "ann", "name": "Old"})
+    firestore.document("users/ann").set({"displayName": "New"})
+    reconcile_after_creation("ann", clients, SETTINGS)
+    assert stream_user(chat)["name"] == "New"
+    assert firestore.document("user_profiles/ann").get().get("displayName") == "New"
+
+
+def test_a_user_document_that_is_created_anew_reaches_stream_and_profile(
+    ann, clients, firestore, chat
+):
+    firestore.document("users/ann").delete()
+    firestore.document("users/ann").set({"displayName": "New"})
+    reconcile_after_creation("ann", clients, SETTINGS)
+    assert stream_user(chat)["name"] == "New"
+    assert firestore.document("user_profiles/ann").get().get("displayName") == "New"
+
+
+def test_a_user_document_that_the_repair_made_costs_no_call_of_stream(ann, clients, stream):
+    since = stream.last_request()
+    reconcile_after_creation("ann", clients, SETTINGS)
+    assert stream.requests(since) == []
+
+
 # Deletion
 
 
@@ -190,12 +244,29 @@ def test_a_deletion_event_that_comes_first_leaves_nobody(accounts, clients, chat
     assert stream_user(chat) is None
 
 
-def test_a_late_deletion_event_of_an_account_that_is_back_removes_nobody(
-    ann, clients, chat, firestore
+def test_a_late_deletion_event_of_an_account_that_is_back_removes_nothing(
+    ann, clients, chat, firestore, firestore_api
 ):
+    firestore.document("users/ann").update({"note": "the app's"})
+    before = dict(firestore_api.documents)
+    chat.update_user_partial({"id": "ann", "set": {"hobby": "chess"}})
     remove_after_event("ann", clients, SETTINGS)
-    assert stream_user(chat)["name"] == "Ann"
-    assert firestore.document("users/ann").get().exists
+    assert stream_user(chat)["hobby"] == "chess"
+    assert firestore_api.documents == before
+
+
+def test_a_kept_user_has_no_tokens_left(ann, accounts, clients, chat):
+    earlier = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+    delete_account(accounts)
+    remove_after_event("ann", clients, replace(SETTINGS, delete_policy="keep"))
+    before = datetime.fromisoformat(stream_user(chat)["revoke_tokens_issued_before"])
+    assert earlier < before.timestamp()
+
+
+def test_an_impossible_uid_is_logged_and_not_retried(clients, stream, capsys):
+    remove_after_event("a/b", clients, SETTINGS)
+    assert "User cannot be removed" in capsys.readouterr().err
+    assert stream.requests() == []
 
 
 def test_what_a_failed_sign_up_left_of_a_deleted_account_is_removed_at_redelivery(
@@ -301,6 +372,37 @@ def test_a_token_names_the_user_and_ends(ann, clients):
     assert abs(issued["expiresAt"] - time.time() - 3600) < 5
 
 
+def test_a_token_lives_as_long_as_the_settings_say(ann, clients):
+    settings = replace(SETTINGS, token_lifetime_seconds=120)
+    said = claims(tokens.issue_token("ann", clients, settings)["token"])
+    assert abs(said["exp"] - time.time() - 120) < 5
+
+
+def test_a_token_respects_a_revocation_within_a_second(ann, clients, chat):
+    before = datetime.now(UTC).replace(microsecond=500_000) - timedelta(seconds=3)
+    chat.revoke_user_token("ann", before)
+    assert claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"] > before.timestamp()
+
+
+@pytest.mark.parametrize("change", ["deleted", "disabled"])
+def test_no_token_after_a_long_repair_in_which_the_account_went(
+    ann, accounts, clients, monkeypatch, change
+):
+    monkeypatch.setattr(tokens, "STALE_AFTER_SECONDS", 0)
+    reconcile = tokens.reconcile_users
+
+    def reconcile_and_go(*args, **options):
+        outcomes = reconcile(*args, **options)
+        delete_account(accounts)
+        if change == "disabled":
+            accounts.sign_up("ann", displayName="Ann", disabled=True)
+        return outcomes
+
+    monkeypatch.setattr(tokens, "reconcile_users", reconcile_and_go)
+    with pytest.raises((NotFound, FailedPrecondition)):
+        tokens.issue_token("ann", clients, SETTINGS)
+
+
 def test_a_token_allows_for_a_clock_that_is_ahead_of_streams(ann, clients):
     issued = tokens.issue_token("ann", clients, SETTINGS)
     assert claims(issued["token"])["iat"] <= time.time() - tokens.CLOCK_SKEW_SECONDS
@@ -355,7 +457,61 @@ def test_revocation_hits_every_token_until_now_and_none_after(ann, clients, chat
         assert earlier < before.timestamp() <= later <= time.time()
 
 
+def test_a_revocation_that_could_not_hit_every_token_is_not_called_done(ann, clients):
+    refused = 0
+    for _ in range(12):
+        earlier = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        try:
+            tokens.revoke_tokens("ann", clients, SETTINGS)
+        except Postponed:
+            refused += 1
+            continue
+        later = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        assert earlier < later <= time.time()
+    assert refused
+
+
 # Records healed on reading
+
+
+def test_whatever_an_app_keeps_in_its_preferences_can_be_told(ann, clients, firestore):
+    firestore.document("user_profiles/ann").update(
+        {
+            "preferences": {
+                "home": google_firestore.GeoPoint(1, 2),
+                "key": b"\x00",
+                "since": datetime(2026, 1, 2, tzinfo=UTC),
+                "ratio": float("nan"),
+                "friend": firestore.document("users/bob"),
+                "themes": ["dark", None, True, 1.5],
+            }
+        }
+    )
+    told = ensure_profile("ann", clients, SETTINGS)["preferences"]
+    assert json.loads(json.dumps(told, allow_nan=False)) == {
+        "home": {"latitude": 1, "longitude": 2},
+        "key": "AA==",
+        "since": "2026-01-02T00:00:00Z",
+        "ratio": None,
+        "friend": "users/bob",
+        "themes": ["dark", None, True, 1.5],
+    }
+
+
+def test_a_profile_of_nobody_is_not_found(clients, stream):
+    with pytest.raises(NotFound):
+        ensure_profile("nobody", clients, SETTINGS)
+
+
+def test_why_a_record_could_not_be_healed_is_told(accounts, clients, firestore_api, monkeypatch):
+    accounts.sign_up("ann")
+
+    def fail(**_: object) -> None:
+        raise ServiceUnavailable("down")
+
+    monkeypatch.setattr(firestore_api, "batch_write", fail)
+    with pytest.raises(FirebaseUnavailable):
+        read_stats("ann", "ann", clients, SETTINGS)
 
 
 def test_stats_of_a_missing_record_start_at_zero_with_the_accounts_creation(

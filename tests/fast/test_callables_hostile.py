@@ -148,6 +148,14 @@ def test_a_malformed_token_is_not_logged(apps, capfd, caplog):
     assert "s3cr3t" not in caplog.text + "".join(capfd.readouterr())
 
 
+def test_a_truncated_token_is_not_logged(apps, capfd, caplog):
+    header, payload, _ = id_token("ann@example.com").split(".")
+    headers = {"Authorization": f"Bearer {header}.{payload[:-9]}."}
+    response = apps["ensureStreamUser"].post("/", json={"data": {}}, headers=headers)
+    assert (response.status_code, response.json["error"]["status"]) == (401, "UNAUTHENTICATED")
+    assert "ann@example" not in caplog.text + "".join(capfd.readouterr())
+
+
 def test_a_browser_may_call_from_anywhere(apps):
     response = apps["ensureStreamUser"].options(
         "/",

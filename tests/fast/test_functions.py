@@ -312,6 +312,23 @@ def test_a_deleted_account_leaves_stream(accounts, create_stream_user, chat):
     assert chat.query_users({"id": "ann"})["users"] == []
 
 
+def test_a_deletion_in_a_tenant_concerns_nobody_else(accounts, create_stream_user, chat):
+    accounts.sign_up("ann")
+    create_stream_user("ann")
+    accounts.delete("ann")
+    app = create_app("deleteStreamUser", str(MAIN), "cloudevent").test_client()
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "3",
+        "ce-source": "//firebaseauth.googleapis.com/projects/demo-chatsync",
+        "ce-type": "google.firebase.auth.user.v2.deleted",
+        "ce-time": "2026-01-02T03:04:05Z",
+        "ce-tenantid": "gym-1",
+    }
+    assert app.post("/", json={"oldValue": {"uid": "ann"}}, headers=headers).status_code == 200
+    assert len(chat.query_users({"id": "ann"})["users"]) == 1
+
+
 def user_document_event(uid: str, fields: dict[str, str]) -> dict[str, Any]:
     """An event as Firestore sends it: binary mode, with a Protobuf message as data."""
     path = f"users/{uid}"

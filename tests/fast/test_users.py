@@ -112,9 +112,24 @@ def test_role_and_teams_come_from_the_chat_map():
     assert owned_fields(held) == {"role": "moderator", "teams": ["gym_1"]}
 
 
-@pytest.mark.parametrize("chat", [None, "x", {"role": 7, "teams": "red"}, {"role": ""}])
+@pytest.mark.parametrize("chat", ["x", 7, {"role": 7, "teams": "red"}, {"role": ""}])
 def test_a_senseless_chat_map_states_nothing(chat):
     assert owned_fields(Held(None, {"chat": chat})) == {}
+
+
+def test_a_null_chat_map_takes_role_and_teams_away():
+    assert owned_fields(Held(None, {"chat": None})) == {"role": None, "teams": None}
+
+
+@pytest.mark.parametrize("blank", ["", "  ", None])
+def test_a_name_edited_to_a_blank_is_unset(blank):
+    edited = profile(blank, None, {"displayName": "Ann", "photoURL": None})
+    assert owned_fields(Held(None, {"displayName": "Ann"}, edited)) == {"name": None}
+
+
+def test_a_profile_that_lacks_a_mirrored_field_was_not_edited():
+    held = Held(None, {"displayName": "Anna"}, {"mirrored": {"displayName": "Ann"}})
+    assert owned_fields(held) == {"name": "Anna"}
 
 
 def test_teams_are_texts_and_each_counts_once():
