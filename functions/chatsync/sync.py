@@ -385,7 +385,8 @@ class _Repair:
             self.statuses.pop(key, None)
             _log(f"Removed what was made for {key.id}, who doesn't exist", key)
         for key, failure in failed.items():
-            logger.error(f"Could not remove what was made for {key.id}: {failure}", user=key.id)
+            message = f"Could not remove what was made for {key.id}: {failure}"
+            logger.error(message, **{key.kind: key.id})
         self.errors.update(failed)
         limited = {key for key, error in failed.items() if isinstance(error, StreamRateLimited)}
         return (mine | failed.keys()) - limited
