@@ -19,7 +19,7 @@ from firebase_functions.options import set_global_options
 from chatsync import clients, events, ids, records, settings, sync, tokens
 from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
 from chatsync.callables import callable_function, caller_of, fields_of, https_error
-from chatsync.users import Held
+from chatsync.users import Document, Held
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 clients.firebase_app()
@@ -72,10 +72,7 @@ def createUserProfile(event: Event[Any]) -> None:
 @on_document_updated(document="users/{uid}")
 def syncUserProfile(event: Event[Change[Any]]) -> None:
     """A user document changed: bring to profile and Stream what concerns them."""
-    before, after = (
-        Held(user=snapshot and snapshot.to_dict())
-        for snapshot in (event.data.before, event.data.after)
-    )
+    before, after = (Held(user=document) for document in before_and_after(event))
     events.reconcile_after_change(event.params["uid"], before, after, *connection())
 
 
@@ -83,11 +80,14 @@ def syncUserProfile(event: Event[Change[Any]]) -> None:
 @on_document_written(document="user_profiles/{uid}")
 def syncProfileToStream(event: Event[Change[Any]]) -> None:
     """A profile changed: bring to Stream what its owner edited."""
-    before, after = (
-        Held(profile=snapshot and snapshot.to_dict())
-        for snapshot in (event.data.before, event.data.after)
-    )
+    before, after = (Held(profile=document) for document in before_and_after(event))
     events.reconcile_after_change(event.params["uid"], before, after, *connection())
+
+
+def before_and_after(event: Event[Change[Any]]) -> list[Document | None]:
+    """The document on both sides of a change; None where there was none."""
+    snapshots = (event.data.before, event.data.after)
+    return [snapshot.to_dict() if snapshot else None for snapshot in snapshots]
 
 
 @callable_function

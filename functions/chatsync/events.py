@@ -4,8 +4,6 @@ What is temporary is raised, so that the platform delivers the event again; what
 logged, since it would be so again for as long as the platform retries.
 """
 
-import time
-
 from firebase_functions import logger
 
 from . import firebase, ids, users
@@ -13,7 +11,7 @@ from .clients import Clients
 from .errors import FailedPrecondition, InvalidArgument, NotFound, Temporary
 from .ids import Key
 from .settings import Settings
-from .sync import DEADLINE_SECONDS, Outcome, reconcile_users
+from .sync import Outcome, new_deadline, reconcile_users
 from .users import Held
 
 
@@ -49,10 +47,10 @@ def reconcile_after_creation(uid: str, clients: Clients, settings: Settings) -> 
 
     Where the repair itself made the document, profile and Stream agree with it already.
     """
-    created = firebase.create_profile(uid, clients.firestore)
     key = Key("user", uid)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    held = firebase.read_documents([key], clients.firestore, deadline)[key]
+    held = firebase.read_documents([key], clients.firestore, new_deadline())[key]
+    lacking = held.profile is None or held.stats is None
+    created = lacking and firebase.create_profile(uid, clients.firestore)
     if created or users.profile_update(held):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients, settings)
@@ -78,7 +76,7 @@ def remove_after_event(uid: str, clients: Clients, settings: Settings) -> None:
     is in use again, is reconciled instead.
     """
     key = Key("user", uid)
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = new_deadline()
     try:
         ids.check_key(uid, "uid", key.kind, settings.id_format)
     except InvalidArgument as error:

@@ -2,7 +2,6 @@
 
 import base64
 import math
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +14,7 @@ from .clients import Clients
 from .errors import NotFound
 from .ids import Key
 from .settings import Settings
-from .sync import DEADLINE_SECONDS, reconcile_users
+from .sync import new_deadline, reconcile_users
 from .users import Document, Held
 
 
@@ -62,8 +61,7 @@ def ensure_profile(uid: str, clients: Clients, settings: Settings) -> dict[str, 
 
 def _read(uid: str, clients: Clients) -> Held:
     key = Key("user", uid)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    return firebase.read_documents([key], clients.firestore, deadline)[key]
+    return firebase.read_documents([key], clients.firestore, new_deadline())[key]
 
 
 def _healed(uid: str, clients: Clients, settings: Settings) -> Held:

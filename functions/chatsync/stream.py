@@ -107,19 +107,9 @@ class Stream:
         Who is removed already stays so. A refusal is raised only if it is repeated while the user
         is there: the first may have met the moment before somebody created them.
         """
-        removals: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-            "soft": (StreamChat.delete_user, {}),
-            "hard": (
-                StreamChat.delete_user,
-                {"hard_delete": True, "mark_messages_deleted": True},
-            ),
-            "deactivate": (StreamChat.deactivate_user, {}),
-            "keep": (StreamChat.revoke_user_token, {"before": datetime.now(UTC)}),
-        }
-        method, options = removals[policy]
         for is_last in (False, True):
             try:
-                self._call(deadline, method, stream_id, **options)
+                self._remove(stream_id, policy, deadline)
                 return
             except StreamRejected:
                 present = self.query_users([stream_id], deadline).get(stream_id)
@@ -127,6 +117,25 @@ class Stream:
                     return
                 if is_last:
                     raise
+
+    def _remove(self, stream_id: str, policy: str, deadline: float) -> None:
+        match policy:
+            case "soft":
+                self._call(deadline, StreamChat.delete_user, stream_id)
+            case "hard":
+                options = {"hard_delete": True, "mark_messages_deleted": True}
+                self._call(deadline, StreamChat.delete_user, stream_id, **options)
+            case "deactivate":
+                self._call(deadline, StreamChat.deactivate_user, stream_id)
+            case "keep":
+                self.revoke_tokens(stream_id, datetime.now(UTC), deadline)
+            case _:
+                raise ValueError(f"unknown delete policy {policy!r}")
+
+    def revoke_tokens(self, stream_id: str, before: datetime, deadline: float) -> None:
+        """Make a user's tokens issued before an aware time fail (UpdateUsersPartial)."""
+        fields = {"revoke_tokens_issued_before": before.isoformat()}
+        self.update_users_partial([{"id": stream_id, "set": fields}], deadline)
 
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""

@@ -57,6 +57,11 @@ PAUSE_SECONDS = 0.2
 _side_by_side = ThreadPoolExecutor(max_workers=16, thread_name_prefix="chatsync")
 
 
+def new_deadline() -> float:
+    """When what begins now must be done, in the time of ``time.monotonic()``."""
+    return time.monotonic() + DEADLINE_SECONDS
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one key: a status, or the error that stands in its way."""
@@ -103,7 +108,7 @@ class _Repair:
         self.clients = clients
         self.settings = settings
         self.check_accounts = check_accounts
-        self.deadline = time.monotonic() + DEADLINE_SECONDS
+        self.deadline = new_deadline()
         self.stream_ids: dict[Key, str] = {}
         self.stream_users: dict[Key, Payload] = {}
         self.statuses: dict[Key, Status] = {}
@@ -201,7 +206,7 @@ class _Repair:
         Documents are healed even while Stream cannot be read; that is then the keys' error.
         """
         documents = self.reading_documents(keys, self.deadline)
-        accounts = self.reading_accounts(keys if self.check_accounts else ())
+        accounts = self.reading_accounts(keys) if self.check_accounts else None
         try:
             found = self.clients.stream.query_users(
                 [self.stream_ids[key] for key in keys], self.deadline
@@ -215,7 +220,7 @@ class _Repair:
                 self.stream_users[key] = stream_user
         held = _result(documents, self.deadline)
         asked = keys
-        if not self.check_accounts:
+        if accounts is None:
             asked = {key for key, state in held.items() if self.needs_account(key, state)}
             accounts = self.reading_accounts(asked)
         found_accounts = _result(accounts, self.deadline)
@@ -303,13 +308,13 @@ class _Repair:
         restorable = {key: self.stream_ids[key] for key in deleted - self.restore_tried}
         failed = self.send(self.clients.stream.restore_users, restorable)
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
-        self.restore_tried |= (restorable.keys() - failed.keys()) | refused
+        restored = restorable.keys() - failed.keys()
+        self.restore_tried |= restored | refused
         self.made |= _maybe_applied(restorable, failed)
-        for key in restorable.keys() - failed.keys():
+        for key in restored:
             self.statuses[key] = "restored"
             _log(f"Restored soft-deleted Stream user {key.id}", key)
-        settled = restorable.keys() - failed.keys()
-        return settled | refused | self.report(failed, except_for=refused)
+        return restored | refused | self.report(failed, except_for=refused)
 
     def update(self, updates: Mapping[Key, Payload]) -> set[Key]:
         """Patch the drifted users; returns the keys that need another round.

@@ -15,11 +15,10 @@ from .clients import Clients
 from .errors import FailedPrecondition, NotFound, Postponed
 from .ids import Key
 from .settings import Settings
-from .sync import DEADLINE_SECONDS, Outcome, reconcile_users
+from .sync import Outcome, new_deadline, reconcile_users
 
 CLOCK_SKEW_SECONDS = 5
 """How far ahead of Stream's a clock of ours may be."""
-
 
 STALE_AFTER_SECONDS = 1.0
 """Auth is asked again after a repair that took longer: the account may be gone since."""
@@ -55,15 +54,7 @@ def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, A
     if revoked_before > now:
         raise Postponed("tokens have just been revoked several times")
     before = datetime.fromtimestamp(revoked_before, UTC)
-    clients.stream.update_users_partial(
-        [
-            {
-                "id": outcome.stream_user_id,
-                "set": {"revoke_tokens_issued_before": before.isoformat()},
-            }
-        ],
-        time.monotonic() + DEADLINE_SECONDS,
-    )
+    clients.stream.revoke_tokens(outcome.stream_user_id, before, new_deadline())
     return {"userId": uid, "streamUserId": outcome.stream_user_id}
 
 

@@ -243,23 +243,30 @@ def test_app_check_is_demanded_where_the_setting_says_so(accounts, call, monkeyp
     assert call({"userId": "ann"}, app_check="good")[0] == 200
 
 
-def auth_event(app: Any, uid: str, **attributes: str) -> int:
+def auth_event(app: Any, change: str, field: str, uid: str, **attributes: str) -> int:
+    """Deliver the event of an account that was created or deleted; returns the HTTP status."""
     headers = {
         "ce-specversion": "1.0",
         "ce-id": "1",
         "ce-source": "//firebaseauth.googleapis.com/projects/demo-chatsync",
-        "ce-type": "google.firebase.auth.user.v2.created",
+        "ce-type": f"google.firebase.auth.user.v2.{change}",
         "ce-time": "2026-01-02T03:04:05Z",
         "ce-subject": f"users/{uid}",
         **{f"ce-{name}": value for name, value in attributes.items()},
     }
-    return app.post("/", json={"value": {"uid": uid}}, headers=headers).status_code
+    return app.post("/", json={field: {"uid": uid}}, headers=headers).status_code
 
 
 @pytest.fixture
 def create_stream_user():
     app = create_app("createStreamUser", str(MAIN), "cloudevent").test_client()
-    return lambda uid, **attributes: auth_event(app, uid, **attributes)
+    return lambda uid, **attributes: auth_event(app, "created", "value", uid, **attributes)
+
+
+@pytest.fixture
+def delete_stream_user():
+    app = create_app("deleteStreamUser", str(MAIN), "cloudevent").test_client()
+    return lambda uid, **attributes: auth_event(app, "deleted", "oldValue", uid, **attributes)
 
 
 def test_a_sign_up_becomes_a_stream_user(accounts, create_stream_user, chat):
@@ -295,37 +302,21 @@ def test_an_account_of_a_tenant_is_skipped(accounts, create_stream_user, stream)
     assert stream.requests() == []
 
 
-def test_a_deleted_account_leaves_stream(accounts, create_stream_user, chat):
+def test_a_deleted_account_leaves_stream(accounts, create_stream_user, delete_stream_user, chat):
     accounts.sign_up("ann")
     create_stream_user("ann")
     accounts.delete("ann")
-    app = create_app("deleteStreamUser", str(MAIN), "cloudevent").test_client()
-    headers = {
-        "ce-specversion": "1.0",
-        "ce-id": "2",
-        "ce-source": "//firebaseauth.googleapis.com/projects/demo-chatsync",
-        "ce-type": "google.firebase.auth.user.v2.deleted",
-        "ce-time": "2026-01-02T03:04:05Z",
-    }
-    response = app.post("/", json={"oldValue": {"uid": "ann"}}, headers=headers)
-    assert response.status_code == 200
+    assert delete_stream_user("ann") == 200
     assert chat.query_users({"id": "ann"})["users"] == []
 
 
-def test_a_deletion_in_a_tenant_concerns_nobody_else(accounts, create_stream_user, chat):
+def test_a_deletion_in_a_tenant_concerns_nobody_else(
+    accounts, create_stream_user, delete_stream_user, chat
+):
     accounts.sign_up("ann")
     create_stream_user("ann")
     accounts.delete("ann")
-    app = create_app("deleteStreamUser", str(MAIN), "cloudevent").test_client()
-    headers = {
-        "ce-specversion": "1.0",
-        "ce-id": "3",
-        "ce-source": "//firebaseauth.googleapis.com/projects/demo-chatsync",
-        "ce-type": "google.firebase.auth.user.v2.deleted",
-        "ce-time": "2026-01-02T03:04:05Z",
-        "ce-tenantid": "gym-1",
-    }
-    assert app.post("/", json={"oldValue": {"uid": "ann"}}, headers=headers).status_code == 200
+    assert delete_stream_user("ann", tenantid="gym-1") == 200
     assert len(chat.query_users({"id": "ann"})["users"]) == 1
 
 
