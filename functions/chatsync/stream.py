@@ -5,13 +5,14 @@ its successor ``getstream`` can take its place here. Facts come from Stream's do
 public OpenAPI document.
 """
 
+import copy
 import math
 import random
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from .errors import (
     StreamRejected,
     StreamUnavailable,
 )
+from .pacing import Pace, RateLimit
 
 Item = TypeVar("Item")
 
@@ -39,7 +41,7 @@ _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 6.0
 PAUSES_BETWEEN_READS = (0.2, 0.4)
 
-_MAX_RETRY_AFTER_SECONDS = 120
+_MAX_WINDOW_SECONDS = 120
 _TOO_LARGE = (413, 414, 431)
 _CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TOO_LARGE, _CODE_TIMEOUT = -1, 9, 22, 23
 _TEMPORARY = (_CODE_INTERNAL, _CODE_TIMEOUT)
@@ -50,15 +52,6 @@ CODE_DOES_NOT_EXIST = 16
 """Unknown, deleted or deactivated, with HTTP status 404."""
 
 
-@dataclass(frozen=True)
-class RateLimit:
-    """What Stream said of an operation's window: calls in all, calls left, Unix time of its end."""
-
-    limit: int
-    remaining: int
-    reset: int
-
-
 class Stream:
     """A Stream app, with server-side rights. Safe to share between threads.
 
@@ -67,14 +60,22 @@ class Stream:
 
     A read that fails is repeated after a pause. A write is not: when its answer is lost nobody
     knows whether it happened, and whoever repeats it should look first. No call begins after
-    ``deadline``, in the time of ``time.monotonic()``, or waits for Stream beyond it.
+    ``deadline``, in the time of ``time.monotonic()``, or waits for Stream beyond it. None is made
+    that Stream's rate limits have no room for, as far as this process knows.
     """
 
     def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
         self._app = (api_key, api_secret, base_url)
         self._local = threading.local()
-        self.rate_limits: dict[str, RateLimit] = {}
-        """By method of this class; filled from the headers of every answer, errors included."""
+        self._left_to_others = 0.0
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        """By method of the SDK."""
+
+    def leaving(self, share: float) -> "Stream":
+        """The same app for somebody who leaves ``share`` of every rate limit to others."""
+        modest = copy.copy(self)
+        modest._left_to_others = share
+        return modest
 
     def query_users(self, stream_ids: Sequence[str], deadline: float) -> dict[str, dict[str, Any]]:
         """The users that exist, by id; deactivated ones too, deleted ones not (QueryUsers)."""
@@ -153,19 +154,18 @@ class Stream:
         return self._call(deadline, method, *args, **options)
 
     def _call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise Postponed(f"{method.__name__}: no time left for it")
-        chat = self._chat()
-        chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
-        self._local.rate_limit = None
-        try:
-            return method(chat, *args, **options)
-        except requests.RequestException as error:
-            raise StreamUnavailable(f"{method.__name__}: {type(error).__name__}") from error
-        finally:
-            if self._local.rate_limit:
-                self.rate_limits[method.__name__] = self._local.rate_limit
+        operation = method.__name__
+        pace = self._local.pace = self._paces[operation]
+        with pace.call(operation, self._left_to_others, deadline):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Postponed(f"{operation}: no time left for it")
+            chat = self._chat()
+            chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
+            try:
+                return method(chat, *args, **options)
+            except requests.RequestException as error:
+                raise StreamUnavailable(f"{operation}: {type(error).__name__}") from error
 
     def _chat(self) -> StreamChat:
         """This thread's client: neither StreamChat nor requests promises to be shareable."""
@@ -189,17 +189,22 @@ class Stream:
         no object, and a redirected POST would become a GET. Decided by status and code, never by
         text; every success of Stream's says its ``duration``.
         """
-        rate_limit = self._local.rate_limit = _rate_limit(response.headers)
+        rate_limit = _rate_limit(response.headers)
+        pace: Pace = self._local.pace
         status = response.status_code
         body = _json_object(response)
         if status in (200, 201) and "duration" in body:
+            pace.note(rate_limit)
             return
         # Without Stream's envelope it is a gateway that speaks, for Stream or in its way.
         code = body.get("code")
         message = f"Stream answered {status}, code {code}: {_without_values(body.get('message'))}"
         if status == 429 or code == _CODE_RATE_LIMIT:
-            seconds = math.ceil(rate_limit.reset - time.time()) if rate_limit else 60
-            raise StreamRateLimited(message, min(max(1, seconds), _MAX_RETRY_AFTER_SECONDS))
+            seconds = _retry_after(response.headers, rate_limit)
+            pace.refuse(rate_limit, seconds)
+            raise StreamRateLimited(message, seconds)
+        if rate_limit:
+            pace.note(rate_limit)
         if status in _TOO_LARGE:
             raise StreamRejected(message, status, _CODE_TOO_LARGE)
         if status < 400 or status >= 500 or code in _TEMPORARY or not isinstance(code, int):
@@ -244,8 +249,25 @@ def _without_values(message: object) -> str:
     return re.sub(r"""(\\?["'`]).*?\1""", "(...)", outer, flags=re.DOTALL)
 
 
+def _retry_after(headers: Mapping[str, str], rate_limit: RateLimit | None) -> int:
+    """In seconds: until the window's reset, or the next second if the window has calls left.
+
+    Where nothing is said of a window, what ``Retry-After`` says, else 60.
+    """
+    stated = headers.get("retry-after", "")
+    seconds = int(stated) if stated.isdecimal() else 60
+    if rate_limit:
+        seconds = 1 if rate_limit.remaining else math.ceil(rate_limit.reset - time.time())
+    return min(max(1, seconds), _MAX_WINDOW_SECONDS)
+
+
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     """Behind proxies a value can stand twice, as in ``300, 300``; some calls have no limit."""
     names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
     values = [headers.get(name, "").split(",")[0].strip() for name in names]
-    return RateLimit(*map(int, values)) if all(map(str.isdecimal, values)) else None
+    if not all(map(str.isdecimal, values)):
+        return None
+    limit, remaining, reset = map(int, values)
+    now = time.time()
+    # A reset in the past or in a far future means that one of the clocks is wrong.
+    return RateLimit(limit, remaining, min(max(reset, now + 1), now + _MAX_WINDOW_SECONDS))

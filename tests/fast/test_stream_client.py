@@ -138,6 +138,29 @@ def test_an_answer_without_users_is_no_answer(client, monkeypatch, body):
         client.query_users(["ann"], soon())
 
 
+def client_answered(client, monkeypatch, status: int, headers: dict[str, str]) -> Stream:
+    """``client``, for which somebody in front of Stream answers."""
+    response = requests.Response()
+    response.status_code, response._content = status, b"slow down"
+    response.headers.update(headers)
+
+    def answer(*args, **options):
+        for hook in client._chat().session.hooks["response"]:
+            hook(response)
+        return response
+
+    answer.__name__ = "get"
+    monkeypatch.setattr(client._chat().session, "get", answer)
+    return client
+
+
+def test_a_retry_after_is_heeded_where_nothing_is_said_of_a_window(client, monkeypatch):
+    answered = client_answered(client, monkeypatch, 429, {"Retry-After": "7"})
+    with pytest.raises(StreamRateLimited) as refusal:
+        answered.query_users(["ann"], soon())
+    assert refusal.value.retry_after == 7
+
+
 @pytest.mark.parametrize(
     ("reset", "expected"),
     [("in 30 s", (29, 31)), ("in the past", (1, 1)), ("in milliseconds", (120, 120))],
@@ -145,17 +168,13 @@ def test_an_answer_without_users_is_no_answer(client, monkeypatch, body):
 def test_the_wait_after_a_rate_limit_is_sensible(client, monkeypatch, reset, expected):
     now = int(time.time())
     resets = {"in 30 s": now + 30, "in the past": now - 30, "in milliseconds": now * 1000}
-    response = requests.Response()
-    response.status_code, response._content = 429, b"slow down"
-    response.headers.update(
-        {
-            "x-ratelimit-limit": "300, 300",
-            "x-ratelimit-remaining": "0, 0",
-            "x-ratelimit-reset": f"{resets[reset]}, {resets[reset]}",
-        }
-    )
+    headers = {
+        "x-ratelimit-limit": "300, 300",
+        "x-ratelimit-remaining": "0, 0",
+        "x-ratelimit-reset": f"{resets[reset]}, {resets[reset]}",
+    }
     with pytest.raises(StreamRateLimited) as refusal:
-        client._examine(response)
+        client_answered(client, monkeypatch, 429, headers).query_users(["ann"], soon())
     assert expected[0] <= refusal.value.retry_after <= expected[1]
 
 
@@ -169,19 +188,6 @@ def test_nobody_answering_is_unavailable():
     client = Stream("local-key", "local-secret", "http://127.0.0.1:1")
     with pytest.raises(StreamUnavailable):
         client.query_users(["ann"], soon())
-
-
-def test_the_rate_limit_is_noted_from_every_answer(client, stream):
-    client.upsert_users([{"id": "ann"}], soon())
-    noted = client.rate_limits["upsert_users"]
-    assert (noted.limit, noted.remaining) == (300, 299)
-    assert noted.reset > time.time()
-
-
-def test_the_rate_limit_is_noted_from_errors_too(client, stream):
-    with pytest.raises(StreamRejected):
-        client.upsert_users([{"id": "not allowed"}], soon())
-    assert client.rate_limits["upsert_users"].remaining == 299
 
 
 def test_what_stream_quotes_of_a_user_stays_out_of_the_error(client, stream):

@@ -1,0 +1,146 @@
+"""Stream's rate limits: what is left is known, shared fairly, and not asked for in vain."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chatsync.errors import Postponed, StreamRateLimited
+from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
+from chatsync.stream import Stream
+
+
+@pytest.fixture
+def client(stream) -> Stream:
+    return Stream(stream.key, stream.secret, stream.url)
+
+
+def soon(seconds: float = 20) -> float:
+    return time.monotonic() + seconds
+
+
+def calls(stream, operation: str) -> list[int]:
+    return [call["status"] for call in stream.requests() if call["operation"] == operation]
+
+
+def upsert_until_refused(client: Stream) -> StreamRateLimited:
+    with pytest.raises(StreamRateLimited) as refusal:
+        for n in range(100):
+            client.upsert_users([{"id": f"user-{n}"}], soon())
+    return refusal.value
+
+
+def test_a_window_that_is_used_up_is_not_knocked_at(client, stream):
+    stream.limit("UpdateUsers", 3, window_s=30)
+    refusal = upsert_until_refused(client)
+    assert calls(stream, "UpdateUsers") == [201] * 3
+    assert 28 <= refusal.retry_after <= 31
+
+
+@pytest.mark.parametrize(("share", "used"), [(LEFT_BY_BACKGROUND, 16), (LEFT_BY_EVENTS, 10)])
+def test_who_can_wait_leaves_room_in_every_window_to_those_who_cannot(client, stream, share, used):
+    stream.limit("UpdateUsers", 20, window_s=60)
+    pace = client._paces["upsert_users"]
+    modest = client.leaving(share)
+    with pytest.raises(StreamRateLimited):
+        for n in range(100):
+            pace.sent.clear()  # no waiting for the next second here
+            modest.upsert_users([{"id": f"user-{n}"}], soon())
+    assert len(calls(stream, "UpdateUsers")) == used
+    pace.sent.clear()
+    client.upsert_users([{"id": "somebody-waits"}], soon())
+    assert len(calls(stream, "UpdateUsers")) == used + 1
+
+
+def test_one_endpoints_limit_does_not_hold_up_another(client, stream):
+    stream.limit("UpdateUsers", 1, window_s=60)
+    upsert_until_refused(client)
+    assert client.query_users(["user-0"], soon())
+
+
+def test_a_new_window_is_used_again(client, stream):
+    stream.limit("UpdateUsers", 1, window_s=1)
+    upsert_until_refused(client)
+    deadline = soon()
+    while True:
+        try:
+            client.upsert_users([{"id": "later"}], deadline)
+            break
+        except StreamRateLimited as refusal:
+            assert refusal.retry_after <= 2
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_refusal_holds_until_the_reset_for_all_threads(client, stream):
+    stream.limit("UpdateUsers", 2, window_s=60)
+    others = Stream(stream.key, stream.secret, stream.url)
+    for n in range(2):
+        others.upsert_users([{"id": f"other-{n}"}], soon())
+
+    def upsert(n: int) -> Exception | None:
+        try:
+            client.upsert_users([{"id": f"mine-{n}"}], soon())
+        except StreamRateLimited as refusal:
+            return refusal
+        return None
+
+    with ThreadPoolExecutor(8) as threads:
+        refusals = list(threads.map(upsert, range(16)))
+    assert all(refusals)
+    assert calls(stream, "UpdateUsers").count(429) == 1
+
+
+def test_a_second_takes_no_more_than_a_thirtieth_of_the_limit(client, stream):
+    stream.limit("UpdateUsers", 90, window_s=60)
+    with ThreadPoolExecutor(7) as threads:
+        list(threads.map(lambda n: client.upsert_users([{"id": f"u{n}"}], soon()), range(7)))
+    sent = client._paces["upsert_users"].sent
+    assert len(calls(stream, "UpdateUsers")) == 7
+    assert len(sent) <= 3
+    assert all(later - earlier > 0 for earlier, later in zip(sent, list(sent)[1:], strict=False))
+
+
+def test_who_has_no_time_to_wait_for_the_next_second_is_postponed(client, stream):
+    stream.limit("UpdateUsers", 30, window_s=60)
+    client.upsert_users([{"id": "first"}], soon())
+    with pytest.raises(Postponed):
+        client.upsert_users([{"id": "second"}], soon(0.05))
+
+
+def test_without_limits_calls_go_side_by_side(client, stream):
+    stream.remove_limit("QueryUsers")
+    stream.fault("QueryUsers", "delay", delay_ms=200, rate=1)
+    client.query_users(["ann"], soon())
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: client.query_users(["ann"], soon()), range(8)))
+    assert time.monotonic() - started < 8 * 0.2
+
+
+def test_a_refused_burst_pauses_those_who_can_wait_until_the_reset(client, stream):
+    stream.limit("UpdateUsers", 300, window_s=60)
+    stream.fault("UpdateUsers", "status", status=429, times=1)
+    refusal = upsert_until_refused(client)
+    assert refusal.retry_after == 1
+    for share in (LEFT_BY_BACKGROUND, LEFT_BY_EVENTS):
+        with pytest.raises(StreamRateLimited) as pause:
+            client.leaving(share).upsert_users([{"id": "ann"}], soon())
+        assert 50 < pause.value.retry_after <= 61
+    started = time.monotonic()
+    client.upsert_users([{"id": "ann"}], soon())
+    assert time.monotonic() - started > 0.9
+
+
+def told(pace: Pace, limit: int, remaining: int, reset: float) -> int:
+    pace.note(RateLimit(limit, remaining, reset))
+    assert pace.window
+    return pace.window.remaining
+
+
+def test_an_answer_that_was_overtaken_does_not_count():
+    pace, reset = Pace(), time.time() + 60
+    assert told(pace, 300, 10, reset) == 10
+    assert told(pace, 300, 12, reset) == 10
+    assert told(pace, 300, 250, reset - 60 + 30) == 10
+    assert told(pace, 300, 299, reset + 60) == 299
