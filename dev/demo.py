@@ -20,9 +20,12 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from dev import app_client, emulators
 from dev.start import LOG, Stack, StackError, running_stack
+from tests.stream_server.control_client import LocalStream
 
 DEADLINE_SECONDS = 60
 LENA = "legacy-lena"
+OUTAGE_SECONDS = 10
+UNLUCKY = [f"unlucky-{n}" for n in range(1, 21)]
 
 
 class DemoError(Exception):
@@ -136,6 +139,26 @@ def tell_the_story(stack: Stack) -> None:
     names = sorted(member["user"]["name"] for member in members)
     expect(names == ["Ann", "Lena"], f"the chat has {names}")
     print_step(started, f"it opens, with {' and '.join(names)} in it")
+
+    print(f"\n6. Stream is down for {OUTAGE_SECONDS} seconds, and {len(UNLUCKY)} people sign up.")
+    started = time.monotonic()
+    control = LocalStream(emulators.STREAM_BASE_URL)
+    control.fault("*", "reset", rate=1)
+    went_down = time.monotonic()
+    people = [app_client.sign_up(f"{name}@example.com", name) for name in UNLUCKY]
+    entries = documents.collection("repairs")
+    wait_for(lambda: len(entries.get()) == len(people), "An entry for each in the outbox")
+    print_step(started, f"the outbox has {len(people)} entries in Firestore's repairs")
+    wait_for(lambda: time.monotonic() > went_down + OUTAGE_SECONDS, "The end of the outage")
+    control.clear_faults()
+    expect(not any(stream_user(person.uid) for person in people), "Stream should lack them")
+    print_step(started, "Stream is back; nobody does anything")
+    started = time.monotonic()
+    for person in people:
+        wait_for(lambda uid=person.uid: stream_user(uid), "A Stream user")
+    print_step(started, f"Stream has all {len(people)}")
+    wait_for(lambda: not entries.get(), "The end of the last entry")
+    print_step(started, "the outbox is empty again")
 
 
 def print_step(started: float, what: str) -> None:

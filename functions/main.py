@@ -14,11 +14,19 @@ from firebase_functions.firestore_fn import (
     on_document_written,
 )
 from firebase_functions.https_fn import CallableRequest
-from firebase_functions.options import set_global_options
+from firebase_functions.options import RateLimits, RetryConfig, set_global_options
+from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
 
-from chatsync import clients, events, ids, records, settings, sync, tokens
+from chatsync import clients, drain, events, ids, records, repairs, settings, sync, tokens
 from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
-from chatsync.callables import callable_function, caller_of, fields_of, https_error
+from chatsync.callables import (
+    callable_function,
+    caller_of,
+    fields_of,
+    https_error,
+    task_function,
+)
+from chatsync.pacing import LEFT_BY_EVENTS
 from chatsync.users import Document, Held
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
@@ -41,6 +49,12 @@ def connection() -> tuple[clients.Clients, settings.Settings]:
     return clients.connect(config), config
 
 
+def connection_of_events() -> tuple[clients.Clients, settings.Settings]:
+    """For those for whom nobody waits: they leave room in Stream's limits to those who do."""
+    sides, config = connection()
+    return sides.leaving(LEFT_BY_EVENTS), config
+
+
 def is_of_tenant(event: AuthEvent) -> bool:
     if event.tenant_id:
         logger.warn("Skipped an account of an Identity Platform tenant", user=event.data.uid)
@@ -51,21 +65,21 @@ def is_of_tenant(event: AuthEvent) -> bool:
 def createStreamUser(event: AuthEvent) -> None:
     """Somebody signed up: give them their documents and their Stream user."""
     if not is_of_tenant(event):
-        events.reconcile_after_sign_up(event.data.uid, *connection())
+        events.reconcile_after_sign_up(event.data.uid, *connection_of_events())
 
 
 @on_user_deleted(retry=True)
 def deleteStreamUser(event: AuthEvent) -> None:
     """An account was deleted: remove its Stream user by policy, and its documents."""
     if not is_of_tenant(event):
-        events.remove_after_event(event.data.uid, *connection())
+        events.remove_after_event(event.data.uid, *connection_of_events())
 
 
 @retried
 @on_document_created(document="users/{uid}")
 def createUserProfile(event: Event[Any]) -> None:
     """A user document appeared, whoever wrote it: give it a profile and stats."""
-    events.reconcile_after_creation(event.params["uid"], *connection())
+    events.reconcile_after_creation(event.params["uid"], *connection_of_events())
 
 
 @retried
@@ -73,7 +87,7 @@ def createUserProfile(event: Event[Any]) -> None:
 def syncUserProfile(event: Event[Change[Any]]) -> None:
     """A user document changed: bring to profile and Stream what concerns them."""
     before, after = (Held(user=document) for document in before_and_after(event))
-    events.reconcile_after_change(event.params["uid"], before, after, *connection())
+    events.reconcile_after_change(event.params["uid"], before, after, *connection_of_events())
 
 
 @retried
@@ -81,7 +95,7 @@ def syncUserProfile(event: Event[Change[Any]]) -> None:
 def syncProfileToStream(event: Event[Change[Any]]) -> None:
     """A profile changed: bring to Stream what its owner edited."""
     before, after = (Held(profile=document) for document in before_and_after(event))
-    events.reconcile_after_change(event.params["uid"], before, after, *connection())
+    events.reconcile_after_change(event.params["uid"], before, after, *connection_of_events())
 
 
 def before_and_after(event: Event[Change[Any]]) -> list[Document | None]:
@@ -98,10 +112,10 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     sides, config = connection()
     if "userIds" in fields:
         keys = ids.check_keys(fields, "userIds", "user", config.id_format)
-        outcomes = sync.reconcile_users(keys, sides, config)
+        outcomes = repairs.reconcile(keys, sides, config)
         return {"results": [result_of(outcome) for outcome in outcomes]}
     key = ids.check_key(fields.get("userId"), "userId", "user", config.id_format)
-    [outcome] = sync.reconcile_users([key], sides, config)
+    [outcome] = repairs.reconcile([key], sides, config)
     if outcome.error:
         raise outcome.error
     return result_of(outcome)
@@ -145,3 +159,22 @@ def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
 def revokeStreamUserTokens(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: make the caller's earlier tokens fail, as after the loss of a phone."""
     return tokens.revoke_tokens(caller_of(request), *connection())
+
+
+@task_function(
+    # A wake that comes too early is called again until its time, at most a minute ahead.
+    retry_config=RetryConfig(max_attempts=100, min_backoff_seconds=1, max_backoff_seconds=10),
+    rate_limits=RateLimits(max_concurrent_dispatches=1),
+    timeout_sec=120,
+)
+def drainRepairs(request: CallableRequest[Any]) -> None:
+    """Try again what could not be repaired when it was met."""
+    not_before = fields_of(request).get("notBefore", 0)
+    drain.drain(float(not_before), *connection())
+
+
+@on_schedule(schedule="every 5 minutes")
+def wakeRepairs(event: ScheduledEvent) -> None:
+    """Wake the drain if anything is due: no lost wake lasts longer."""
+    sides, _ = connection()
+    repairs.wake_if_due(sides)

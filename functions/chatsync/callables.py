@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from firebase_functions import logger
 from firebase_functions.https_fn import CallableRequest, FunctionsErrorCode, HttpsError, on_call
+from firebase_functions.tasks_fn import on_task_dispatched
 from flask import Request, Response, jsonify, make_response
 
 from . import settings
@@ -63,6 +64,30 @@ def callable_function(function: Handler) -> Callable[[Request], Response]:
     return serve_well_formed
 
 
+def task_function(**options: Any) -> Callable[[Handler], Callable[[Request], Response]]:
+    """The SDK's ``on_task_dispatched`` for a handler that raises this package's errors.
+
+    What is temporary is answered "unavailable", so that the queue calls again. What nobody
+    foresaw is logged with its traceback, which the SDK leaves out.
+    """
+
+    def declare(function: Handler) -> Callable[[Request], Response]:
+        @wraps(function)
+        def answer(request: CallableRequest[Any]) -> Any:
+            try:
+                return function(request)
+            except Temporary as error:
+                logger.info(f"{function.__name__} is to be called again: {error}")
+                raise HttpsError(FunctionsErrorCode.UNAVAILABLE, str(error)) from error
+            except Exception:
+                logger.error(traceback.format_exc())
+                raise
+
+        return cast(Callable[[Request], Response], on_task_dispatched(**options)(answer))
+
+    return declare
+
+
 def caller_of(request: CallableRequest[Any]) -> str:
     """The uid of the caller, who must be signed in."""
     if request.auth is None or not request.auth.uid:
@@ -97,10 +122,13 @@ def https_error(error: ChatsyncError) -> HttpsError:
             details = {"userIds": error.ids, "reason": error.reason}
         case StreamRateLimited():
             code, message = FunctionsErrorCode.RESOURCE_EXHAUSTED, "too many calls to Stream Chat"
-            details = {"retryAfterSeconds": error.retry_after, "repairQueued": False}
+            details = {
+                "retryAfterSeconds": error.retry_after,
+                "repairQueued": error.repair_queued,
+            }
         case Temporary():
             code, message = FunctionsErrorCode.UNAVAILABLE, "not possible now, try again later"
-            details = {"repairQueued": False}
+            details = {"repairQueued": error.repair_queued}
     if isinstance(error, Temporary) or code == FunctionsErrorCode.INTERNAL:
         logger.error(f"{type(error).__name__}: {error}")
     return HttpsError(code, message, details)

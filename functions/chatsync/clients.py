@@ -6,14 +6,16 @@ importing ``main``, which a gRPC channel does not survive.
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import firebase_admin
 from firebase_admin import auth
 from google.cloud import firestore
 
+from . import settings
 from .settings import Settings
 from .stream import Stream
+from .tasks import TaskQueues
 
 _AUTH_TIMEOUT_SECONDS = 5
 
@@ -25,19 +27,23 @@ class Clients:
     firestore: firestore.Client
     auth: auth.Client
     stream: Stream
+    tasks: TaskQueues
+
+    def leaving(self, share: float) -> "Clients":
+        """The same for somebody who leaves ``share`` of Stream's rate limits to others."""
+        return replace(self, stream=self.stream.leaving(share))
 
 
 @functools.cache
-def connect(settings: Settings) -> Clients:
+def connect(config: Settings) -> Clients:
     """The clients for these settings; one set per process."""
     app = firebase_app()
     return Clients(
         # Not firebase_admin.firestore: it demands credentials that the emulator does without.
         firestore=firestore.Client(project=app.project_id),
         auth=auth.Client(app),
-        stream=Stream(
-            settings.stream_api_key, settings.stream_api_secret, settings.stream_base_url
-        ),
+        stream=Stream(config.stream_api_key, config.stream_api_secret, config.stream_base_url),
+        tasks=TaskQueues(app, settings.region()),
     )
 
 

@@ -4,6 +4,9 @@
 class ChatsyncError(Exception):
     """Root of what this package raises on purpose; anything else is a bug."""
 
+    repair_queued = False
+    """Whether the outbox holds what could not be done."""
+
 
 class InvalidArgument(ChatsyncError):
     """The caller sent something unusable; nothing was done. ``field`` names it."""
@@ -64,6 +67,10 @@ class Postponed(Temporary):
 
 class Unsettled(Temporary):
     """The account kept changing while it was repaired."""
+
+
+class Unexpected(Temporary):
+    """Something nobody foresaw; the log has its traceback."""
 
 
 class StreamRejected(ChatsyncError):

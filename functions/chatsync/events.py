@@ -1,35 +1,52 @@
 """What the event functions do with a repair's outcome.
 
-What is temporary is raised, so that the platform delivers the event again; what is permanent is
-logged, since it would be so again for as long as the platform retries.
+What is temporary waits in the outbox; only if that cannot be written the error is raised, so that
+the platform delivers the event again. What is permanent is logged: it would be so again for as long
+as the platform retries.
 """
 
 from firebase_functions import logger
 
-from . import firebase, ids, users
+from . import firebase, repairs, users
 from .clients import Clients
-from .errors import FailedPrecondition, InvalidArgument, NotFound, Temporary
+from .errors import FailedPrecondition, NotFound, StreamCredentialsRejected, Temporary
 from .ids import Key
 from .settings import Settings
-from .sync import Outcome, new_deadline, reconcile_users
+from .sync import Outcome, new_deadline
 from .users import Held
 
 
-def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Outcome:
-    """Reconcile the user an event hints at."""
-    [outcome] = reconcile_users([Key("user", uid)], clients, settings)
+def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Outcome | None:
+    """Reconcile the user an event hints at; None if that is left to the outbox as a whole."""
+    try:
+        [outcome] = repairs.reconcile([Key("user", uid)], clients, settings)
+    except StreamCredentialsRejected as error:
+        _leave_to_the_outbox(uid, error)
+        return None
+    _conclude(uid, outcome)
+    return outcome
+
+
+def _conclude(uid: str, outcome: Outcome) -> None:
     match outcome.error:
         case None:
             logger.info(f"Reconciled user {uid}: {outcome.status}", user=uid)
         case NotFound():
             logger.info(f"Nothing to reconcile: account {uid} is gone", user=uid)
         case Temporary():
-            raise outcome.error
+            _leave_to_the_outbox(uid, outcome.error)
         case FailedPrecondition(reason="anonymous" | "disabled" | "deactivated" | "banned"):
             logger.warn(f"Left user {uid} as it is: {outcome.error}", user=uid)
         case _:
             logger.error(f"User {uid} cannot be reconciled: {outcome.error}", user=uid)
-    return outcome
+
+
+def _leave_to_the_outbox(uid: str, error: Temporary | StreamCredentialsRejected) -> None:
+    """Raises ``error`` unless the outbox has the user."""
+    if not error.repair_queued:
+        raise error
+    log = logger.error if isinstance(error, StreamCredentialsRejected) else logger.warn
+    log(f"Not reconciled now: user {uid}: {error}", user=uid)
 
 
 def reconcile_after_sign_up(uid: str, clients: Clients, settings: Settings) -> None:
@@ -38,7 +55,7 @@ def reconcile_after_sign_up(uid: str, clients: Clients, settings: Settings) -> N
     Who is gone by now was deleted: what an earlier delivery of the event may have made is removed.
     """
     outcome = reconcile_after_event(uid, clients, settings)
-    if isinstance(outcome.error, NotFound):
+    if outcome and isinstance(outcome.error, NotFound):
         remove_after_event(uid, clients, settings)
 
 
@@ -75,19 +92,9 @@ def remove_after_event(uid: str, clients: Clients, settings: Settings) -> None:
     Level-triggered like the repair: an account that exists, because the event is late or the uid
     is in use again, is reconciled instead.
     """
-    key = Key("user", uid)
-    deadline = new_deadline()
     try:
-        ids.check_key(uid, "uid", key.kind, settings.id_format)
-    except InvalidArgument as error:
-        logger.error(f"User cannot be removed: {error}", user=uid)
-        return
-    if not firebase.read_accounts([key], clients.auth):
-        stream_id = settings.id_format.stream_id(key)
-        clients.stream.remove_user(stream_id, settings.delete_policy, deadline)
-        firebase.delete_user_documents(uid, clients.firestore, deadline)
-        logger.info(
-            f"Removed user {uid} by policy {settings.delete_policy}, and their documents", user=uid
-        )
-    if firebase.read_accounts([key], clients.auth):
-        reconcile_after_event(uid, clients, settings)
+        [outcome] = repairs.remove([Key("user", uid)], clients, settings)
+    except StreamCredentialsRejected as error:
+        _leave_to_the_outbox(uid, error)
+    else:
+        _conclude(uid, outcome)

@@ -63,7 +63,7 @@ def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account
     identifiers = [auth.UidIdentifier(key.id) for key in keys]
     if not identifiers:
         return {}
-    with _temporary_failures_named():
+    with temporary_failures_named():
         records = client.get_users(identifiers).users
     return {Key("user", record.uid): _account(record) for record in records}
 
@@ -78,9 +78,9 @@ def read_documents(
         for key in found
         for field, reference in _references(key, client).items()
     }
-    with _temporary_failures_named():
+    with temporary_failures_named():
         for snapshot in client.get_all(
-            [client.document(path) for path in places], **_until(deadline)
+            [client.document(path) for path in places], **until(deadline)
         ):
             key, field = places[snapshot.reference.path]
             found[key][field] = snapshot.to_dict()
@@ -112,7 +112,7 @@ def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline
         return {}, None
     creations = [creation for creation in created if creation]
     try:
-        with _temporary_failures_named():
+        with temporary_failures_named():
             # Not repeated here: after a lost answer, who created a document could not be told.
             response = batch.commit(retry=None, timeout=_seconds_until(deadline))
     except FirebaseUnavailable as error:
@@ -136,13 +136,16 @@ def _by_key(pairs: Iterable[tuple[Key, Made]]) -> dict[Key, list[Made]]:
     return made
 
 
-def delete_user_documents(uid: str, client: firestore.Client, deadline: float) -> None:
-    """Remove this project's documents of a uid, whoever wrote them last."""
+def delete_user_documents(uids: Iterable[str], client: firestore.Client, deadline: float) -> None:
+    """Remove this project's documents of up to 100 uids, whoever wrote them last."""
     batch = client.batch()
-    for reference in _references(Key("user", uid), client).values():
-        batch.delete(reference)
-    with _temporary_failures_named():
-        batch.commit(**_until(deadline))
+    for uid in uids:
+        for reference in _references(Key("user", uid), client).values():
+            batch.delete(reference)
+    if not len(batch):
+        return
+    with temporary_failures_named():
+        batch.commit(**until(deadline))
 
 
 def delete_documents(documents: Iterable[Made], client: firestore.Client, deadline: float) -> None:
@@ -159,8 +162,8 @@ def delete_documents(documents: Iterable[Made], client: firestore.Client, deadli
             batch.delete(made.reference, unchanged)
     if not len(batch):
         return
-    with _temporary_failures_named():
-        response = batch.commit(**_until(deadline))
+    with temporary_failures_named():
+        response = batch.commit(**until(deadline))
     if any(status.code not in (_OK, _NOT_FOUND, _CHANGED) for status in response.status):
         raise FirebaseUnavailable("a document could not be deleted")
 
@@ -200,7 +203,7 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
 
 
 @contextmanager
-def _temporary_failures_named() -> Iterator[None]:
+def temporary_failures_named() -> Iterator[None]:
     """Raise FirebaseUnavailable for what the same call may survive later."""
     try:
         yield
@@ -208,7 +211,7 @@ def _temporary_failures_named() -> Iterator[None]:
         raise FirebaseUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _until(deadline: float) -> dict[str, Any]:
+def until(deadline: float) -> dict[str, Any]:
     """Options of a Firestore call; by default the client goes on trying for five minutes."""
     seconds = _seconds_until(deadline)
     return {"timeout": seconds, "retry": Retry(_RETRIED, initial=0.1, maximum=1, timeout=seconds)}

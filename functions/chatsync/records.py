@@ -9,12 +9,12 @@ from typing import Any
 from firebase_functions import logger
 from google.cloud import firestore
 
-from . import firebase
+from . import firebase, repairs
 from .clients import Clients
 from .errors import NotFound
 from .ids import Key
 from .settings import Settings
-from .sync import new_deadline, reconcile_users
+from .sync import new_deadline
 from .users import Document, Held
 
 
@@ -67,7 +67,7 @@ def _read(uid: str, clients: Clients) -> Held:
 def _healed(uid: str, clients: Clients, settings: Settings) -> Held:
     """The documents after a repair, which may have failed in Stream without harm to them."""
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
-    [outcome] = reconcile_users([Key("user", uid)], clients, settings)
+    [outcome] = repairs.reconcile([Key("user", uid)], clients, settings)
     held = _read(uid, clients)
     if isinstance(outcome.error, NotFound) or held.stats is None or held.profile is None:
         raise outcome.error or NotFound([uid])

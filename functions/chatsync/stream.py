@@ -102,6 +102,10 @@ class Stream:
         """Bring soft-deleted users back, without their memberships (RestoreUsers)."""
         self._call(deadline, StreamChat.restore_users, stream_ids)
 
+    def delete_users(self, stream_ids: Sequence[str], deadline: float) -> None:
+        """Delete up to 100 users softly; who is gone already stays so (DeleteUsers)."""
+        self._call(deadline, StreamChat.delete_users, stream_ids, "soft")
+
     def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
         """Remove a user by policy: ``soft``, ``hard``, ``deactivate``, or ``keep`` without tokens.
 

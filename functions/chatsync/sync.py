@@ -8,13 +8,13 @@ out of order.
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from firebase_functions import logger
 
-from . import firebase, ids, stream, users
+from . import firebase, ids, side_by_side, stream, users
 from .clients import Clients
 from .errors import (
     ChatsyncError,
@@ -54,8 +54,6 @@ MAX_REFUSALS = 60
 
 PAUSE_SECONDS = 0.2
 
-_side_by_side = ThreadPoolExecutor(max_workers=16, thread_name_prefix="chatsync")
-
 
 def new_deadline() -> float:
     """When what begins now must be done, in the time of ``time.monotonic()``."""
@@ -72,6 +70,12 @@ class Outcome:
     error: ChatsyncError | None
     stream_user: Payload = field(default_factory=dict)
     """As it was found in Stream; empty where it was missing."""
+
+    recheck: bool = False
+    """Whether the answer to a write was lost: Stream may still apply it, later than all others."""
+
+    removal: bool = False
+    """Whether the repair may have left a Stream user who has to go if the account is gone."""
 
 
 def reconcile_users(
@@ -120,6 +124,9 @@ class _Repair:
         self.made_documents: dict[Key, list[Made]] = {}
         self.restore_tried: set[Key] = set()
         self.update_refused: set[Key] = set()
+        self.unanswered_creations: set[Key] = set()
+        self.unanswered_updates: set[Key] = set()
+        """Stream may still apply these, later than all that this repair sees."""
         self.nothing_to_send: set[Key] = set()
         """Whose update was nothing but what Stream refuses."""
         self.refusals = 0
@@ -154,7 +161,11 @@ class _Repair:
         error = self.errors.get(key)
         status = None if error else self.statuses.get(key, "ok")
         stream_user = self.stream_users.get(key, {})
-        return Outcome(key, self.stream_ids.get(key, ""), status, error, stream_user)
+        late_creation = key in self.unanswered_creations
+        recheck = late_creation or key in self.unanswered_updates
+        removal = late_creation or (key in self.made and isinstance(error, Temporary))
+        stream_id = self.stream_ids.get(key, "")
+        return Outcome(key, stream_id, status, error, stream_user, recheck, removal)
 
     def round(self, keys: set[Key]) -> set[Key]:
         """Repair ``keys`` once; returns those that need another round."""
@@ -189,7 +200,7 @@ class _Repair:
             return again
 
         self.touched |= written
-        writing = _side_by_side.submit(
+        writing = side_by_side.begin(
             firebase.write_documents, documents, self.clients.firestore, self.deadline
         )
         try:
@@ -218,18 +229,18 @@ class _Repair:
             self.stream_users.pop(key, None)
             if stream_user := found.get(self.stream_ids[key]):
                 self.stream_users[key] = stream_user
-        held = _result(documents, self.deadline)
+        held = side_by_side.result(documents, self.deadline)
         asked = keys
         if accounts is None:
             asked = {key for key, state in held.items() if self.needs_account(key, state)}
             accounts = self.reading_accounts(asked)
-        found_accounts = _result(accounts, self.deadline)
+        found_accounts = side_by_side.result(accounts, self.deadline)
         return _existing(held, asked, found_accounts)
 
     def note_documents(self, writing: Future[Written], keys: Collection[Key]) -> set[Key]:
         """Enter into the ledger what was created, or may have been; returns whom to try again."""
         try:
-            made, failure = _result(writing, self.deadline)
+            made, failure = side_by_side.result(writing, self.deadline)
         except FirebaseUnavailable as error:
             made, failure = {}, error
         for key, documents in made.items():
@@ -252,10 +263,10 @@ class _Repair:
         )
 
     def reading_documents(self, keys: Collection[Key], deadline: float) -> Future[dict[Key, Held]]:
-        return _side_by_side.submit(firebase.read_documents, keys, self.clients.firestore, deadline)
+        return side_by_side.begin(firebase.read_documents, keys, self.clients.firestore, deadline)
 
     def reading_accounts(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
-        return _side_by_side.submit(firebase.read_accounts, _users(keys), self.clients.auth)
+        return side_by_side.begin(firebase.read_accounts, _users(keys), self.clients.auth)
 
     def left_alone(self, state: Held) -> bool:
         account = state.account
@@ -286,7 +297,8 @@ class _Repair:
         """Send the missing users; returns the keys that need another round."""
         failed = self.send_users(self.clients.stream.upsert_users, creates)
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
-        self.made |= _maybe_applied(creates, failed)
+        self.unanswered_creations |= _unanswered(failed)
+        self.made |= (creates.keys() - failed.keys()) | _unanswered(failed)
         for key in creates.keys() - failed.keys():
             self.note_creation(key)
         # A query can't tell "deleted" from "never existed"; only this refusal does.
@@ -310,7 +322,8 @@ class _Repair:
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
         restored = restorable.keys() - failed.keys()
         self.restore_tried |= restored | refused
-        self.made |= _maybe_applied(restorable, failed)
+        self.unanswered_creations |= _unanswered(failed)
+        self.made |= restored | _unanswered(failed)
         for key in restored:
             self.statuses[key] = "restored"
             _log(f"Restored soft-deleted Stream user {key.id}", key)
@@ -322,6 +335,7 @@ class _Repair:
         A first refusal may mean that the user went away since it was read.
         """
         failed = self.send_users(self.clients.stream.update_users_partial, updates)
+        self.unanswered_updates |= _unanswered(failed)
         for key in updates.keys() - failed.keys() - self.nothing_to_send:
             self.statuses.setdefault(key, "updated")
             _log(f"Updated Stream user {key.id}", key)
@@ -351,7 +365,10 @@ class _Repair:
         documents = self.reading_documents(written, deadline)
         accounts = self.reading_accounts(written)
         try:
-            held, found_accounts = _result(documents, deadline), _result(accounts, deadline)
+            held, found_accounts = (
+                side_by_side.result(documents, deadline),
+                side_by_side.result(accounts, deadline),
+            )
             now = _existing(held, written, found_accounts)
         except Temporary as error:
             self.errors.update(dict.fromkeys(written, error))
@@ -511,17 +528,9 @@ def _existing(
     }
 
 
-def _maybe_applied(payloads: Mapping[Key, object], failed: Mapping[Key, ChatsyncError]) -> set[Key]:
-    """Those whose write succeeded, or of whose answer nothing is known."""
-    lost = {key for key, error in failed.items() if isinstance(error, StreamUnavailable)}
-    return (payloads.keys() - failed.keys()) | lost
-
-
-def _result(future: Future[Item], deadline: float) -> Item:
-    try:
-        return future.result(timeout=max(0.0, deadline - time.monotonic()))
-    except TimeoutError:
-        raise FirebaseUnavailable("no answer in time") from None
+def _unanswered(failed: Mapping[Key, ChatsyncError]) -> set[Key]:
+    """Those whose write may have been applied, or may still be."""
+    return {key for key, error in failed.items() if isinstance(error, StreamUnavailable)}
 
 
 def _does_not_exist(error: ChatsyncError) -> bool:

@@ -10,12 +10,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from . import firebase
+from . import firebase, repairs
 from .clients import Clients
 from .errors import FailedPrecondition, NotFound, Postponed
 from .ids import Key
 from .settings import Settings
-from .sync import Outcome, new_deadline, reconcile_users
+from .sync import Outcome, new_deadline
 
 CLOCK_SKEW_SECONDS = 5
 """How far ahead of Stream's a clock of ours may be."""
@@ -61,7 +61,7 @@ def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, A
 def _healed(uid: str, clients: Clients, settings: Settings) -> Outcome:
     key = Key("user", uid)
     started = time.monotonic()
-    [outcome] = reconcile_users([key], clients, settings, check_accounts=True)
+    [outcome] = repairs.reconcile([key], clients, settings, check_accounts=True)
     if outcome.error:
         raise outcome.error
     if time.monotonic() - started > STALE_AFTER_SECONDS:

@@ -24,6 +24,7 @@ FUNCTIONS = [
     "createStreamUser",
     "createUserProfile",
     "deleteStreamUser",
+    "drainRepairs",
     "ensureStreamUser",
     "ensureUserProfile",
     "getStreamUserToken",
@@ -31,6 +32,7 @@ FUNCTIONS = [
     "revokeStreamUserTokens",
     "syncProfileToStream",
     "syncUserProfile",
+    "wakeRepairs",
 ]
 EVENT_FUNCTIONS = {
     "createStreamUser": "google.firebase.auth.user.v2.created",
@@ -153,7 +155,21 @@ def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(depl
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - set(EVENT_FUNCTIONS)))
+def test_one_drain_at_a_time_works_the_outbox_off_and_is_called_until_it_succeeds(manifest):
+    trigger = manifest["endpoints"]["drainRepairs"]["taskQueueTrigger"]
+    assert trigger["rateLimits"]["maxConcurrentDispatches"] == 1
+    retries = trigger["retryConfig"]
+    assert (retries["minBackoffSeconds"], retries["maxBackoffSeconds"]) == (1, 10)
+    assert retries["maxAttempts"] == 100
+
+
+def test_the_outbox_is_looked_at_every_five_minutes(manifest):
+    assert manifest["endpoints"]["wakeRepairs"]["scheduleTrigger"]["schedule"] == "every 5 minutes"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(FUNCTIONS) - set(EVENT_FUNCTIONS) - {"drainRepairs", "wakeRepairs"})
+)
 def test_the_others_are_callables(deployed, name):
     assert deployed[name]["labels"]["deployment-callable"] == "true"
     assert "eventTrigger" not in deployed[name]

@@ -13,11 +13,16 @@ from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
 from xprocess import ProcessStarter
 
+from chatsync import drain, repairs, sync
 from chatsync import stream as stream_module
-from chatsync import sync
 from chatsync.clients import Clients
 from chatsync.stream import Stream
-from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi, firestore_client
+from tests.fast.firebase_in_memory import (
+    MemoryAuth,
+    MemoryFirestoreApi,
+    MemoryTasks,
+    firestore_client,
+)
 from tests.stream_server.control_client import LocalStream
 
 REPOSITORY = Path(__file__).parents[2]
@@ -76,6 +81,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts as in production would add up to minutes."""
     monkeypatch.setattr(stream_module, "PAUSES_BETWEEN_READS", (0.01, 0.01))
     monkeypatch.setattr(sync, "PAUSE_SECONDS", 0.01)
+    for name in ("FIRST_ATTEMPT_SECONDS", "RECHECK_SECONDS", "SHORTEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(repairs, name, 0.0)
+    monkeypatch.setattr(drain, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -96,8 +104,17 @@ def firestore(firestore_api: MemoryFirestoreApi) -> google_firestore.Client:
 
 
 @pytest.fixture
+def tasks() -> MemoryTasks:
+    """The task queues in memory: nothing is called by itself."""
+    return MemoryTasks()
+
+
+@pytest.fixture
 def clients(
-    accounts: MemoryAuth, firestore: google_firestore.Client, stream: LocalStream
+    accounts: MemoryAuth,
+    firestore: google_firestore.Client,
+    stream: LocalStream,
+    tasks: MemoryTasks,
 ) -> Clients:
     """All sides of the repair."""
-    return Clients(firestore, accounts, Stream(stream.key, stream.secret, stream.url))
+    return Clients(firestore, accounts, Stream(stream.key, stream.secret, stream.url), tasks)

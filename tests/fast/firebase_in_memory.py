@@ -1,7 +1,8 @@
 """Firebase for fast tests: the real Firestore client on an in-memory API, and Auth accounts.
 
 What the emulators are asked in tests/emulator is answered here without Java: reads and writes of
-documents by name, preconditions, server times and transactions. No queries, no rules, no triggers.
+documents by name, preconditions, server times and transactions, and queries of one collection that
+compare and sort by one field. No rules, no triggers.
 """
 
 import threading
@@ -52,6 +53,23 @@ class MemoryAuth:
         return auth.GetUsersResult(users=found, not_found=[])
 
 
+class MemoryTasks:
+    """The task queues: what is to be called, and the ids that were ever used."""
+
+    def __init__(self) -> None:
+        self.waiting: list[dict[str, Any]] = []
+        self.used_ids: set[str] = set()
+        self.before_call: Callable[[str], None] = lambda name: None
+
+    def enqueue(self, function: str, data: dict[str, Any], task_id: str, at: float) -> bool:
+        self.before_call("enqueue")
+        if task_id in self.used_ids:
+            return False
+        self.used_ids.add(task_id)
+        self.waiting.append({"function": function, "data": data, "id": task_id, "at": at})
+        return True
+
+
 class MemoryFirestoreApi:
     """The part of Firestore's API that the client calls, over a dictionary.
 
@@ -79,6 +97,25 @@ class MemoryFirestoreApi:
                 answer = {"found": found} if found else {"missing": name}
                 answers.append(types.BatchGetDocumentsResponse(**answer, read_time=now))
         return iter(answers)
+
+    def run_query(self, request: Any, **_: object) -> Iterator[Any]:
+        self._called("run_query")
+        query = types.StructuredQuery(request["structured_query"])
+        folder = f"{request['parent']}/{query.from_[0].collection_id}/"
+        [order] = query.order_by
+        field = order.field.field_path
+        with self._lock:
+            found = [
+                document
+                for name, document in self.documents.items()
+                if name.startswith(folder) and "/" not in name[len(folder) :]
+                if field in document.fields and _matches(document, query.where)
+            ]
+            found.sort(key=lambda document: _comparable(document.fields[field]))
+            now = self._now()
+        if query.limit:
+            found = found[: query.limit]
+        return iter([types.RunQueryResponse(document=one, read_time=now) for one in found])
 
     def batch_write(self, request: Any, **_: object) -> types.BatchWriteResponse:
         """Each write stands alone; what cannot be written gets its own status."""
@@ -152,7 +189,12 @@ class MemoryFirestoreApi:
         else:
             fields = dict(write.update.fields)
         for transform in write.update_transforms:
-            fields[transform.field_path] = document_types.Value(timestamp_value=now)
+            if "increment" in transform:
+                before = fields.get(transform.field_path, document_types.Value())
+                total = before.integer_value + transform.increment.integer_value
+                fields[transform.field_path] = document_types.Value(integer_value=total)
+            else:
+                fields[transform.field_path] = document_types.Value(timestamp_value=now)
         created = present.create_time if present else now
         self.documents[name] = document_types.Document(
             name=name, fields=fields, create_time=created, update_time=now
@@ -165,6 +207,19 @@ class MemoryFirestoreApi:
         moment = Timestamp()
         moment.FromMicroseconds(int(datetime.now(UTC).timestamp() * 1e6) + self._version)
         return moment
+
+
+def _matches(document: Any, where: Any) -> bool:
+    condition = where.field_filter
+    if not condition.field.field_path:
+        return True
+    assert condition.op.name == "LESS_THAN_OR_EQUAL", "the memory knows no other comparison yet"
+    value = document.fields[condition.field.field_path]
+    return _comparable(value) <= _comparable(condition.value)
+
+
+def _comparable(value: Any) -> Any:
+    return getattr(value, value._pb.WhichOneof("value_type"))
 
 
 def _copy_field(path: list[str], source: dict[str, Any], target: dict[str, Any]) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import firebase_admin
 import pytest
 from functions_framework import create_app
+from google.api_core.exceptions import ServiceUnavailable
 from google.events.cloud.firestore import DocumentEventData
 
 from chatsync import clients as clients_module
 from chatsync.errors import SettingInvalid
+from tests.fast.outbox import entries
 
 MAIN = Path(__file__).parents[2] / "functions" / "main.py"
 
@@ -166,7 +168,7 @@ def test_stream_being_down_is_unavailable(accounts, call, stream):
     stream.fault("UpdateUsers", "status", status=503, times=4)
     status, body = call({"userId": "ann"})
     assert (status, body["error"]["status"]) == (503, "UNAVAILABLE")
-    assert body["error"]["details"] == {"repairQueued": False}
+    assert body["error"]["details"] == {"repairQueued": True}
 
 
 def test_streams_rate_limit_is_resource_exhausted(accounts, call, stream):
@@ -287,13 +289,30 @@ def test_a_sign_up_event_of_an_account_deleted_meanwhile_creates_nobody(create_s
     assert stream.state()["counts"]["users"] == 0
 
 
-def test_a_sign_up_event_fails_while_stream_is_down_so_that_it_comes_again(
-    accounts, create_stream_user, stream
+def test_a_sign_up_while_stream_is_down_is_left_to_the_outbox(
+    accounts, create_stream_user, clients, stream
 ):
     accounts.sign_up("ann")
     stream.fault("*", "reset", times=3)
-    assert create_stream_user("ann") == 500
     assert create_stream_user("ann") == 200
+    assert entries(clients)["user_ann"]["reason"] == "stream_unavailable"
+
+
+def test_an_event_fails_if_the_outbox_fails_too_so_that_it_comes_again(
+    accounts, create_stream_user, firestore_api, stream
+):
+    accounts.sign_up("ann")
+    stream.fault("*", "reset", times=3)
+
+    def fail(call: str) -> None:
+        if call == "commit":
+            raise ServiceUnavailable("down")
+
+    firestore_api.before_call = fail
+    assert create_stream_user("ann") == 500
+    firestore_api.before_call = lambda _: None
+    assert create_stream_user("ann") == 200
+    assert stream.state()["counts"]["users"] == 1
 
 
 def test_an_account_of_a_tenant_is_skipped(accounts, create_stream_user, stream):

@@ -8,6 +8,7 @@ import pytest
 from chatsync.errors import Postponed, StreamRateLimited
 from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
 from chatsync.stream import Stream
+from tests.emulator.waiting import wait_for
 
 
 @pytest.fixture
@@ -23,11 +24,15 @@ def calls(stream, operation: str) -> list[int]:
     return [call["status"] for call in stream.requests() if call["operation"] == operation]
 
 
-def upsert_until_refused(client: Stream) -> StreamRateLimited:
-    with pytest.raises(StreamRateLimited) as refusal:
-        for n in range(100):
+def upsert_until_refused(client: Stream, unhurried: bool = False) -> StreamRateLimited:
+    for n in range(100):
+        if unhurried:  # as if a second passed between two calls
+            client._paces["upsert_users"].sent.clear()
+        try:
             client.upsert_users([{"id": f"user-{n}"}], soon())
-    return refusal.value
+        except StreamRateLimited as refusal:
+            return refusal
+    pytest.fail("Stream's limit was never reached")
 
 
 def test_a_window_that_is_used_up_is_not_knocked_at(client, stream):
@@ -39,15 +44,10 @@ def test_a_window_that_is_used_up_is_not_knocked_at(client, stream):
 
 @pytest.mark.parametrize(("share", "used"), [(LEFT_BY_BACKGROUND, 16), (LEFT_BY_EVENTS, 10)])
 def test_who_can_wait_leaves_room_in_every_window_to_those_who_cannot(client, stream, share, used):
+    stream.switch(burst_guard=False)
     stream.limit("UpdateUsers", 20, window_s=60)
-    pace = client._paces["upsert_users"]
-    modest = client.leaving(share)
-    with pytest.raises(StreamRateLimited):
-        for n in range(100):
-            pace.sent.clear()  # no waiting for the next second here
-            modest.upsert_users([{"id": f"user-{n}"}], soon())
+    upsert_until_refused(client.leaving(share), unhurried=True)
     assert len(calls(stream, "UpdateUsers")) == used
-    pace.sent.clear()
     client.upsert_users([{"id": "somebody-waits"}], soon())
     assert len(calls(stream, "UpdateUsers")) == used + 1
 
@@ -60,16 +60,16 @@ def test_one_endpoints_limit_does_not_hold_up_another(client, stream):
 
 def test_a_new_window_is_used_again(client, stream):
     stream.limit("UpdateUsers", 1, window_s=1)
-    upsert_until_refused(client)
-    deadline = soon()
-    while True:
+    assert upsert_until_refused(client).retry_after <= 2
+
+    def upsert() -> bool:
         try:
-            client.upsert_users([{"id": "later"}], deadline)
-            break
-        except StreamRateLimited as refusal:
-            assert refusal.retry_after <= 2
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+            client.upsert_users([{"id": "later"}], soon())
+        except StreamRateLimited:
+            return False
+        return True
+
+    wait_for(upsert)
 
 
 def test_a_refusal_holds_until_the_reset_for_all_threads(client, stream):

@@ -24,7 +24,6 @@ from google.api_core.exceptions import (
 from google.auth.exceptions import TransportError
 
 from chatsync import sync
-from chatsync.clients import Clients
 from chatsync.errors import (
     FailedPrecondition,
     FirebaseUnavailable,
@@ -439,9 +438,9 @@ def test_a_rate_limit_says_when_to_come_back(accounts, reconcile, stream):
     assert 1 <= outcome.error.retry_after <= 61
 
 
-def test_wrong_credentials_concern_everybody(accounts, firestore, stream):
+def test_wrong_credentials_concern_everybody(accounts, clients, stream):
     accounts.sign_up("ann")
-    clients = Clients(firestore, accounts, Stream("local-key", "wrong-secret", stream.url))
+    clients = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
     with pytest.raises(StreamCredentialsRejected):
         reconcile_users([Key("user", "ann")], clients, SETTINGS)
 
@@ -504,15 +503,6 @@ def test_a_repair_tells_the_operator_what_it_found_and_did(accounts, reconcile, 
     log = capsys.readouterr().out
     assert "User ann not found in Stream Chat, attempting to create..." in log
     assert "Successfully repaired/created user ann via Cloud Function" in log
-
-
-def test_an_event_is_delivered_again_after_a_temporary_error(accounts, clients, stream):
-    accounts.sign_up("ann")
-    stream.fault("UpdateUsers", "reset", times=4)
-    with pytest.raises(StreamUnavailable):
-        reconcile_after_event("ann", clients, SETTINGS)
-    reconcile_after_event("ann", clients, SETTINGS)
-    assert stream.state()["counts"]["users"] == 1
 
 
 def test_an_event_of_an_account_that_is_gone_is_done_with(clients):

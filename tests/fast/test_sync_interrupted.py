@@ -5,6 +5,7 @@ Whatever happens there: nobody deleted is resurrected, and the newest state stan
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
+from tests.fast.outbox import drain_until_settled
 
 SETTINGS = Settings("local-key", "local-secret")
 ANN = Key("user", "ann")
@@ -87,7 +89,7 @@ class World:
         watched._call = watched_call
         self.api.before_call = self.accounts.before_call = before_call
         try:
-            return (repair or self.repair)(Clients(self.clients.firestore, self.accounts, watched))
+            return (repair or self.repair)(replace(self.clients, stream=watched))
         finally:
             self.api.before_call = self.accounts.before_call = lambda _: None
 
@@ -257,6 +259,7 @@ def test_a_deleted_account_leaves_nothing_though_a_call_fails_as_well(world, cha
                 world.stream.clear_faults()
                 deliver(world.clients)
             world.stream.clear_faults()
+            drain_until_settled(world.clients, SETTINGS)
             if world.calls < deleted_at:
                 return
             where = f"deleted before call {deleted_at}, call {fails_at} failed"

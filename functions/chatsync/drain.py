@@ -1,0 +1,100 @@
+"""The drain: works the outbox off, a hundred users per call to Stream."""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+from firebase_functions import logger
+
+from . import repairs
+from .clients import Clients
+from .errors import (
+    FirebaseUnavailable,
+    Postponed,
+    StreamCredentialsRejected,
+    StreamRateLimited,
+    StreamUnavailable,
+    Unexpected,
+)
+from .ids import Key
+from .pacing import LEFT_BY_BACKGROUND
+from .removal import remove_users
+from .repairs import Entry
+from .settings import Settings
+from .sync import Outcome, new_deadline, reconcile_users
+
+BUDGET_SECONDS = 45.0
+"""After which no batch is begun; one takes up to half a minute."""
+
+PAUSE_SECONDS = 5.0
+"""After a batch with which Stream would have nothing to do."""
+
+
+def drain(not_before: float, clients: Clients, settings: Settings) -> None:
+    """Try what is due in the outbox, and arrange the next wake for what remains.
+
+    Raises Postponed if called before the Unix time ``not_before``, whatever was done: a queue that
+    calls too early is to call again, so that a wake which was arranged is never over too soon.
+    Raises FirebaseUnavailable if the outbox cannot be read or written.
+    """
+    background = clients.leaving(LEFT_BY_BACKGROUND)
+    ends = time.monotonic() + BUDGET_SECONDS
+    resume_at = 0.0
+    while not resume_at and time.monotonic() < ends:
+        entries = repairs.due(clients, new_deadline())
+        if not entries:
+            break
+        outcomes = _try(entries, background, settings)
+        repairs.settle(outcomes, clients, new_deadline())
+        resume_at = _pause_until(list(outcomes.values()))
+    next_attempt = repairs.earliest(clients, new_deadline())
+    if next_attempt is not None:
+        repairs.wake(max(next_attempt, resume_at), clients)
+    if time.time() < not_before:
+        raise Postponed("called before its time")
+
+
+def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict[Entry, Outcome]:
+    """The outcome of each: removed where that was asked for and nobody exists, else reconciled."""
+    removals = [entry for entry in entries if entry.removal]
+    others = [entry for entry in entries if not entry.removal]
+
+    def remove(keys: Sequence[Key]) -> list[Outcome]:
+        return remove_users(keys, clients, settings)
+
+    def reconcile(keys: Sequence[Key]) -> list[Outcome]:
+        return reconcile_users(keys, clients, settings)
+
+    return _each(removals, remove) | _each(others, reconcile)
+
+
+def _each(
+    entries: Sequence[Entry], repair: Callable[[Sequence[Key]], list[Outcome]]
+) -> dict[Entry, Outcome]:
+    """The outcomes of a batch. What breaks it concerns all, or, by halves, the one that does it."""
+    if not entries:
+        return {}
+    try:
+        outcomes = repair([entry.key for entry in entries])
+    except (FirebaseUnavailable, StreamCredentialsRejected) as error:
+        return {entry: Outcome(entry.key, "", None, error) for entry in entries}
+    except Exception as error:  # noqa: BLE001 (a bug that one entry meets must not stop all)
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            return _each(entries[:middle], repair) | _each(entries[middle:], repair)
+        [entry] = entries
+        logger.error(traceback.format_exc(), **{entry.key.kind: entry.key.id})
+        return {entry: Outcome(entry.key, "", None, Unexpected(type(error).__name__))}
+    return dict(zip(entries, outcomes, strict=True))
+
+
+def _pause_until(outcomes: Sequence[Outcome]) -> float:
+    """The Unix time before which the drain would try in vain; 0 if it may go on."""
+    errors = [outcome.error for outcome in outcomes if not outcome.removal]
+    waits = [error.retry_after for error in errors if isinstance(error, StreamRateLimited)]
+    if waits:
+        return time.time() + max(waits)
+    in_vain = FirebaseUnavailable | StreamCredentialsRejected | StreamUnavailable
+    if errors and all(isinstance(error, in_vain) for error in errors):
+        return time.time() + PAUSE_SECONDS
+    return 0.0

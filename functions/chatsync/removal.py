@@ -1,0 +1,91 @@
+"""What is left of deleted accounts, removed."""
+
+from collections.abc import Sequence
+
+from firebase_functions import logger
+
+from . import firebase, ids, side_by_side
+from .clients import Clients
+from .errors import ChatsyncError, InvalidArgument, NotFound, StreamRejected, Temporary
+from .ids import Key
+from .settings import Settings
+from .sync import GRACE_SECONDS, Outcome, new_deadline, reconcile_users
+
+
+def remove_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Outcome]:
+    """Remove the Stream users of up to 100 deleted accounts by policy, and their documents.
+
+    Level-triggered like the repair: who exists, because the event is late or the uid is in use
+    again, is reconciled instead. One outcome per key, in the same order; NotFound is the good one:
+    nobody exists, and nothing is left of them.
+
+    Raises StreamCredentialsRejected, and FirebaseUnavailable if Auth cannot be asked.
+    """
+    outcomes: dict[Key, Outcome] = {}
+    removable = []
+    for key in keys:
+        try:
+            ids.check_key(key.id, f"{key.kind}Id", key.kind, settings.id_format)
+            removable.append(key)
+        except InvalidArgument as error:
+            outcomes[key] = Outcome(key, "", None, error)
+
+    deadline = new_deadline()
+    existing = _existing(removable, clients, deadline)
+    gone = [key for key in removable if key not in existing]
+    for key, failure in _remove(gone, clients, settings, deadline).items():
+        stream_id = settings.id_format.stream_id(key)
+        outcomes[key] = Outcome(key, stream_id, None, failure or NotFound([key.id]), removal=True)
+    existing |= _existing(gone, clients, deadline + GRACE_SECONDS)
+    alive = [key for key in removable if key in existing]
+    outcomes |= {outcome.key: outcome for outcome in reconcile_users(alive, clients, settings)}
+    return [outcomes[key] for key in keys]
+
+
+def _existing(keys: Sequence[Key], clients: Clients, deadline: float) -> set[Key]:
+    """Those of ``keys`` that exist: accounts in Auth, companies by their documents."""
+    users = [key for key in keys if key.kind == "user"]
+    companies = [key for key in keys if key.kind == "company"]
+    accounts = side_by_side.begin(firebase.read_accounts, users, clients.auth)
+    documents = firebase.read_documents(companies, clients.firestore, deadline)
+    found = {key for key, held in documents.items() if held.user is not None}
+    return found | side_by_side.result(accounts, deadline).keys()
+
+
+def _remove(
+    gone: Sequence[Key], clients: Clients, settings: Settings, deadline: float
+) -> dict[Key, ChatsyncError | None]:
+    """Remove these from both sides; the error of each whom Stream still has."""
+    uids = [key.id for key in gone if key.kind == "user"]
+    documents = side_by_side.begin(
+        firebase.delete_user_documents, uids, clients.firestore, deadline
+    )
+    failures = _remove_from_stream(gone, clients, settings, deadline)
+    side_by_side.result(documents, deadline + GRACE_SECONDS)
+    for key in gone:
+        if key not in failures:
+            message = f"Removed user {key.id} by policy {settings.delete_policy}, and all documents"
+            logger.info(message, **{key.kind: key.id})
+    return {key: failures.get(key) for key in gone}
+
+
+def _remove_from_stream(
+    gone: Sequence[Key], clients: Clients, settings: Settings, deadline: float
+) -> dict[Key, ChatsyncError]:
+    """Softly in one call where there are several: Stream takes few deletions in a minute."""
+    stream_ids = {key: settings.id_format.stream_id(key) for key in gone}
+    if settings.delete_policy == "soft" and len(gone) > 1:
+        try:
+            clients.stream.delete_users(list(stream_ids.values()), deadline)
+            return {}
+        except Temporary as error:
+            return dict.fromkeys(gone, error)
+        except StreamRejected as error:
+            logger.warn(f"{len(gone)} removals are tried one by one: {error}")
+    failures: dict[Key, ChatsyncError] = {}
+    for key, stream_id in stream_ids.items():
+        try:
+            clients.stream.remove_user(stream_id, settings.delete_policy, deadline)
+        except (Temporary, StreamRejected) as error:
+            failures[key] = error
+    return failures

@@ -1,0 +1,373 @@
+"""The outbox: what cannot be repaired now waits in Firestore's ``repairs`` until it can.
+
+An entry says that somebody is to be reconciled, never what to write; there is one for each,
+however many failures they met:
+
+    kind, key                 who
+    state                     ``waiting``, or ``parked``: not tried again by itself
+    reason, lastError         why
+    attempts                  of the drain, so far
+    removal                   true if what Stream has of them must go, should the account be gone
+    firstFailedAt
+    nextAttemptAt             absent while parked
+"""
+
+import math
+import random
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from firebase_functions import logger
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+
+from .clients import Clients
+from .errors import (
+    ChatsyncError,
+    FailedPrecondition,
+    FirebaseUnavailable,
+    InvalidArgument,
+    Postponed,
+    StreamCredentialsRejected,
+    StreamRateLimited,
+    StreamRejected,
+    StreamUnavailable,
+    Temporary,
+    Unsettled,
+)
+from .firebase import temporary_failures_named, until
+from .ids import Key
+from .removal import remove_users
+from .settings import Settings
+from .side_by_side import begin, result
+from .stream import BATCH
+from .sync import Outcome, reconcile_users
+
+COLLECTION = "repairs"
+DRAIN = "drainRepairs"
+"""The task function that works the outbox off."""
+
+FIRST_ATTEMPT_SECONDS = 2.0
+RECHECK_SECONDS = 30.0
+"""After a lost answer: by then Stream has applied the call, or never will."""
+
+SHORTEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 600.0
+
+SLOT_SECONDS = 10
+FURTHEST_WAKE_SECONDS = 60
+"""The Tasks emulator calls at once, and again every ten seconds until a wake's time has come."""
+
+_WRITE_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A waiting entry, as it was read."""
+
+    key: Key
+    removal: bool
+    attempts: int
+    reference: firestore.DocumentReference
+    version: object
+    """Firestore's update time: whoever reports this user anew changes it."""
+
+
+def reconcile(
+    keys: Sequence[Key], clients: Clients, settings: Settings, *, check_accounts: bool = False
+) -> list[Outcome]:
+    """:func:`reconcile_users`, with the outbox behind it.
+
+    What failed for now is queued, what failed for good is parked, and the error's
+    ``repair_queued`` tells. Raises as reconcile_users does.
+    """
+    try:
+        outcomes = reconcile_users(keys, clients, settings, check_accounts=check_accounts)
+    except StreamCredentialsRejected as error:
+        _keep([Outcome(key, "", None, error) for key in keys], clients)
+        raise
+    _keep(outcomes, clients)
+    return outcomes
+
+
+def remove(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Outcome]:
+    """:func:`remove_users`, with the outbox behind it in the same way."""
+    _mark_removal(keys, clients)
+    try:
+        outcomes = remove_users(keys, clients, settings)
+    except StreamCredentialsRejected as error:
+        _keep([Outcome(key, "", None, error, removal=True) for key in keys], clients)
+        raise
+    _keep(outcomes, clients)
+    return outcomes
+
+
+def report(outcomes: Sequence[Outcome], clients: Clients) -> None:
+    """Enter outcomes into the outbox: waiting, or parked if their errors won't pass.
+
+    The wake is arranged first: a crash in between costs a call for nothing, not an entry that
+    nobody works off. Raises FirebaseUnavailable if the outbox cannot be written.
+    """
+    deadline = time.monotonic() + _WRITE_SECONDS
+    collection = clients.firestore.collection(COLLECTION)
+    references = {
+        outcome.key: collection.document(document_id(outcome.key)) for outcome in outcomes
+    }
+    wanted_at = None
+    if any(not is_permanent(outcome.error) for outcome in outcomes):
+        wanted_at = _try_to_wake(time.time() + FIRST_ATTEMPT_SECONDS, clients)
+    with temporary_failures_named():
+        known = clients.firestore.get_all(
+            list(references.values()), ["firstFailedAt"], **until(deadline)
+        )
+        first_failed = {
+            document.id: document.get("firstFailedAt") for document in known if document.exists
+        }
+        batch = clients.firestore.batch()
+        for outcome in outcomes:
+            reference = references[outcome.key]
+            fields = _fields(outcome, first_failed.get(reference.id))
+            batch.set(reference, fields, merge=True)
+        batch.commit(**until(deadline))
+    if wanted_at and time.time() >= wanted_at:
+        # Too slow: the drain may have been there before the entries.
+        _try_to_wake(time.time(), clients)
+    for outcome in outcomes:
+        _log_report(outcome)
+
+
+def due(clients: Clients, deadline: float) -> list[Entry]:
+    """Up to 100 entries whose time has come, the longest due first."""
+    query = (
+        clients.firestore.collection(COLLECTION)
+        .where(filter=FieldFilter("nextAttemptAt", "<=", datetime.now(UTC)))
+        .order_by("nextAttemptAt")
+        .limit(BATCH)
+    )
+    with temporary_failures_named():
+        return [_entry(snapshot) for snapshot in query.get(**until(deadline))]
+
+
+def earliest(clients: Clients, deadline: float) -> float | None:
+    """The Unix time of the next attempt that any entry waits for; None if none waits."""
+    query = clients.firestore.collection(COLLECTION).order_by("nextAttemptAt").limit(1)
+    with temporary_failures_named():
+        found = query.get(**until(deadline))
+    return found[0].get("nextAttemptAt").timestamp() if found else None
+
+
+def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float) -> None:
+    """Delete the entries that are done, put off or park the others.
+
+    Who was reported anew meanwhile is left as they are: the world may look different again.
+    """
+    batch = BulkWriteBatch(clients.firestore)
+    for entry, outcome in outcomes.items():
+        unchanged = clients.firestore.write_option(last_update_time=entry.version)
+        if is_done(outcome):
+            batch.delete(entry.reference, unchanged)
+        else:
+            batch.update(entry.reference, _next_fields(entry, outcome), unchanged)
+        _log_settled(entry, outcome)
+    with temporary_failures_named():
+        batch.commit(**until(deadline))
+
+
+def wake(at: float, clients: Clients) -> float:
+    """Have the drain called at the Unix time ``at`` or up to 10 s later; returns when.
+
+    One task for each 10 s, however many ask for it. A task never ends before its time
+    (:func:`drain.drain`), so "exists already" means that the drain is still to come.
+    """
+    now = time.time()
+    slot = math.ceil(min(max(at, now), now + FURTHEST_WAKE_SECONDS) / SLOT_SECONDS) * SLOT_SECONDS
+    enqueuing = begin(
+        clients.tasks.enqueue, DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot)
+    )
+    result(enqueuing, time.monotonic() + _WRITE_SECONDS)
+    return float(slot)
+
+
+def wake_if_due(clients: Clients) -> None:
+    """The look every five minutes, with which no lost wake lasts."""
+    at = earliest(clients, time.monotonic() + _WRITE_SECONDS)
+    if at is not None and at <= time.time():
+        logger.info("The outbox has entries that are due")
+        wake(at, clients)
+
+
+def document_id(key: Key) -> str:
+    """The id of the entry; any key has one, even those that cannot be the id of a document."""
+    return f"{key.kind}_" + _NOT_IN_DOCUMENT_IDS.sub(
+        lambda match: quote(match[0], safe="", errors="surrogatepass"), key.id
+    )
+
+
+_NOT_IN_DOCUMENT_IDS = re.compile(r"[/%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def is_permanent(error: ChatsyncError | None) -> bool:
+    """Whether an entry is parked for it: a person has to change something first."""
+    if isinstance(error, FailedPrecondition):
+        return error.reason in ("deleted", "rejected")
+    return isinstance(error, InvalidArgument | StreamRejected)
+
+
+def is_done(outcome: Outcome) -> bool:
+    """Whether nothing is left to do: agreement, nobody there, or a state that no repair changes."""
+    return not outcome.recheck and not _is_for_later(outcome)
+
+
+def _is_for_later(outcome: Outcome) -> bool:
+    error = outcome.error
+    return isinstance(error, Temporary | StreamCredentialsRejected) or is_permanent(error)
+
+
+def _keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
+    left = [outcome for outcome in outcomes if not is_done(outcome)]
+    if not left:
+        return
+    try:
+        report(left, clients)
+    except FirebaseUnavailable as error:
+        logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in left])
+        return
+    for outcome in left:
+        if outcome.error:
+            outcome.error.repair_queued = not is_permanent(outcome.error)
+
+
+def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
+    """Tell a drain that is at work on these that they were deleted, should it die before it sees.
+
+    Only entries that exist are concerned; no other repair can be repeated without its event.
+    """
+    batch = BulkWriteBatch(clients.firestore)
+    for key in keys:
+        reference = clients.firestore.collection(COLLECTION).document(document_id(key))
+        batch.update(reference, {"removal": True})
+    with temporary_failures_named():
+        batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
+
+
+def _try_to_wake(at: float, clients: Clients) -> float | None:
+    """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
+    try:
+        return wake(at, clients)
+    except FirebaseUnavailable as error:
+        logger.error(f"The drain could not be woken: {error}")
+        return None
+
+
+def _entry(snapshot: Any) -> Entry:
+    fields = snapshot.to_dict() or {}
+    return Entry(
+        key=Key(fields["kind"], fields["key"]),
+        removal=fields.get("removal") is True,
+        attempts=fields.get("attempts", 0),
+        reference=snapshot.reference,
+        version=snapshot.update_time,
+    )
+
+
+def _fields(outcome: Outcome, first_failed: object) -> dict[str, Any]:
+    later = isinstance(outcome.error, Temporary | StreamCredentialsRejected)
+    pause = FIRST_ATTEMPT_SECONDS if later else RECHECK_SECONDS
+    return {
+        "kind": outcome.key.kind,
+        "key": outcome.key.id,
+        "attempts": firestore.Increment(0),
+        "firstFailedAt": first_failed or firestore.SERVER_TIMESTAMP,
+        **_state_fields(outcome, pause),
+    }
+
+
+def _next_fields(entry: Entry, outcome: Outcome) -> dict[str, Any]:
+    """What changes in an entry that the drain has tried in vain.
+
+    Only an attempt that failed by itself counts as one: not one that a rate limit forbade.
+    """
+    match outcome.error:
+        case StreamRateLimited(retry_after=seconds):
+            return _state_fields(outcome, seconds)
+        case Postponed():
+            return _state_fields(outcome, SHORTEST_PAUSE_SECONDS)
+        case Temporary() | StreamCredentialsRejected():
+            pass
+        case _:
+            return _state_fields(outcome, RECHECK_SECONDS)
+    pause = min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2.0 ** min(entry.attempts, 10))
+    return {
+        **_state_fields(outcome, pause * random.uniform(0.5, 1)),
+        "attempts": entry.attempts + 1,
+    }
+
+
+def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
+    parked = is_permanent(outcome.error)
+    next_attempt = datetime.fromtimestamp(time.time() + pause, UTC)
+    fields = {
+        "state": "parked" if parked else "waiting",
+        "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
+        "reason": reason_of(outcome.error),
+        "lastError": str(outcome.error)[:_MAX_ERROR_LENGTH] if outcome.error else "",
+    }
+    return {**fields, "removal": True} if outcome.removal else fields
+
+
+_MAX_ERROR_LENGTH = 500
+
+
+def reason_of(error: ChatsyncError | None) -> str:
+    """Why an entry is there, in one word for queries and logs."""
+    match error:
+        case FailedPrecondition():
+            return error.reason
+        case InvalidArgument():
+            return "invalid_id"
+        case StreamRejected():
+            return "rejected"
+        case StreamRateLimited():
+            return "rate_limit"
+        case StreamUnavailable():
+            return "stream_unavailable"
+        case StreamCredentialsRejected():
+            return "credentials"
+        case FirebaseUnavailable():
+            return "firebase_unavailable"
+        case Unsettled() | Postponed():
+            return "postponed"
+        case Temporary():
+            return "internal"
+    return "answer_lost"
+
+
+def _log_report(outcome: Outcome) -> None:
+    key, reason = outcome.key, reason_of(outcome.error)
+    if is_permanent(outcome.error):
+        message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
+        logger.error(message, **{key.kind: key.id}, reason=reason)
+    else:
+        message = f"Repair of {key.kind} {key.id} queued: {reason}"
+        logger.warn(message, **{key.kind: key.id}, reason=reason, removal=outcome.removal)
+
+
+def _log_settled(entry: Entry, outcome: Outcome) -> None:
+    key, reason = entry.key, reason_of(outcome.error)
+    fields = {key.kind: key.id, "attempt": entry.attempts + 1}
+    if is_permanent(outcome.error):
+        message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
+        logger.error(message, **fields, reason=reason)
+    elif is_done(outcome):
+        result = outcome.status or str(outcome.error)
+        logger.info(f"Queued repair of {key.kind} {key.id} done: {result}", **fields)
+    else:
+        logger.warn(
+            f"Queued repair of {key.kind} {key.id} put off: {reason}", **fields, reason=reason
+        )

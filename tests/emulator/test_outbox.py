@@ -1,0 +1,90 @@
+"""Stream fails, and what was to be done there happens later by itself."""
+
+import time
+
+import pytest
+import requests
+from firebase_admin import auth
+
+from dev import app_client
+from dev.emulators import FUNCTIONS_URL, HOST, PORTS, PROJECT, REGION
+from tests.emulator.waiting import wait_for
+
+
+@pytest.fixture
+def entries(firestore):
+    """The entries of the outbox, by key."""
+    return lambda: {
+        snapshot.get("key"): snapshot.to_dict()
+        for snapshot in firestore.collection("repairs").get()
+    }
+
+
+@pytest.fixture(autouse=True)
+def stream_recovers(stream):
+    yield
+    stream.clear_faults()
+
+
+def test_twenty_sign_ups_while_stream_is_down_for_ten_seconds_all_appear(
+    stream, stream_user, entries
+):
+    stream.fault("*", "reset", rate=1)
+    went_down = time.monotonic()
+    people = [app_client.sign_up(f"unlucky-{n}@example.com", f"Unlucky {n}") for n in range(20)]
+    uids = {person.uid for person in people}
+    wait_for(lambda: uids <= entries().keys())
+    wait_for(lambda: time.monotonic() - went_down > 10)
+    stream.clear_faults()
+    for uid in uids:
+        wait_for(lambda uid=uid: stream_user(uid))
+    wait_for(lambda: not uids & entries().keys())
+
+
+def test_a_call_that_fails_is_repaired_afterwards_by_itself(caller, firebase, stream, stream_user):
+    auth.import_users([auth.ImportUserRecord("unlucky-lena")], app=firebase)
+    caller.call("ensureStreamUser", {"userId": caller.uid})
+    stream.fault("UpdateUsers", "status", status=503, rate=1)
+    started = time.monotonic()
+    with pytest.raises(app_client.CallFailed) as refusal:
+        caller.call("ensureStreamUser", {"userId": "unlucky-lena"})
+    assert time.monotonic() - started < 30
+    assert (refusal.value.code, refusal.value.details) == ("unavailable", {"repairQueued": True})
+    stream.clear_faults()
+    wait_for(lambda: stream_user("unlucky-lena"))
+
+
+def test_a_deletion_while_stream_is_down_happens_afterwards(firebase, stream, stream_user, entries):
+    person = app_client.sign_up("leaving@example.com", "Leaving")
+    wait_for(lambda: stream_user(person.uid))
+    stream.fault("*", "status", status=503, rate=1)
+    auth.delete_user(person.uid, app=firebase)
+    assert wait_for(lambda: entries().get(person.uid))["removal"]
+    stream.clear_faults()
+    wait_for(lambda: not stream_user(person.uid))
+    wait_for(lambda: person.uid not in entries())
+
+
+def test_the_look_every_five_minutes_wakes_the_drain(firebase, firestore, stream_user, entries):
+    """An entry whose wake was lost."""
+    auth.import_users([auth.ImportUserRecord("forgotten")], app=firebase)
+    entry = {"kind": "user", "key": "forgotten", "state": "waiting", "attempts": 0}
+    now = firestore_now(firestore)
+    firestore.document("repairs/user_forgotten").set({**entry, "nextAttemptAt": now})
+    base = f"http://{HOST}:{PORTS['functions']}/functions/projects/{PROJECT}/triggers"
+    answer = requests.post(f"{base}/{REGION}-wakeRepairs-0", json={}, timeout=60)
+    assert answer.ok, answer.text
+    wait_for(lambda: stream_user("forgotten"))
+    wait_for(lambda: "forgotten" not in entries())
+
+
+def firestore_now(firestore):
+    return firestore.document("probes/now").set({}).update_time
+
+
+def test_a_drain_called_by_hand_with_an_empty_outbox_does_nothing(stream, entries):
+    wait_for(lambda: not entries())
+    since = stream.last_request()
+    answer = requests.post(f"{FUNCTIONS_URL}/drainRepairs", json={"data": {}}, timeout=60)
+    assert answer.ok, answer.text
+    assert stream.requests(since) == []

@@ -1,0 +1,620 @@
+"""The outbox: what cannot be repaired now is repaired later, once, and never lost."""
+
+import json
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.api_core.exceptions import ServiceUnavailable
+
+from chatsync import drain as drain_module
+from chatsync import repairs
+from chatsync.drain import drain
+from chatsync.errors import (
+    FirebaseUnavailable,
+    Postponed,
+    StreamCredentialsRejected,
+    StreamRateLimited,
+    StreamUnavailable,
+)
+from chatsync.events import reconcile_after_event, remove_after_event
+from chatsync.ids import Key
+from chatsync.repairs import SLOT_SECONDS
+from chatsync.settings import DELETE_POLICIES, Settings
+from chatsync.stream import Stream
+from chatsync.sync import Outcome
+from tests.fast.outbox import drain_until_settled, entries
+
+SETTINGS = Settings("local-key", "local-secret")
+ANN = Key("user", "ann")
+
+
+@pytest.fixture
+def entry(clients):
+    """Ann's entry, or None."""
+    return lambda: entries(clients).get("user_ann")
+
+
+@pytest.fixture
+def down(stream):
+    """Stream is down, until faults are cleared."""
+    stream.fault("*", "status", status=503, rate=1)
+
+
+def queue(clients, *uids: str, removal: bool = False) -> None:
+    outcomes = [
+        Outcome(Key("user", uid), uid, None, StreamUnavailable("down"), removal=removal)
+        for uid in uids
+    ]
+    repairs.report(outcomes, clients)
+
+
+def change_entry(clients, **fields) -> None:
+    clients.firestore.document("repairs/user_ann").update(fields)
+
+
+def operations(stream, since: int = 0) -> list[str]:
+    return [call["operation"] for call in stream.requests(since)]
+
+
+def names(chat) -> set[str]:
+    return {user["id"] for user in chat.query_users({}, limit=100)["users"]}
+
+
+# One entry for whatever failed
+
+
+def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, clients, entry, down):
+    accounts.sign_up("ann")
+    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    assert outcome.error.repair_queued
+    kept = entry()
+    assert (kept["kind"], kept["key"], kept["state"]) == ("user", "ann", "waiting")
+    assert (kept["reason"], kept["attempts"]) == ("stream_unavailable", 0)
+    assert "503" in kept["lastError"]
+    assert kept["firstFailedAt"] <= kept["nextAttemptAt"] + timedelta(seconds=1)
+
+
+def test_many_failures_of_one_user_are_one_entry(accounts, clients, firestore_api, entry, down):
+    accounts.sign_up("ann")
+    repairs.reconcile([ANN], clients, SETTINGS)
+    first = entry()["firstFailedAt"]
+    for _ in range(5):
+        reconcile_after_event("ann", clients, SETTINGS)
+    assert len(entries(clients)) == 1
+    assert entry()["firstFailedAt"] == first
+
+
+def test_an_entry_holds_nothing_but_ids_and_reasons(accounts, clients, entry, stream):
+    accounts.sign_up("ann", displayName="Zoe Private", email="zoe@example.com")
+    stream.fault("UpdateUsers", "status", status=503, rate=1)
+    repairs.reconcile([ANN], clients, SETTINGS)
+    assert "Zoe" not in str(entry())
+    assert "zoe@example.com" not in str(entry())
+
+
+def test_agreement_writes_nothing_into_the_outbox(accounts, clients, entry, tasks):
+    accounts.sign_up("ann")
+    repairs.reconcile([ANN], clients, SETTINGS)
+    assert entry() is None
+    assert tasks.waiting == []
+
+
+def test_nobody_hides_that_the_outbox_cannot_be_written(
+    accounts, clients, firestore_api, stream, capsys
+):
+    accounts.sign_up("ann")
+    stream.fault("*", "status", status=503, rate=1)
+
+    def fail(call: str) -> None:
+        if call == "commit":
+            raise ServiceUnavailable("down")
+
+    firestore_api.before_call = fail
+    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    assert not outcome.error.repair_queued
+    assert "The outbox cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("uid", ["a/b", "a%b", "ü" * 128, "😀" * 128, "\ud800", ".", "__x__"])
+def test_any_key_has_an_entry_of_its_own(uid):
+    document_id = repairs.document_id(Key("user", uid))
+    assert "/" not in document_id
+    assert len(document_id.encode()) <= 1500
+    assert document_id != repairs.document_id(Key("user", uid.replace("/", "%2F") + "x"))
+    assert repairs.document_id(Key("user", "a/b")) != repairs.document_id(Key("user", "a%2Fb"))
+
+
+# The drain
+
+
+def test_the_drain_repairs_by_the_hundred(accounts, clients, chat, stream):
+    uids = [f"user-{n}" for n in range(250)]
+    for uid in uids:
+        accounts.sign_up(uid)
+    for start in range(0, 250, 100):
+        queue(clients, *uids[start : start + 100])
+    since = stream.last_request()
+    drain(0, clients, SETTINGS)
+    assert operations(stream, since).count("UpdateUsers") == 3
+    assert operations(stream, since).count("QueryUsers") == 3
+    assert stream.state()["counts"]["users"] == 250
+    assert entries(clients) == {}
+
+
+def test_a_user_repaired_elsewhere_is_found_in_agreement(accounts, clients, stream, entry):
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    repairs.reconcile([ANN], clients, SETTINGS)
+    since = stream.last_request()
+    drain(0, clients, SETTINGS)
+    assert operations(stream, since) == ["QueryUsers"]
+    assert entry() is None
+
+
+def test_an_entry_can_be_followed_from_event_to_repair_by_its_uid(
+    accounts, clients, stream, capsys
+):
+    accounts.sign_up("ann")
+    stream.fault("*", "status", status=503, rate=1)
+    reconcile_after_event("ann", clients, SETTINGS)
+    drain(0, clients, SETTINGS)
+    stream.clear_faults()
+    drain(0, clients, SETTINGS)
+    output = capsys.readouterr()
+    lines = [json.loads(line) for line in (output.out + output.err).splitlines()]
+    told = [line["message"] for line in lines if line.get("user") == "ann"]
+    for message in (
+        "Repair of user ann queued: stream_unavailable",
+        "Queued repair of user ann put off: stream_unavailable",
+        "Queued repair of user ann done: created",
+    ):
+        assert message in told
+
+
+def test_a_due_entry_is_tried_and_another_is_not(accounts, clients, stream, entry):
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=5))
+    drain(0, clients, SETTINGS)
+    assert entry()
+    assert stream.requests() == []
+
+
+def test_attempts_are_further_and_further_apart(accounts, clients, entry, down, monkeypatch):
+    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 5.0)
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    pauses = []
+    for attempt in range(1, 11):
+        change_entry(clients, nextAttemptAt=datetime.now(UTC))
+        drain(0, clients, SETTINGS)
+        assert entry()["attempts"] == attempt
+        pauses.append((entry()["nextAttemptAt"] - datetime.now(UTC)).total_seconds())
+    for n, pause in enumerate(pauses):
+        longest = min(600, 5 * 2**n)
+        assert longest / 2 - 1 < pause <= longest
+
+
+def test_a_rate_limit_costs_no_attempt_and_pauses_the_drain(accounts, clients, stream, entry):
+    for n in range(150):
+        accounts.sign_up(f"user-{n}")
+    queue(clients, *(f"user-{n}" for n in range(100)))
+    queue(clients, *(f"user-{n}" for n in range(100, 150)))
+    stream.limit("UpdateUsers", 0, window_s=40)
+    drain(0, clients, SETTINGS)
+    assert operations(stream).count("UpdateUsers") == 1
+    assert all(entry["attempts"] == 0 for entry in entries(clients).values())
+
+
+def test_after_a_rate_limit_the_next_wake_is_at_the_reset(accounts, clients, stream, tasks):
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    tasks.waiting.clear()
+    stream.limit("UpdateUsers", 0, window_s=40)
+    drain(0, clients, SETTINGS)
+    [wake] = tasks.waiting
+    assert 38 <= wake["at"] - time.time() <= 42 + SLOT_SECONDS
+
+
+def test_while_stream_is_down_one_batch_finds_out_for_all(accounts, clients, stream, monkeypatch):
+    monkeypatch.setattr(drain_module, "PAUSE_SECONDS", 5.0)
+    for n in range(250):
+        accounts.sign_up(f"user-{n}")
+    for start in range(0, 250, 50):
+        queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
+    stream.fault("*", "status", status=503, rate=1)
+    drain(0, clients, SETTINGS)
+    assert set(operations(stream)) == {"QueryUsers"}
+    assert len(stream.requests()) <= 12
+    assert len(entries(clients)) == 250
+
+
+def test_the_drain_leaves_a_fifth_of_the_window_to_those_who_wait(accounts, clients, stream):
+    stream.switch(burst_guard=False)
+    stream.limit("UpdateUsers", 5, window_s=60)
+    for n in range(5):
+        accounts.sign_up(f"user-{n}")
+        queue(clients, f"user-{n}")
+        clients.stream._paces["upsert_users"].sent.clear()
+        drain(0, clients, SETTINGS)
+    assert operations(stream).count("UpdateUsers") == 4
+    accounts.sign_up("waiting-person")
+    [outcome] = repairs.reconcile([Key("user", "waiting-person")], clients, SETTINGS)
+    assert outcome.status == "created"
+
+
+def test_one_bad_user_never_blocks_the_others(accounts, clients, firestore, chat):
+    for n in range(30):
+        accounts.sign_up(f"user-{n}")
+    firestore.document("users/user-7").set({"chat": {"role": "no-such-role"}})
+    queue(clients, *(f"user-{n}" for n in range(30)))
+    drain(0, clients, SETTINGS)
+    [(document_id, entry)] = entries(clients).items()
+    assert document_id == "user_user-7"
+    assert (entry["state"], entry["reason"]) == ("parked", "rejected")
+    assert "nextAttemptAt" not in entry
+    assert len(names(chat)) == 29
+
+
+def test_a_bug_that_one_user_meets_does_not_stop_the_others(
+    accounts, clients, chat, monkeypatch, capsys
+):
+    for n in range(10):
+        accounts.sign_up(f"user-{n}")
+    queue(clients, *(f"user-{n}" for n in range(10)))
+    reconcile_users = drain_module.reconcile_users
+
+    def stumble(keys, *args):
+        if any(key.id == "user-3" for key in keys):
+            raise TypeError("a bug")
+        return reconcile_users(keys, *args)
+
+    monkeypatch.setattr(drain_module, "reconcile_users", stumble)
+    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 60.0)
+    drain(0, clients, SETTINGS)
+    assert len(names(chat)) == 9
+    [(document_id, entry)] = entries(clients).items()
+    assert (document_id, entry["state"], entry["reason"]) == ("user_user-3", "waiting", "internal")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_drain_that_dies_in_the_middle_has_lost_nobody(
+    accounts, clients, chat, firestore_api, stream
+):
+    """Before each of its outside calls in turn."""
+    for operation in ("QueryUsers", "UpdateUsers"):
+        stream.remove_limit(operation)
+
+    class Killed(BaseException):
+        pass
+
+    at = 0
+    while True:
+        at += 1
+        stream.reset()
+        firestore_api.documents.clear()
+        accounts.accounts.clear()
+        for n in range(3):
+            accounts.sign_up(f"user-{n}")
+        queue(clients, *(f"user-{n}" for n in range(3)))
+        calls = []
+
+        def die(call: str, calls=calls, at=at) -> None:
+            calls.append(call)
+            if len(calls) == at:
+                raise Killed
+
+        firestore_api.before_call = accounts.before_call = die
+        try:
+            drain(0, clients, SETTINGS)
+        except Killed:
+            pass
+        else:
+            break
+        finally:
+            firestore_api.before_call = accounts.before_call = lambda _: None
+        drain_until_settled(clients, SETTINGS)
+        assert len(names(chat)) == 3, f"killed before call {at}"
+        assert len(firestore_api.documents) == 9, f"killed before call {at}"
+    assert at > 6
+
+
+def test_who_is_reported_while_drained_stays_in_the_outbox(
+    accounts, clients, entry, stream, firestore_api
+):
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+
+    def report(call: str) -> None:
+        if call == "batch_write":
+            firestore_api.before_call = lambda _: None
+            queue(clients, "ann")
+
+    firestore_api.before_call = report
+    drain_once(clients)
+    assert entry()
+    drain_until_settled(clients, SETTINGS)
+    assert entry() is None
+
+
+def drain_once(clients) -> None:
+    """One batch only."""
+    found = repairs.due(clients, time.monotonic() + 20)
+    repairs.settle(drain_module._try(found, clients, SETTINGS), clients, time.monotonic() + 20)
+
+
+def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
+    accounts, clients, stream, entry, chat
+):
+    accounts.sign_up("ann")
+    wrong = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
+    with pytest.raises(StreamCredentialsRejected):
+        repairs.reconcile([ANN], wrong, SETTINGS)
+    assert entry()["reason"] == "credentials"
+    drain(0, wrong, SETTINGS)
+    assert entry()["attempts"] == 1
+    reconcile_after_event("ann", wrong, SETTINGS)
+    drain_until_settled(clients, SETTINGS)
+    assert names(chat) == {"ann"}
+
+
+# Parked entries
+
+
+def test_what_fails_for_good_is_parked_by_the_event_that_met_it(
+    accounts, clients, entry, firestore, stream
+):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert entry()["state"] == "parked"
+    since = stream.last_request()
+    drain(0, clients, SETTINGS)
+    assert operations(stream, since) == []
+
+
+def test_a_new_failure_brings_a_parked_entry_back(accounts, clients, entry, firestore, stream):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
+    reconcile_after_event("ann", clients, SETTINGS)
+    firestore.document("users/ann").set({"chat": {"role": "user"}})
+    stream.fault("*", "status", status=503, rate=1)
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert entry()["state"] == "waiting"
+    stream.clear_faults()
+    drain_until_settled(clients, SETTINGS)
+    assert entry() is None
+
+
+def test_who_is_left_alone_on_purpose_is_not_in_the_outbox(accounts, clients, entry):
+    accounts.sign_up("ann", disabled=True)
+    reconcile_after_event("ann", clients, SETTINGS)
+    assert entry() is None
+    queue(clients, "ann")
+    drain(0, clients, SETTINGS)
+    assert entry() is None
+
+
+# Removals
+
+
+@pytest.mark.parametrize("policy", DELETE_POLICIES)
+def test_a_removal_is_made_good_by_policy(accounts, clients, chat, stream, entry, policy):
+    settings = replace(SETTINGS, delete_policy=policy)
+    accounts.sign_up("ann")
+    reconcile_after_event("ann", clients, settings)
+    accounts.delete("ann")
+    stream.fault("*", "status", status=503, rate=1)
+    remove_after_event("ann", clients, settings)
+    assert entry()["removal"]
+    stream.clear_faults()
+    drain_until_settled(clients, settings)
+    assert names(chat) == ({"ann"} if policy == "keep" else set())
+
+
+def test_many_removals_are_few_calls(accounts, clients, chat, stream):
+    uids = [f"user-{n}" for n in range(50)]
+    chat.upsert_users([{"id": uid} for uid in uids])
+    queue(clients, *uids, removal=True)
+    since = stream.last_request()
+    drain(0, clients, SETTINGS)
+    assert operations(stream, since) == ["DeleteUsers"]
+    assert names(chat) == set()
+    assert entries(clients) == {}
+
+
+def test_who_exists_again_is_reconciled_instead_of_removed(accounts, clients, chat, entry):
+    accounts.sign_up("ann", displayName="Ann")
+    queue(clients, "ann", removal=True)
+    drain(0, clients, SETTINGS)
+    assert names(chat) == {"ann"}
+    assert entry() is None
+
+
+def test_a_stream_user_without_account_is_not_removed_because_somebody_asked_for_them(
+    clients, chat, entry, stream
+):
+    """A bot that lives in Stream only, named by a caller while Stream was down."""
+    chat.upsert_user({"id": "ann", "name": "A bot"})
+    stream.fault("*", "status", status=503, rate=1)
+    repairs.reconcile([ANN], clients, SETTINGS)
+    stream.clear_faults()
+    drain_until_settled(clients, SETTINGS)
+    assert names(chat) == {"ann"}
+    assert entry() is None
+
+
+def test_a_removal_asked_for_once_stays_asked_for(accounts, clients, chat, entry):
+    chat.upsert_user({"id": "ann"})
+    queue(clients, "ann", removal=True)
+    queue(clients, "ann")
+    drain(0, clients, SETTINGS)
+    assert names(chat) == set()
+
+
+def test_a_deletion_reaches_a_drain_that_dies_with_the_user_half_made(clients, chat, entry):
+    """The drain had asked Auth, the account went, the drain wrote to Stream and died."""
+    queue(clients, "ann")
+    remove_after_event("ann", clients, SETTINGS)
+    assert entry()["removal"]
+    chat.upsert_user({"id": "ann"})
+    drain(0, clients, SETTINGS)
+    assert names(chat) == set()
+
+
+def test_a_call_that_stream_applies_late_is_seen_by_a_later_look(
+    accounts, clients, chat, stream, entry, firestore_api
+):
+    """The call timed out here, the account went, and then Stream applied it."""
+    accounts.sign_up("ann")
+    stream.fault("UpdateUsers", "reset", times=1)
+
+    def delete_before_look(call: str) -> None:
+        if call == "batch_write":
+            accounts.accounts.clear()
+
+    firestore_api.before_call = delete_before_look
+    repairs.reconcile([ANN], clients, SETTINGS)
+    firestore_api.before_call = lambda _: None
+    chat.upsert_user({"id": "ann"})
+    assert entry()["reason"] == "answer_lost"
+    drain_until_settled(clients, SETTINGS)
+    assert names(chat) == set()
+
+
+def test_a_lost_answer_is_looked_at_again_after_a_while(
+    accounts, clients, stream, entry, monkeypatch
+):
+    monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
+    accounts.sign_up("ann")
+    stream.fault("UpdateUsers", "reset", when="after", times=1)
+    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    assert outcome.status == "created"
+    wait = entry()["nextAttemptAt"] - datetime.now(UTC)
+    assert 28 < wait.total_seconds() <= 30
+
+
+# Wakes
+
+
+def test_a_wake_is_arranged_before_the_entry_is_written(
+    accounts, clients, tasks, entry, firestore_api
+):
+    def die(call: str) -> None:
+        if call == "commit":
+            raise ServiceUnavailable("down")
+
+    firestore_api.before_call = die
+    with pytest.raises(FirebaseUnavailable):
+        queue(clients, "ann")
+    assert entry() is None
+    [wake] = tasks.waiting
+    firestore_api.before_call = lambda _: None
+    drain(wake["data"]["notBefore"] - 60, clients, SETTINGS)
+    assert [wake] == tasks.waiting
+
+
+def test_many_failures_ask_for_one_wake(clients, tasks):
+    for n in range(20):
+        queue(clients, f"user-{n}")
+    assert len(tasks.waiting) <= 2  # two, if the tens of seconds changed meanwhile
+    assert all(task["function"] == "drainRepairs" for task in tasks.waiting)
+
+
+def test_a_wake_comes_no_earlier_than_its_entry_is_due(clients, tasks, entry, monkeypatch):
+    monkeypatch.setattr(repairs, "FIRST_ATTEMPT_SECONDS", 2.0)
+    queue(clients, "ann")
+    [wake] = tasks.waiting
+    assert entry()["nextAttemptAt"].timestamp() <= wake["at"] + 1
+    assert wake["data"]["notBefore"] == wake["at"]
+
+
+def test_a_wake_that_was_arranged_is_not_over_before_its_time(clients, stream, entry, accounts):
+    """Else its id would be used up while reports still rely on it."""
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    with pytest.raises(Postponed):
+        drain(time.time() + 5, clients, SETTINGS)
+    assert entry() is None
+    with pytest.raises(Postponed):
+        drain(time.time() + 5, clients, SETTINGS)
+
+
+def test_a_report_that_took_too_long_asks_for_another_wake(
+    clients, tasks, firestore_api, monkeypatch
+):
+    now = time.time()
+    clock = [now]
+    monkeypatch.setattr(repairs.time, "time", lambda: clock[0])
+
+    def take_long(call: str) -> None:
+        if call == "commit":
+            clock[0] += SLOT_SECONDS + 1
+
+    firestore_api.before_call = take_long
+    queue(clients, "ann")
+    first, second = tasks.waiting
+    assert first["at"] < clock[0] <= second["at"]
+
+
+def test_an_entry_is_kept_though_nobody_can_be_woken(clients, entry, tasks, capsys):
+    def fail(call: str) -> None:
+        raise FirebaseUnavailable("no queue")
+
+    tasks.before_call = fail
+    queue(clients, "ann")
+    assert entry()
+    assert "could not be woken" in capsys.readouterr().err
+
+
+def test_with_an_empty_outbox_nothing_is_called(clients, tasks, stream):
+    drain(0, clients, SETTINGS)
+    repairs.wake_if_due(clients)
+    assert tasks.waiting == []
+    assert stream.requests() == []
+
+
+def test_a_drain_arranges_the_wake_for_what_remains(clients, tasks):
+    queue(clients, "ann")
+    change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(seconds=42))
+    tasks.waiting.clear()
+    drain(0, clients, SETTINGS)
+    [wake] = tasks.waiting
+    assert 42 - 1 <= wake["at"] - time.time() <= 42 + SLOT_SECONDS
+
+
+def test_no_wake_is_further_off_than_a_minute(clients, tasks):
+    """A queue that calls at once, as the emulator's, would go on calling until then."""
+    queue(clients, "ann")
+    change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=9))
+    tasks.waiting.clear()
+    drain(0, clients, SETTINGS)
+    [wake] = tasks.waiting
+    assert wake["at"] - time.time() <= 60 + SLOT_SECONDS
+
+
+def test_the_look_every_five_minutes_finds_a_lost_wake(clients, tasks):
+    queue(clients, "ann")
+    tasks.waiting.clear()
+    tasks.used_ids.clear()
+    repairs.wake_if_due(clients)
+    assert len(tasks.waiting) == 1
+
+
+def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, tasks):
+    queue(clients, "ann")
+    change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=1))
+    tasks.waiting.clear()
+    tasks.used_ids.clear()
+    repairs.wake_if_due(clients)
+    assert tasks.waiting == []
+
+
+def test_a_rate_limited_event_is_left_to_the_outbox(accounts, clients, stream, entry):
+    accounts.sign_up("ann")
+    stream.limit("UpdateUsers", 0, window_s=60)
+    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    assert isinstance(outcome.error, StreamRateLimited)
+    assert entry()["reason"] == "rate_limit"
