@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
@@ -163,3 +166,110 @@ def test_a_deleted_user_leaves_the_channel_for_good(pair):
     pair.restore_users(["bea"])
     members = create(pair)["members"]
     assert [member["user_id"] for member in members] == ["ann"]
+
+
+@pytest.fixture
+def slowly(stream):
+    """Channels learn of new users late; the deadline is far away for any machine."""
+    stream.switch(users_unknown_ms_after_upsert=600_000)
+
+
+def test_by_switch_a_new_user_is_unknown_to_channels_for_a_while(chat, slowly):
+    chat.upsert_user({"id": "ann"})
+    assert len(chat.query_users({"id": "ann"})["users"]) == 1
+    with pytest.raises(StreamAPIException, match=r"don't exist: \[ann\]"):
+        create(chat, members=["ann"])
+    assert refusal(create, chat, members=["ann"]) == (400, 4)
+
+
+def test_by_switch_a_restored_user_is_unknown_to_channels_for_a_while(pair, slowly):
+    pair.delete_user("ann")
+    pair.restore_users(["ann"])
+    assert refusal(create, pair, members=["ann"]) == (400, 4)
+
+
+def test_by_switch_an_old_user_stays_known_to_channels(pair, slowly):
+    pair.upsert_user({"id": "ann", "name": "Ann"})
+    assert create(pair, members=["ann"]).is_ok()
+
+
+def test_by_switch_a_new_user_gets_known_to_channels(chat, stream):
+    stream.switch(users_unknown_ms_after_upsert=1)
+    chat.upsert_user({"id": "ann"})
+    deadline = time.monotonic() + 30
+    created = None
+    while created is None and time.monotonic() < deadline:
+        with contextlib.suppress(StreamAPIException):
+            created = create(chat, members=["ann"])
+    assert created
+
+
+def distinct(chat, *members, creator="ann", **data):
+    return chat.channel("messaging", None, {"members": list(members), **data}).create(creator)
+
+
+@pytest.fixture
+def trio(pair):
+    pair.upsert_user({"id": "cid"})
+    return pair
+
+
+def test_a_channel_without_id_is_found_by_its_members(trio):
+    first = distinct(trio, "ann", "bea")["channel"]
+    assert first["id"].startswith("!members-")
+    assert distinct(trio, "bea", "ann")["channel"]["cid"] == first["cid"]
+    assert distinct(trio, "ann", "bea", "cid")["channel"]["cid"] != first["cid"]
+
+
+def test_a_channel_found_by_its_members_can_be_asked_for_by_its_id(trio):
+    channel_id = distinct(trio, "ann", "bea")["channel"]["id"]
+    assert create(trio, channel_id=channel_id)["channel"]["member_count"] == 2
+
+
+def test_members_need_to_be_two_to_make_an_id(pair):
+    with pytest.raises(StreamAPIException, match="specify at least 2 members"):
+        distinct(pair, "ann")
+
+
+def test_unknown_members_are_named_without_an_id_too(pair):
+    with pytest.raises(StreamAPIException, match=r"GetOrCreateChannel.*don't exist: \[x\]"):
+        distinct(pair, "ann", "x")
+
+
+def test_an_outsider_cannot_join_a_distinct_channel(trio):
+    channel = trio.channel("messaging", None, {"members": ["ann", "bea"]})
+    channel.create("ann")
+    with pytest.raises(StreamAPIException, match="please create a new distinct channel"):
+        channel.add_members(["cid"])
+    assert refusal(channel.add_members, ["cid"]) == (403, 17)
+
+
+def test_an_original_member_can_return_to_a_distinct_channel(trio):
+    channel = trio.channel("messaging", None, {"members": ["ann", "bea"]})
+    channel.create("ann")
+    channel.remove_members(["bea"])
+    assert channel.add_members(["bea"])["channel"]["member_count"] == 2
+
+
+def test_the_answer_shows_as_many_messages_and_members_as_asked(trio):
+    channel = trio.channel("messaging", "c1", {"members": ["ann", "bea", "cid"]})
+    channel.create("ann")
+    for text in ("one", "two", "three"):
+        channel.send_message({"text": text}, "ann")
+    state = channel.query(messages={"limit": 2}, members={"limit": 1, "offset": 1})
+    assert [message["text"] for message in state["messages"]] == ["two", "three"]
+    assert [member["user_id"] for member in state["members"]] == ["bea"]
+    assert create(trio)["messages"] == []
+
+
+def test_the_answer_counts_what_members_have_not_read(pair):
+    channel = pair.channel("messaging", "c1", {"members": ["ann", "bea"]})
+    channel.create("ann")
+    channel.send_message({"text": "hi"}, "ann")
+    assert unread(channel) == {"ann": 0, "bea": 1}
+    channel.mark_read("bea")
+    assert unread(channel) == {"ann": 0, "bea": 0}
+
+
+def unread(channel):
+    return {one["user"]["id"]: one["unread_messages"] for one in channel.query()["read"]}

@@ -32,7 +32,7 @@ def control(stream, method, path, body=None):
 
 
 def eventually(condition):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -168,6 +168,9 @@ def test_clearing_ends_faults(chat, stream):
         ("limits", {"UpdateUsers": {"limit": 1, "window_s": float("inf")}}, "body"),
         ("switches", {"magic": True}, "magic"),
         ("switches", {"hard_delete_blocks_id_reuse": 1}, "hard_delete_blocks_id_reuse"),
+        ("switches", {"users_unknown_ms_after_upsert": -1}, "users_unknown_ms_after_upsert"),
+        ("switches", {"users_unknown_ms_after_upsert": True}, "users_unknown_ms_after_upsert"),
+        ("faults", {"operation": "*", "kind": "status", "retry_after": -1}, "retry_after"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -210,7 +213,39 @@ def test_streams_documented_limits_are_the_default(chat):
 
 def test_an_operation_without_limit_has_no_limit_headers(chat, stream):
     stream.remove_limit("UpdateUsers")
-    assert upsert(chat).rate_limit() is None
+    response = upsert(chat)
+    assert response.rate_limit() is None
+    assert not [name for name in response.headers() if "ratelimit" in name.lower()]
+    stream.limit("UpdateUsers", 0)
+    stream.remove_limit("UpdateUsers")
+    assert outcome(upsert, chat) == 201
+
+
+def test_a_burst_is_refused_though_the_window_has_room(chat, stream):
+    stream.switch(burst_guard=True)
+    stream.limit("UpdateUsers", 6, window_s=3)  # four in any one second
+    assert [outcome(upsert, chat) for _ in range(5)] == [201, 201, 201, 201, (429, 9)]
+    limits = chat.get_rate_limits(server_side=True, endpoints=["UpdateUsers"])
+    assert limits["server_side"]["UpdateUsers"]["remaining"] == 2
+
+
+def test_a_burst_is_over_within_a_second(chat, stream):
+    stream.switch(burst_guard=True)
+    stream.limit("UpdateUsers", 1000, window_s=2000)
+    assert [outcome(upsert, chat) for _ in range(2)] == [201, (429, 9)]
+    eventually(lambda: outcome(upsert, chat) == 201)
+
+
+def test_a_burst_is_accepted_unless_the_guard_is_on(chat, stream):
+    stream.limit("UpdateUsers", 6)
+    assert [outcome(upsert, chat) for _ in range(6)] == [201] * 6
+
+
+def test_a_status_fault_can_say_when_to_come_back(chat, stream):
+    stream.fault("GetApp", "status", status=429, retry_after=7)
+    stream.fault("GetApp", "status", status=503, retry_after=8, body="html")
+    answers = [requests.get(f"{stream.url}/app", timeout=5) for _ in range(3)]
+    assert [answer.headers.get("Retry-After") for answer in answers] == ["7", "8", None]
 
 
 def test_a_reset_keeps_limits_and_opens_their_windows(chat, stream):

@@ -69,6 +69,28 @@ def test_a_taken_port_is_reported_in_one_line(stream_server):
     assert (process.returncode, *output) == (1, "", expected)
 
 
+def test_it_also_listens_where_streams_js_sdk_looks_for_websockets():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other_port = free.getsockname()[1]
+    with start("--port", "0", "--websocket-port", str(other_port)) as process:
+        url = process.stdout.readline().split()[5]
+        other = LocalStream(f"http://127.0.0.1:{other_port}")
+        other.switch(burst_guard=True)
+        assert LocalStream(url).state()["switches"]["burst_guard"] is True
+        process.terminate()
+        assert process.communicate(timeout=10) == ("", "")
+
+
+def test_a_taken_port_for_websockets_does_not_stop_it(stream_server):
+    port = stream_server.url.rpartition(":")[2]
+    with start("--port", "0", "--websocket-port", port) as process:
+        assert process.stdout.readline().startswith("Local Stream server ready on ")
+        process.terminate()
+        _, errors = process.communicate(timeout=10)
+    assert errors.startswith(f"Cannot listen on 127.0.0.1:{port} as well: ")
+
+
 def test_it_ends_when_its_parent_is_gone():
     starter = (
         "import os, subprocess, sys;"

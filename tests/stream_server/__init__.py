@@ -1,19 +1,20 @@
 """A local stand-in for Stream Chat's REST API, for development and tests.
 
 Stream has no emulator. This is a real HTTP server in its own process that speaks the part of
-Stream's v1 API that concerns users, and the get-or-create call of channels: authentication,
-status codes, error envelopes, replace-on-upsert, all-or-nothing batches, soft and hard deletes,
-deactivation, bans, query filters and rate limits. Faults, limits and open questions are steered
-over HTTP as well, under ``/_control`` (see control.py).
+Stream's v1 API that concerns users and channels: authentication, status codes, error envelopes,
+replace-on-upsert, all-or-nothing batches, soft and hard deletes, deactivation, bans, query filters,
+rate limits, channels and their members, teams, signed webhooks, and the WebSocket of a client with
+the events of what it watches. Faults, limits, webhooks and open questions are steered over HTTP as
+well, under ``/_control`` (see control.py).
 
     python -m tests.stream_server [--host 127.0.0.1] [--port 3030] [--parent PID]
 
 How Stream behaves is taken from its public OpenAPI document, the tests of its SDKs and its
 documentation. Where these are silent or disagree, the behaviour is a switch (see state.SWITCHES)
-whose description says what was assumed.
+whose description says what was assumed. Stream's own Python and JS SDKs are the judges of it.
 
-Everything lives in memory and every write is visible at once. Not here: messages, webhooks,
-bans in a channel or for a time, connections of clients, other calls on channels, permissions of
-client tokens, app settings, custom roles, the per-second burst guard, and what a deletion does to
-messages and channels beyond taking the user out of member lists.
+Everything lives in memory and every write is visible at once. Of messages there is only sending and
+reading. Not here: bans in a channel or for a time, invites, threads, reactions, typing, files,
+search, truncation, push, custom roles, permissions finer than those in permissions.py, limits for
+clients, the placeholder that owns a deleted user's channels, and what a deletion does to messages.
 """

@@ -15,23 +15,35 @@ import warnings
 from aiohttp import web
 from jwt import InsecureKeyLengthWarning
 
-from .auth import API_KEY, API_SECRET
+from .credentials import API_KEY, API_SECRET
 from .server import create_app
+
+# On this port, Stream's JS SDK takes the server for a local one of Stream's own developers, whose
+# WebSockets are elsewhere.
+JS_PORT, JS_WEBSOCKET_PORT = 3030, 8800
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stream_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3030, help="0 takes any free port")
+    parser.add_argument(
+        "--websocket-port",
+        type=int,
+        help=f"also listen here; default {JS_WEBSOCKET_PORT} if the port is {JS_PORT}, else none",
+    )
     parser.add_argument("--parent", type=int, help="the process that this one ends with")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     # The well-known local secret is short, and protects nothing.
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
-    return asyncio.run(serve(arguments.host, arguments.port, arguments.parent))
+    websocket_port = arguments.websocket_port
+    if websocket_port is None and arguments.port == JS_PORT:
+        websocket_port = JS_WEBSOCKET_PORT
+    return asyncio.run(serve(arguments.host, arguments.port, websocket_port, arguments.parent))
 
 
-async def serve(host: str, port: int, parent: int | None) -> int:
+async def serve(host: str, port: int, websocket_port: int | None, parent: int | None) -> int:
     stopped = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
@@ -47,6 +59,12 @@ async def serve(host: str, port: int, parent: int | None) -> int:
         await runner.cleanup()
         return 1
     port = runner.addresses[0][1]
+    if websocket_port is not None:
+        try:
+            await web.TCPSite(runner, host, websocket_port).start()
+        except (OSError, OverflowError) as error:
+            # All but the live connections of one SDK works without it.
+            print(f"Cannot listen on {host}:{websocket_port} as well: {error}", file=sys.stderr)
     print(
         f"Local Stream server ready on http://{host}:{port} (key {API_KEY}, secret {API_SECRET})",
         flush=True,

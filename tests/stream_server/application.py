@@ -2,26 +2,80 @@
 
 from __future__ import annotations
 
-from .state import Json, State
+import uuid
+
+from . import timestamps
+from .errors import bad_input
+from .payloads import refuse_wrong_types
+from .state import SWITCHES, Json, State
 
 PLATFORMS = ("server_side", "android", "ios", "web", "unity")
+HOOK_TYPES = ("webhook", "sqs", "sns", "pending_message")
+NEW_APP = {
+    "name": "local",
+    "suspended": False,
+    "disable_auth_checks": False,
+    "disable_permissions_checks": False,
+    "permission_version": "v2",
+    "multi_tenant_enabled": False,
+    "enable_hook_payload_compression": False,
+    "webhook_url": "",
+    "webhook_events": [],
+    "event_hooks": [],
+    "revoke_tokens_issued_before": None,
+}
+SETTING_TYPES = {
+    "multi_tenant_enabled": bool,
+    "enable_hook_payload_compression": bool,
+    "webhook_url": str,
+    "webhook_events": list,
+    "event_hooks": list,
+}
 
 
 def get_app(state: State, params: Json, body: Json) -> Json:
-    return {
-        "app": {
-            "name": "local",
-            "suspended": False,
-            "multi_tenant_enabled": True,
-            "enforce_unique_usernames": state.switches["enforce_unique_usernames"],
-        }
-    }
+    unique = state.switches["enforce_unique_usernames"]
+    return {"app": {**NEW_APP, **state.app, "enforce_unique_usernames": unique}}
+
+
+def update_app(state: State, params: Json, body: Json) -> Json:
+    """Settings that this server does nothing with are remembered only."""
+    refuse_wrong_types(body, SETTING_TYPES, "app")
+    settings = dict(body)
+    unique = settings.pop("enforce_unique_usernames", None)
+    if unique is not None and unique not in SWITCHES["enforce_unique_usernames"].choices:
+        raise bad_input("enforce_unique_usernames must be one of [no app team]")
+    if settings.get("revoke_tokens_issued_before") is not None:
+        settings["revoke_tokens_issued_before"] = timestamps.parse(
+            settings["revoke_tokens_issued_before"], "revoke_tokens_issued_before"
+        )
+    if "event_hooks" in settings:
+        settings["event_hooks"] = [event_hook(given) for given in settings["event_hooks"]]
+    if not all(isinstance(name, str) for name in settings.get("webhook_events", [])):
+        raise bad_input("webhook_events must be an array of strings")
+    state.app |= settings
+    if unique is not None:
+        state.switches["enforce_unique_usernames"] = unique
+    return {}
+
+
+def event_hook(given: object) -> Json:
+    if not isinstance(given, dict) or given.get("hook_type") not in HOOK_TYPES:
+        raise bad_input(f"event_hooks[].hook_type must be one of [{' '.join(HOOK_TYPES)}]")
+    refuse_wrong_types(
+        given, {"id": str, "enabled": bool, "webhook_url": str, "event_types": list}, "event_hooks"
+    )
+    if given["hook_type"] == "webhook" and not given.get("webhook_url"):
+        raise bad_input("event_hooks[].webhook_url is a required field")
+    now = timestamps.now()
+    new = {"id": str(uuid.uuid4()), "enabled": True, "event_types": [], "created_at": now}
+    return {**new, **given, "updated_at": now}
 
 
 def get_rate_limits(state: State, params: Json, body: Json) -> Json:
     asked = [platform for platform in PLATFORMS if params.get(platform) == "true"]
     endpoints = params["endpoints"].split(",") if params.get("endpoints") else list(state.limits)
-    # Only servers call this server, so the other platforms have no limits.
+    # Calls of clients are not counted here, so the other platforms have no limits.
     answer = {platform: {} for platform in asked or PLATFORMS}
     if "server_side" in answer:
         answer["server_side"] = {

@@ -10,52 +10,80 @@ import jwt
 from aiohttp import web
 
 from . import errors
-from .errors import not_allowed, not_found, unauthorized
-from .state import State
+from .credentials import API_KEY, API_SECRET
+from .errors import bad_input, not_allowed, not_found, unauthorized
+from .state import Caller, State
 from .users import refuse_deactivated, refuse_deleted
 
-API_KEY = "local-key"
-API_SECRET = "local-secret"
 
-
-def authorize(request: web.Request, state: State, client_side: bool) -> None:
+def authorize(request: web.Request, state: State, client_side: bool) -> Caller:
     """Let a server call everything, and a user's client what is ``client_side``."""
-    if not request.query.get("api_key"):
-        raise unauthorized(errors.BAD_KEY, "api_key or app_id not provided")
-    if request.query["api_key"] != API_KEY:
-        raise unauthorized(errors.BAD_KEY, "api_key not valid")
-    auth_type = request.headers.get("stream-auth-type")
-    if auth_type not in ("jwt", "anonymous"):
-        raise unauthorized(errors.BAD_TOKEN, "stream-auth-type missing or invalid")
-    claims = {} if auth_type == "anonymous" else verified_claims(request)
+    headers = request.headers
+    auth_type = headers.get("stream-auth-type")
+    claims = verified_claims(request, auth_type, headers.get("Authorization"))
     if claims.get("server"):
-        return
+        return Caller(request_info=request_info(request, "server"))
     if not client_side or "user_id" not in claims:
         raise not_allowed("this endpoint can only be called server side")
-    refuse_unusable_user(state, claims)
+    user_id = tokens_user(state, claims)
+    if user_id not in state.users:
+        raise not_found(f"the user {user_id} does not exist")
+    connection_id = request.query.get("connection_id")
+    return Caller(user_id, connection_id, request_info(request, "client"))
 
 
-def refuse_unusable_user(state: State, claims: dict[str, Any]) -> None:
+def authorize_connection(request: web.Request, state: State) -> str:
+    """The user whose client connects, who need not exist yet. All is in the URL."""
+    query = request.query
+    claims = verified_claims(request, query.get("stream-auth-type"), query.get("authorization"))
+    if claims.get("server") or "user_id" not in claims:
+        raise bad_input("Websocket connection with server side authentication isn't supported")
+    return tokens_user(state, claims)
+
+
+def request_info(request: web.Request, kind: str) -> dict[str, str]:
+    return {
+        "type": kind,
+        "ip": request.remote or "",
+        "user_agent": request.headers.get("User-Agent", ""),
+        "sdk": request.headers.get("X-Stream-Client", ""),
+        "ext": "",
+    }
+
+
+def tokens_user(state: State, claims: dict[str, Any]) -> str:
     """Who the token is for must be able to connect, and the token must not be revoked.
 
-    Stream's codes for an unknown user and for a revoked token are assumed.
+    Stream's code for an unknown user is assumed.
     """
     user_id = claims["user_id"]
     if not isinstance(user_id, str):
         raise unauthorized(errors.BAD_TOKEN, "JWTAuth error: user_id is not a string")
     refuse_deleted(state, user_id)
     refuse_deactivated(state, user_id)
-    if user_id not in state.users:
-        raise not_found(f"the user {user_id} does not exist")
-    revoked_before = state.users[user_id].get("revoke_tokens_issued_before")
-    if revoked_before:
-        revoked_at = datetime.fromisoformat(revoked_before).timestamp()
-        if claims.get("iat", 0) < revoked_at:
-            raise unauthorized(errors.TOKEN_EXPIRED, "JWTAuth error: token was revoked")
+    for revoked_before in (
+        state.users.get(user_id, {}).get("revoke_tokens_issued_before"),
+        state.app.get("revoke_tokens_issued_before"),
+    ):
+        if not revoked_before:
+            continue
+        if claims.get("iat", 0) < datetime.fromisoformat(revoked_before).timestamp():
+            detail = "This token has been revoked, please generate a new token"
+            raise unauthorized(errors.TOKEN_EXPIRED, detail)
+    return user_id
 
 
-def verified_claims(request: web.Request) -> dict[str, Any]:
-    token = request.headers.get("Authorization")
+def verified_claims(
+    request: web.Request, auth_type: str | None, token: str | None
+) -> dict[str, Any]:
+    if not request.query.get("api_key"):
+        raise unauthorized(errors.BAD_KEY, "api_key or app_id not provided")
+    if request.query["api_key"] != API_KEY:
+        raise unauthorized(errors.BAD_KEY, "api_key not valid")
+    if auth_type not in ("jwt", "anonymous"):
+        raise unauthorized(errors.BAD_TOKEN, "stream-auth-type missing or invalid")
+    if auth_type == "anonymous":
+        return {}
     if not token:
         raise unauthorized(errors.BAD_TOKEN, "Authorization header missing")
     if token.count(".") != 2:
@@ -69,6 +97,11 @@ def verified_claims(request: web.Request) -> dict[str, Any]:
         raise unauthorized(errors.BAD_TOKEN, "Token signature is invalid") from None
     except jwt.InvalidTokenError:
         raise unauthorized(errors.BAD_TOKEN, "JWTAuth error: token is malformed") from None
+    refuse_outside_its_time(claims)
+    return claims
+
+
+def refuse_outside_its_time(claims: dict[str, Any]) -> None:
     now = time.time()
     for claim in ("exp", "nbf", "iat"):
         if claim in claims and type(claims[claim]) is not int:
@@ -81,4 +114,3 @@ def verified_claims(request: web.Request) -> dict[str, Any]:
     if claims.get("iat", now) > now:
         detail = "JWTAuth error: token used before issue at (iat)"
         raise unauthorized(errors.TOKEN_ISSUED_IN_FUTURE, detail)
-    return claims

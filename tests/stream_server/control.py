@@ -1,14 +1,38 @@
 """The control surface, outside of Stream's namespace and without authentication.
 
     GET    /_control/state              counts, switches, limits and faults
-    POST   /_control/reset              forget everything but the limits; their windows begin anew
+    POST   /_control/reset              forget everything but the limits and where webhooks go;
+                                        windows begin anew, options of webhooks are gone, clients
+                                        are disconnected
     POST   /_control/faults             {"operation": "UpdateUsers" | "*", "kind": ..., ...}
     DELETE /_control/faults
-    POST   /_control/limits             {"UpdateUsers": {"limit": 300, "window_s": 60}}, or null
+    POST   /_control/limits             {"UpdateUsers": {"limit": 300, "window_s": 60}}; null as the
+                                        value removes the limit and its headers
     DELETE /_control/limits             back to the limits that Stream documents
     GET    /_control/requests?since=N   the calls with a number above N, in order of arrival;
                                         the newest 100,000 are kept
     POST   /_control/switches           {"<name>": <value>}; see state.SWITCHES
+    POST   /_control/webhook            {"url": "http://...", "events": ["member.added"], ...} sets
+                                        the app's webhook_url and webhook_events: without events,
+                                        or with none in the list, all; {"url": null} removes these
+                                        and the event_hooks
+    GET    /_control/deliveries?since=N the attempts at deliveries with a number above N, oldest
+                                        first; with body=true also what was sent: [{"n", "type",
+                                        "webhook_id", "attempt", "status", "at", "url", "body"}];
+                                        a status is a number, "timeout", "unreachable", or null
+                                        while the attempt lasts
+    POST   /_control/deliveries/N/again deliver what attempt N delivered once more, with the same
+                                        webhook_id, as its next attempt
+
+The options of a webhook, back at their defaults with every POST:
+
+    duplicates          how many times each event comes again, default 0
+    new_id_on_duplicate whether each of these has a webhook_id of its own, default false
+    shuffle_ms          each delivery waits at random for up to so long, default 0; "seed" makes
+                        the choice repeatable
+    timeout_ms          how long an attempt may take, default 6000
+    total_ms            when a delivery is given up, default 15000
+    pause_ms            between the attempts of a delivery, default 100
 
 The first fault in the list that strikes is the one that happens. Its fields:
 
@@ -20,14 +44,15 @@ The first fault in the list that strikes is the one that happens. Its fields:
     rate        0 to 1, so many of all calls; "seed" makes the choice repeatable
     status      the HTTP status of kind "status", default 500; "code" is Stream's code in it
     body        kind "status" only: "html", "empty" or "list", as gateways answer, with no envelope
+    retry_after kind "status" only: so many seconds in a Retry-After header
     delay_ms    for kind "delay"
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from functools import partial
 from random import Random
 from typing import Any
@@ -39,9 +64,14 @@ from .faults import GATEWAY_BODIES, KINDS, Fault
 from .limits import Limit
 from .operations import OPERATION_NAMES, documented_limits
 from .payloads import json_object
-from .state import SWITCHES, Json, State
+from .state import SWITCHES, WEBHOOK_SETTINGS, Json, State
+from .webhooks import Options
 
 MAX_SECONDS = 86_400
+
+
+Expectation = tuple[Callable[[Any], bool], str]
+"""A check of a field's value, and what it expects in words."""
 
 
 class ControlError(Exception):
@@ -59,6 +89,9 @@ def create_app(state: State) -> web.Application:
         ("DELETE", "/limits", restore_limits),
         ("GET", "/requests", get_requests),
         ("POST", "/switches", set_switches),
+        ("POST", "/webhook", set_webhook),
+        ("GET", "/deliveries", get_deliveries),
+        ("POST", "/deliveries/{n}/again", deliver_again),
     ):
         app.router.add_route(method, path, partial(handler, state))
     return app
@@ -87,6 +120,13 @@ async def get_state(state: State, request: web.Request) -> web.Response:
                 "tasks": len(state.tasks),
                 "requests": len(state.requests),
                 "last_request": state.request_count,
+                "connections": len(state.connections),
+                "last_delivery": state.webhooks.count,
+            },
+            "webhook": {
+                "url": state.app.get("webhook_url"),
+                "events": state.app.get("webhook_events", []),
+                **asdict(state.webhooks.options),
             },
             "switches": state.switches,
             "limits": {name: limit.status() for name, limit in state.limits.items()},
@@ -120,13 +160,12 @@ async def add_fault(state: State, request: web.Request) -> web.Response:
         "times": (lambda v: is_whole(v) and v > 0, "a whole number above 0"),
         "rate": (lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
         "seed": (is_whole, "a whole number"),
+        "retry_after": (
+            lambda v: is_whole(v) and 0 <= v <= MAX_SECONDS,
+            "a whole number of seconds, at most a day",
+        ),
     }
-    for name, value in given.items():
-        if name not in allowed:
-            raise ControlError(f"{name}: unknown field; known are {', '.join(allowed)}")
-        is_fine, expected = allowed[name]
-        if not is_fine(value):
-            raise ControlError(f"{name}: must be {expected}")
+    refuse_unexpected(given, allowed)
     for name in ("operation", "kind"):
         if name not in given:
             raise ControlError(f"{name}: is required")
@@ -139,6 +178,15 @@ async def add_fault(state: State, request: web.Request) -> web.Response:
         given["times"] = None
     state.faults.append(Fault(random=random, **given))
     return web.json_response({}, status=201)
+
+
+def refuse_unexpected(given: Json, allowed: dict[str, Expectation]) -> None:
+    for name, value in given.items():
+        if name not in allowed:
+            raise ControlError(f"{name}: unknown field; known are {', '.join(allowed)}")
+        is_fine, expected = allowed[name]
+        if not is_fine(value):
+            raise ControlError(f"{name}: must be {expected}")
 
 
 async def clear_faults(state: State, request: web.Request) -> web.Response:
@@ -175,10 +223,15 @@ async def restore_limits(state: State, request: web.Request) -> web.Response:
 
 
 async def get_requests(state: State, request: web.Request) -> web.Response:
+    since = since_number(request)
+    return web.json_response([entry for entry in state.requests if entry["n"] > since])
+
+
+def since_number(request: web.Request) -> int:
     since = request.query.get("since", "0")
     if not re.fullmatch("[0-9]{1,18}", since):
         raise ControlError("since: must be a whole number of 0 or more")
-    return web.json_response([entry for entry in state.requests if entry["n"] > int(since)])
+    return int(since)
 
 
 async def set_switches(state: State, request: web.Request) -> web.Response:
@@ -186,12 +239,56 @@ async def set_switches(state: State, request: web.Request) -> web.Response:
     for name, value in given.items():
         if name not in SWITCHES:
             raise ControlError(f"{name}: unknown switch; known are {', '.join(SWITCHES)}")
-        choices = SWITCHES[name].choices
-        # By JSON text, because in Python 1 is one of (True, False).
-        if json.dumps(value) not in map(json.dumps, choices):
-            raise ControlError(f"{name}: must be one of {json.dumps(choices)}")
+        if not SWITCHES[name].accepts(value):
+            raise ControlError(f"{name}: must be {SWITCHES[name].expected()}")
     state.switches |= given
     return web.json_response(state.switches)
+
+
+async def set_webhook(state: State, request: web.Request) -> web.Response:
+    given = await fields(request)
+    milliseconds = (
+        lambda v: is_number(v) and 0 <= v <= 1000 * MAX_SECONDS,
+        "a number of milliseconds, at most a day",
+    )
+    allowed = {
+        "url": (lambda v: v is None or is_http_url(v), "an http URL, or null"),
+        "events": (
+            lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v),
+            "an array of event types",
+        ),
+        "duplicates": (lambda v: is_whole(v) and 0 <= v <= 100, "a whole number from 0 to 100"),
+        "new_id_on_duplicate": (lambda v: isinstance(v, bool), "true or false"),
+        "seed": (is_whole, "a whole number"),
+        **dict.fromkeys(("shuffle_ms", "timeout_ms", "total_ms", "pause_ms"), milliseconds),
+    }
+    refuse_unexpected(given, allowed)
+    if "url" not in given:
+        raise ControlError("url: is required")
+    url, events = given.pop("url"), given.pop("events", [])
+    for name in WEBHOOK_SETTINGS:
+        if url is None:
+            state.app.pop(name, None)
+    if url is not None:
+        state.app |= {"webhook_url": url, "webhook_events": events}
+    state.webhooks.configure(Options(**given))
+    return web.json_response({})
+
+
+def is_http_url(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) is not None
+
+
+async def get_deliveries(state: State, request: web.Request) -> web.Response:
+    with_body = request.query.get("body") == "true"
+    return web.json_response(state.webhooks.log(since_number(request), with_body))
+
+
+async def deliver_again(state: State, request: web.Request) -> web.Response:
+    number = request.match_info["n"]
+    if not re.fullmatch("[0-9]{1,18}", number) or not state.webhooks.send_again(int(number)):
+        raise ControlError(f"n: there is no delivery {number[:18]}")
+    return web.json_response({}, status=201)
 
 
 async def fields(request: web.Request) -> Json:

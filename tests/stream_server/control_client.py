@@ -20,7 +20,7 @@ class LocalStream:
         return self._control("GET", "state")
 
     def reset(self) -> None:
-        """Forgets all but the limits: users, channels, faults, switches, the request log."""
+        """Forgets all but the limits and where webhooks go: users, channels, faults, logs..."""
         self._control("POST", "reset")
 
     def fault(self, operation: str, kind: str, **options: Any) -> None:
@@ -40,7 +40,7 @@ class LocalStream:
         """Brings back the limits that Stream documents."""
         self._control("DELETE", "limits")
 
-    def switch(self, **values: str | bool) -> None:
+    def switch(self, **values: str | bool | int) -> None:
         self._control("POST", "switches", values)
 
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
@@ -49,6 +49,22 @@ class LocalStream:
     def last_request(self) -> int:
         """What to give to requests() in order to see only later calls."""
         return self.state()["counts"]["last_request"]
+
+    def webhook(self, url: str | None, events: list[str] | None = None, **options: Any) -> None:
+        """Where events go, from now on; options as control.py describes them. None ends it."""
+        self._control("POST", "webhook", {"url": url, "events": events or [], **options})
+
+    def deliveries(self, since: int = 0, *, body: bool = False) -> list[dict[str, Any]]:
+        """The attempts at webhook deliveries, each with what was sent if ``body``."""
+        return self._control("GET", f"deliveries?since={since}&body={str(body).lower()}")
+
+    def last_delivery(self) -> int:
+        """What to give to deliveries() in order to see only later ones."""
+        return self.state()["counts"]["last_delivery"]
+
+    def deliver_again(self, number: int) -> None:
+        """Delivers what the attempt with this number delivered once more."""
+        self._control("POST", f"deliveries/{number}/again")
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
         response = requests.request(

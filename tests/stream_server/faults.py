@@ -31,6 +31,7 @@ class Fault:
     status: int = 500
     code: int | None = None
     body: str | None = None
+    retry_after: int | None = None
     delay_ms: float = 0
     times: int | None = 1
     rate: float | None = None
@@ -44,6 +45,9 @@ class Fault:
         self.times -= 1
         return True
 
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
     async def happen(self, request: web.Request) -> web.Response | None:
         """The answer that takes the place of the real one; None if only time passed."""
         if self.kind == "delay":
@@ -51,7 +55,9 @@ class Fault:
             return None
         if self.kind == "status" and self.body:
             content_type, text = GATEWAY_BODIES[self.body]
-            return web.Response(status=self.status, text=text, content_type=content_type)
+            return web.Response(
+                status=self.status, text=text, content_type=content_type, headers=self.headers()
+            )
         if self.kind == "status":
             code = self.code
             if code is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import application, channels, moderation, queries, users
+from . import application, channel_queries, channels, messages, moderation, queries, users, watching
 from .limits import Limit
 from .state import Json, State
 
@@ -20,7 +20,8 @@ class Operation:
     method: str
     path: str
     handler: Callable[[State, Json, Json], Json] | None = None
-    # Stream's documented limit for servers; assumed for RestoreUsers, GetTask, Ban and Unban.
+    # Stream's documented limit for servers; assumed for UpdateChannelPartial, DeleteChannels,
+    # SendMessage, MarkRead, RestoreUsers, GetTask, Ban and Unban.
     calls_per_minute: int | None = None
     client_side: bool = False
     """Whether a user's own client may call it, too."""
@@ -28,10 +29,13 @@ class Operation:
 
 OPERATIONS = [
     Operation("GetApp", "GET", "/app", application.get_app, 10_000),
+    Operation("UpdateApp", "PATCH", "/app", application.update_app, 60),
     Operation("GetRateLimits", "GET", "/rate_limits", application.get_rate_limits),
     Operation("GetTask", "GET", "/tasks/{task_id}", users.get_task, 60),
-    Operation("UpdateUsers", "POST", "/users", users.update_users, 300),
-    Operation("UpdateUsersPartial", "PATCH", "/users", users.update_users_partial, 300),
+    Operation("UpdateUsers", "POST", "/users", users.update_users, 300, client_side=True),
+    Operation(
+        "UpdateUsersPartial", "PATCH", "/users", users.update_users_partial, 300, client_side=True
+    ),
     Operation("QueryUsers", "GET", "/users", queries.query_users, 1_000, client_side=True),
     Operation("DeleteUser", "DELETE", "/users/{user_id}", users.delete_user, 60),
     Operation("DeleteUsers", "POST", "/users/delete", users.delete_users, 6),
@@ -43,11 +47,39 @@ OPERATIONS = [
     Operation("Ban", "POST", "/moderation/ban", moderation.ban, 300),
     Operation("Unban", "DELETE", "/moderation/ban", moderation.unban, 300),
     Operation(
-        "GetOrCreateChannel",
+        "QueryChannels",
         "POST",
-        "/channels/{type}/{id}/query",
-        channels.get_or_create_channel,
+        "/channels",
+        channel_queries.query_channels,
         10_000,
+        client_side=True,
+    ),
+    Operation(
+        "QueryMembers", "GET", "/members", channel_queries.query_members, 300, client_side=True
+    ),
+    Operation("DeleteChannels", "POST", "/channels/delete", channels.delete_channels, 60),
+    # By members, and by id.
+    *(
+        Operation(
+            "GetOrCreateChannel",
+            "POST",
+            path,
+            channels.get_or_create_channel,
+            10_000,
+            client_side=True,
+        )
+        for path in ("/channels/{type}/query", "/channels/{type}/{id}/query")
+    ),
+    *(
+        Operation(name, method, "/channels/{type}/{id}" + path, handler, limit, client_side=True)
+        for name, method, path, handler, limit in (
+            ("UpdateChannel", "POST", "", channels.update_channel, 300),
+            ("UpdateChannelPartial", "PATCH", "", channels.update_channel_partial, 300),
+            ("DeleteChannel", "DELETE", "", channels.delete_channel, 60),
+            ("SendMessage", "POST", "/message", messages.send_message, 10_000),
+            ("MarkRead", "POST", "/read", messages.mark_read, 10_000),
+            ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),
+        )
     ),
 ]
 OPERATION_NAMES = {operation.name for operation in OPERATIONS}

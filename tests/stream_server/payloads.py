@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from typing import Any
 
 from .errors import bad_input, reserved_fields, too_large
@@ -53,6 +54,38 @@ def refuse_reserved(data: dict[str, Any], reserved: set[str], label: str) -> Non
     """Also finds reserved fields in dotted paths."""
     if found := [f"{label}.{key}" for key in data if key.split(".")[0] in reserved]:
         raise reserved_fields(found)
+
+
+def patched(record: dict[str, Any], change: dict[str, Any], label: str) -> dict[str, Any]:
+    """A copy with a partial update's dotted paths set and unset."""
+    to_set, to_unset = change.get("set") or {}, change.get("unset") or []
+    if not isinstance(to_set, dict) or not isinstance(to_unset, list):
+        raise bad_input(f"{label} needs an object in set and an array in unset")
+    if not all(isinstance(path, str) for path in to_unset):
+        raise bad_input(f"{label}.unset must be an array of strings")
+    draft = deepcopy(record)
+    for path, value in to_set.items():
+        *parents, key = segments(path)
+        parent_object(draft, parents, path)[key] = value
+    for path in to_unset:
+        *parents, key = segments(path)
+        parent_object(draft, parents, path).pop(key, None)
+    return draft
+
+
+def segments(path: str) -> list[str]:
+    parts = path.split(".")
+    if not all(parts) or any(character.isspace() for character in path):
+        raise bad_input(f'"{path}" is not a valid field name')
+    return parts
+
+
+def parent_object(draft: dict[str, Any], parents: list[str], path: str) -> dict[str, Any]:
+    for parent in parents:
+        draft = draft.setdefault(parent, {})
+        if not isinstance(draft, dict):
+            raise bad_input(f'"{path}" leads into a field that is not an object')
+    return draft
 
 
 def refuse_big_custom_data(custom: dict[str, Any], owner: str) -> None:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable
 from copy import deepcopy
 
 from . import timestamps
+from .channel_removal import remove_channel
 from .errors import DUPLICATE_NAME, StreamError, bad_input, not_found
+from .events import user_event
 from .payloads import (
+    patched,
     refuse_big_custom_data,
     refuse_reserved,
     refuse_unless_one_to_hundred,
     refuse_wrong_types,
     user_ids,
 )
+from .permissions import refuse_promoting_oneself, refuse_writing_others
 from .state import Json, State
 
 VALID_ID = re.compile(r"[A-Za-z0-9_@-]{1,255}")
@@ -77,9 +82,14 @@ def update_users(state: State, params: Json, body: Json) -> Json:
     refuse_unless_one_to_hundred(users, "users[]")
     if not isinstance(users, dict):
         raise bad_input("users must be an object")
+    refuse_writing_others(state, list(users))
     now = timestamps.now()
     drafts = {user_id: replacement(state, user_id, given, now) for user_id, given in users.items()}
-    return store(state, drafts)
+    created = drafts.keys() - state.users.keys()
+    answer = store(state, drafts)
+    state.hide_from_channels(created)
+    announce_updates(state, drafts)
+    return answer
 
 
 def replacement(state: State, user_id: str, given: object, now: str) -> Json:
@@ -93,13 +103,15 @@ def replacement(state: State, user_id: str, given: object, now: str) -> Json:
     refuse_deleted(state, user_id)
     refuse_deactivated(state, user_id)
     kept = set(SERVER_SET)
-    if not state.switches["upsert_resets_omitted"]:
-        kept |= {"role", "teams"}
+    if state.caller.user_id or not state.switches["upsert_resets_omitted"]:
+        kept |= {"role", "teams", "teams_role"}
     old = state.users.get(user_id, {})
     draft = new_user(user_id, now)
     draft |= {key: old[key] for key in kept if key in old}
     draft |= {key: value for key, value in given.items() if key not in IGNORED_IN_UPSERTS}
-    return checked(draft, label, now)
+    draft = checked(draft, label, now)
+    refuse_promoting_oneself(state, old, draft)
+    return draft
 
 
 def update_users_partial(state: State, params: Json, body: Json) -> Json:
@@ -114,46 +126,29 @@ def update_users_partial(state: State, params: Json, body: Json) -> Json:
         old = drafts.get(user_id) or existing_user(state, user_id)
         refuse_deactivated(state, user_id)
         drafts[user_id] = changed(old, change, now)
-    return store(state, drafts)
+        refuse_promoting_oneself(state, old, drafts[user_id])
+    refuse_writing_others(state, list(drafts))
+    answer = store(state, drafts)
+    announce_updates(state, drafts)
+    return answer
+
+
+def announce_updates(state: State, users: Iterable[str]) -> None:
+    for user_id in users:
+        user_event(state, "user.updated", state.users[user_id])
 
 
 def changed(old: Json, change: Json, now: str) -> Json:
     label = f"users[{old['id']}]"
-    to_set, to_unset = change.get("set") or {}, change.get("unset") or []
-    if not isinstance(to_set, dict) or not isinstance(to_unset, list):
-        raise bad_input(f"{label} needs an object in set and an array in unset")
-    if not all(isinstance(path, str) for path in to_unset):
-        raise bad_input(f"{label}.unset must be an array of strings")
-    reserved = RESERVED | IGNORED_IN_UPSERTS | {"id"}
-    refuse_reserved({**to_set, **dict.fromkeys(to_unset)}, reserved, label)
-    draft = deepcopy(old)
-    for path, value in to_set.items():
-        *parents, key = segments(path)
-        parent_object(draft, parents, path)[key] = value
-    for path in to_unset:
-        *parents, key = segments(path)
-        parent_object(draft, parents, path).pop(key, None)
+    draft = patched(old, change, label)
+    named = {**(change.get("set") or {}), **dict.fromkeys(change.get("unset") or [])}
+    refuse_reserved(named, RESERVED | IGNORED_IN_UPSERTS | {"id"}, label)
     if draft.get("revoke_tokens_issued_before") is not None:
         before = draft["revoke_tokens_issued_before"]
         draft["revoke_tokens_issued_before"] = timestamps.parse(
             before, "revoke_tokens_issued_before"
         )
     return checked(draft, label, now)
-
-
-def segments(path: str) -> list[str]:
-    parts = path.split(".")
-    if not all(parts) or any(character.isspace() for character in path):
-        raise bad_input(f'"{path}" is not a valid field name')
-    return parts
-
-
-def parent_object(draft: Json, parents: list[str], path: str) -> Json:
-    for parent in parents:
-        draft = draft.setdefault(parent, {})
-        if not isinstance(draft, dict):
-            raise bad_input(f'"{path}" leads into a field that is not an object')
-    return draft
 
 
 def checked(draft: Json, label: str, now: str) -> Json:
@@ -190,7 +185,15 @@ def delete_user(state: State, params: Json, body: Json) -> Json:
     if hard and params.get("mark_messages_deleted") != "true":
         raise bad_input("mark_messages_deleted must be set together with hard_delete")
     user = existing_user(state, params["user_id"])
-    mark_deleted(state, user, erase=hard)
+    mode = "hard" if hard else "soft"
+    modes = {
+        "delete_user": mode,
+        "delete_messages": mode if params.get("mark_messages_deleted") == "true" else "",
+        "delete_conversation": (
+            mode if params.get("delete_conversation_channels") == "true" else ""
+        ),
+    }
+    mark_deleted(state, user, modes)
     return {"user": user}
 
 
@@ -204,23 +207,53 @@ def delete_users(state: State, params: Json, body: Json) -> Json:
     }.items():
         if body.get(field) not in (None, "", *modes):
             raise bad_input(f"{field} must be one of {modes}")
-    mode = body.get("user")
-    if mode == "hard" and not body.get("messages") == body.get("conversations") == "hard":
+    if body.get("user") == "hard" and not (
+        body.get("messages") == body.get("conversations") == "hard"
+    ):
         raise bad_input("user hard requires messages and conversations to be hard as well")
+    modes = {
+        "delete_user": body.get("user") or "",
+        "delete_messages": body.get("messages") or "",
+        "delete_conversation": body.get("conversations") or "",
+    }
     for user_id in ids:
-        user = state.users.get(user_id)
-        if mode and user:
-            mark_deleted(state, user, erase=mode != "soft")
+        if user := state.users.get(user_id):
+            delete_conversations(state, user, modes["delete_conversation"])
+            if modes["delete_user"]:
+                mark_deleted(state, user, modes)
     return new_task(state, {user_id: {"status": "ok"} for user_id in ids})
 
 
-def mark_deleted(state: State, user: Json, *, erase: bool) -> None:
+def mark_deleted(state: State, user: Json, modes: dict[str, str]) -> None:
+    """Takes the user out of the member lists, about which no events tell."""
+    is_new = "deleted_at" not in user
     user.setdefault("deleted_at", timestamps.now())
-    for channel in state.channels.values():
-        channel["members"].pop(user["id"], None)
-    if erase:
+    delete_conversations(state, user, modes["delete_conversation"])
+    if is_new or modes["delete_user"] != "soft":
+        user_event(
+            state,
+            "user.deleted",
+            user,
+            **modes,
+            hard_delete=modes["delete_user"] == "hard",
+            mark_messages_deleted=bool(modes["delete_messages"]),
+            delete_conversation_channels=bool(modes["delete_conversation"]),
+        )
+    for record in state.channels.values():
+        record["members"].pop(user["id"], None)
+        record["last_reads"].pop(user["id"], None)
+    if modes["delete_user"] != "soft":
         del state.users[user["id"]]
         state.erased_ids.add(user["id"])
+
+
+def delete_conversations(state: State, user: Json, mode: str) -> None:
+    """A conversation is a channel of exactly two members."""
+    if not mode:
+        return
+    for record in list(state.channels.values()):
+        if len(record["members"]) == 2 and user["id"] in record["members"]:
+            remove_channel(state, record, hard=mode == "hard")
 
 
 def restore_users(state: State, params: Json, body: Json) -> Json:
@@ -232,6 +265,7 @@ def restore_users(state: State, params: Json, body: Json) -> Json:
                 raise unknown_user(state, f"the user {user_id} cannot be restored")
     for user_id in restorable:
         del state.users[user_id]["deleted_at"]
+    state.hide_from_channels(restorable)
     return {}
 
 
@@ -240,6 +274,7 @@ def deactivate_user(state: State, params: Json, body: Json) -> Json:
     if "deactivated_at" in user and state.switches["repeated_deactivation"] == "refused":
         raise bad_input(f"the user {user['id']} is already deactivated")
     user.setdefault("deactivated_at", timestamps.now())
+    user_event(state, "user.deactivated", user, **created_by(state, body))
     return {"user": full_shape(user)}
 
 
@@ -252,6 +287,7 @@ def reactivate_user(state: State, params: Json, body: Json) -> Json:
         draft["name"] = body["name"]
     draft = checked(draft, f"users[{user['id']}]", timestamps.now())
     store(state, {user["id"]: draft})
+    user_event(state, "user.reactivated", draft, **created_by(state, body))
     return {"user": full_shape(draft)}
 
 
@@ -259,6 +295,7 @@ def deactivate_users(state: State, params: Json, body: Json) -> Json:
     users = [existing_user(state, user_id) for user_id in user_ids(body)]
     for user in users:
         user.setdefault("deactivated_at", timestamps.now())
+        user_event(state, "user.deactivated", user, **created_by(state, body))
     return new_task(state, {"users": deepcopy(users)})
 
 
@@ -266,7 +303,14 @@ def reactivate_users(state: State, params: Json, body: Json) -> Json:
     users = [existing_user(state, user_id) for user_id in user_ids(body)]
     for user in users:
         user.pop("deactivated_at", None)
+        user_event(state, "user.reactivated", user, **created_by(state, body))
     return new_task(state, {"users": deepcopy(users)})
+
+
+def created_by(state: State, body: Json) -> Json:
+    """Who acted, as events tell, if the call says it."""
+    actor = state.users.get(str(body.get("created_by_id")))
+    return {"created_by": actor} if actor else {}
 
 
 def new_task(state: State, result: Json) -> Json:

@@ -1,0 +1,133 @@
+"""The local Stream server, judged by Stream's JS SDK. Needs Node, and no emulators."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from stream_chat import StreamChat
+
+from tests.stream_server.control_client import LocalStream
+from tests.stream_server.user_client import user_token
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("stream_server.mjs")
+
+
+@pytest.fixture(scope="module")
+def local_stream() -> Iterator[LocalStream]:
+    """A server of this module's own, on a free port."""
+    command = [sys.executable, "-m", "tests.stream_server", "--port", "0", "--parent"]
+    with subprocess.Popen(
+        [*command, str(os.getpid())], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield LocalStream(process.stdout.readline().split()[5])
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def server(local_stream: LocalStream) -> LocalStream:
+    """With Ann, Bea and Cid, and channel c1 of the first two."""
+    local_stream.reset()
+    chat = StreamChat(local_stream.key, local_stream.secret, base_url=local_stream.url)
+    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
+    chat.channel("messaging", "c1", {"members": ["ann", "bea"], "name": "One"}).create("ann")
+    return local_stream
+
+
+@pytest.fixture
+def play(server: LocalStream) -> Callable[..., Any]:
+    def play(scene: str, **tokens: str) -> Any:
+        ours = {name: user_token(server, name) for name in ("ann", "bea", "cid")}
+        finished = subprocess.run(
+            ["node", SCRIPT, scene],
+            input=json.dumps({**ours, **tokens}),
+            env={**os.environ, "STREAM_LOCAL_TEST_HOST": server.url.removeprefix("http://")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert finished.returncode == 0, finished.stderr
+        return json.loads(finished.stdout)
+
+    return play
+
+
+@pytest.fixture
+def expired(server: LocalStream) -> str:
+    return user_token(server, "ann", exp=int(time.time()) - 60)
+
+
+def test_a_user_connects(play):
+    assert play("connect") == {
+        "id": "ann",
+        "name": "Ann",
+        "shoe_size": 43,
+        "online": True,
+        "hasConnection": True,
+    }
+
+
+def test_a_wrong_token_is_refused(play):
+    wrong = jwt.encode({"user_id": "ann"}, "not the secret")
+    error = play("refused", ann=wrong)
+    assert (error["code"], error["StatusCode"], error["isWSFailure"]) == (5, 401, False)
+    assert "Token signature is invalid" in error["message"]
+
+
+def test_an_expired_token_is_refused(play, expired):
+    error = play("refused", ann=expired)
+    assert (error["code"], error["StatusCode"], error["isWSFailure"]) == (40, 401, False)
+
+
+def test_an_expired_token_is_replaced_by_a_new_one(play, expired):
+    assert play("refreshed", old=expired) == {"id": "ann", "left": 0}
+
+
+def test_a_token_that_expires_later_is_refused_in_calls(play, expired):
+    assert play("expiredLater", old=expired) == {"code": 40, "status": 401}
+
+
+def test_a_message_reaches_the_other_client(play):
+    assert play("talk") == {
+        "cid": "messaging:c1",
+        "members": ["ann", "bea"],
+        "text": "hello",
+        "sender": "ann",
+        "isTheSame": True,
+        "kept": ["hello"],
+        "unread": 1,
+        "read": "message.read",
+    }
+
+
+def test_channels_members_and_users_are_found(play):
+    assert play("query") == {
+        "ids": ["c1"],
+        "names": ["One"],
+        "counts": [2],
+        "found": ["bea", "bea"],
+    }
+
+
+def test_a_channel_is_created_and_its_members_are_told(play):
+    result = play("create")
+    assert result["cid"].startswith("messaging:!members-")
+    assert result["told"] == result["cid"]
+    ghost = result["ghost"]
+    assert (ghost["code"], ghost["status"]) == (4, 400)
+    assert "don't exist: [ghost]" in ghost["message"]
+
+
+def test_a_stranger_is_refused(play):
+    assert play("stranger") == {"code": 17, "status": 403}

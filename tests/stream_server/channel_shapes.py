@@ -1,0 +1,151 @@
+"""Channels as answers and events show them.
+
+A channel is kept as {"channel": its own and custom fields, "created_by_id", "members": user id ->
+membership, "messages", "last_reads": user id -> time, "distinct": member ids or None}; users and
+counts are joined in here.
+"""
+
+from __future__ import annotations
+
+from .payloads import MAX_ITEMS
+from .state import Json, State
+
+# What a channel has besides custom data and what is joined in.
+OWN_FIELDS = {
+    "id",
+    "type",
+    "cid",
+    "created_at",
+    "updated_at",
+    "last_message_at",
+    "deleted_at",
+    "team",
+    "frozen",
+    "disabled",
+    "filter_tags",
+    "cooldown",
+}
+DEFAULT_MESSAGES = 100
+MAX_MESSAGES = 300
+MAX_TEXT = 5000
+CAPABILITIES = [
+    "connect-events",
+    "read-channel",
+    "read-events",
+    "send-message",
+    "typing-events",
+]
+
+
+def channel_shape(state: State, record: Json) -> Json:
+    own = record["channel"]
+    shape = {
+        **own,
+        "created_by": state.users.get(record["created_by_id"]),
+        "member_count": len(record["members"]),
+        "config": config(own["type"]),
+    }
+    if state.caller.user_id:
+        shape["own_capabilities"] = CAPABILITIES
+    return shape
+
+
+def deleted_shape(state: State, record: Json, deleted_at: str) -> Json:
+    own = {key: value for key, value in record["channel"].items() if key in OWN_FIELDS}
+    shape = channel_shape(state, {**record, "channel": own})
+    return {**shape, "created_by": None, "deleted_at": deleted_at}
+
+
+def custom_fields(record: Json) -> Json:
+    return {key: value for key, value in record["channel"].items() if key not in OWN_FIELDS}
+
+
+def member_shape(state: State, record: Json, user_id: str) -> Json:
+    return {
+        **record["members"][user_id],
+        "user": state.users[user_id],
+        "role": "owner" if user_id == record["created_by_id"] else "member",
+    }
+
+
+def member_shapes(
+    state: State, record: Json, limit: int = MAX_ITEMS, offset: int = 0
+) -> list[Json]:
+    user_ids = list(record["members"])[offset : offset + limit]
+    return [member_shape(state, record, user_id) for user_id in user_ids]
+
+
+def channel_state(
+    state: State,
+    record: Json,
+    *,
+    messages: int = DEFAULT_MESSAGES,
+    members: int = MAX_ITEMS,
+    members_offset: int = 0,
+) -> Json:
+    """The answer of get-or-create, and an item of QueryChannels."""
+    answer = {
+        "channel": channel_shape(state, record),
+        "members": member_shapes(state, record, members, members_offset),
+        "messages": record["messages"][-messages:] if messages else [],
+        "pinned_messages": [],
+        "threads": [],
+        "read": [read_shape(state, record, user_id) for user_id in record["last_reads"]],
+        "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
+    }
+    if state.caller.user_id in record["members"]:
+        answer["membership"] = member_shape(state, record, state.caller.user_id)
+    return answer
+
+
+def read_shape(state: State, record: Json, user_id: str) -> Json:
+    last_read = record["last_reads"][user_id]
+    unread = [
+        message
+        for message in record["messages"]
+        if message["created_at"] > last_read and message["user"]["id"] != user_id
+    ]
+    return {
+        "user": state.users[user_id],
+        "last_read": last_read,
+        "unread_messages": len(unread),
+    }
+
+
+def config(channel_type: str) -> Json:
+    enabled = (
+        "typing_events",
+        "read_events",
+        "connect_events",
+        "delivery_events",
+        "custom_events",
+        "search",
+        "reactions",
+        "replies",
+        "quotes",
+        "mutes",
+        "uploads",
+        "url_enrichment",
+        "push_notifications",
+    )
+    disabled = (
+        "reminders",
+        "user_message_reminders",
+        "polls",
+        "shared_locations",
+        "count_messages",
+        "mark_messages_pending",
+        "skip_last_msg_update_for_system_msgs",
+    )
+    return {
+        "name": channel_type,
+        "created_at": "2020-01-01T00:00:00.000000Z",
+        "updated_at": "2020-01-01T00:00:00.000000Z",
+        **dict.fromkeys(enabled, True),
+        **dict.fromkeys(disabled, False),
+        "message_retention": "infinite",
+        "max_message_length": MAX_TEXT,
+        "automod": "disabled",
+        "automod_behavior": "flag",
+        "commands": [],
+    }

@@ -1,0 +1,87 @@
+"""Events: what webhooks and connected clients hear of what happened.
+
+Custom fields are flat in webhook bodies, as in the rest of v1, and once more under
+``channel_custom``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import timestamps
+from .channel_shapes import custom_fields, member_shapes
+from .state import Json, State
+from .webhooks import targets
+
+MAX_MEMBERS = 50
+
+
+def channel_event(
+    state: State, event_type: str, record: Json, about: Iterable[str] = (), **fields: object
+) -> None:
+    """For webhooks, the clients that watch the channel, and those of the users it is ``about``."""
+    if not is_heard(state, event_type):
+        return
+    event = {**new_event(event_type), **channel_fields(record), **fields}
+    members = {"members": member_shapes(state, record, MAX_MEMBERS)}
+    to_webhooks(state, {**members, **event})
+    cid = record["channel"]["cid"]
+    watching = state.connections.watching(cid)
+    affected = [one for one in state.connections.of_users(about) if one not in watching]
+    for connection in [*watching, *affected]:
+        connection.send(event)
+
+
+def notification(
+    state: State, event_type: str, record: Json, user_ids: Iterable[str], **fields: object
+) -> None:
+    """For clients of these users that don't watch the channel; webhooks get none."""
+    if not state.connections:
+        return
+    event = {**new_event(event_type), **channel_fields(record), **fields}
+    for connection in state.connections.of_users(user_ids):
+        if record["channel"]["cid"] not in connection.watched:
+            connection.send(event)
+
+
+def user_event(state: State, event_type: str, user: Json, **fields: object) -> None:
+    """For webhooks, the user's own clients, and those that watch a channel with the user."""
+    if not is_heard(state, event_type):
+        return
+    event = {**new_event(event_type), "user": user, **fields}
+    to_webhooks(state, event)
+    if not state.connections:
+        return
+    shared = {cid for cid, record in state.channels.items() if user["id"] in record["members"]}
+    for connection in state.connections.all():
+        if connection.user_id == user["id"] or connection.watched & shared:
+            connection.send(event)
+
+
+def is_heard(state: State, event_type: str) -> bool:
+    return bool(state.connections) or bool(targets(state.app, event_type))
+
+
+def new_event(event_type: str) -> Json:
+    return {"type": event_type, "created_at": timestamps.now()}
+
+
+def channel_fields(record: Json) -> Json:
+    own = record["channel"]
+    return {
+        "cid": own["cid"],
+        "channel_type": own["type"],
+        "channel_id": own["id"],
+        "channel_member_count": len(record["members"]),
+        "channel_message_count": len(record["messages"]),
+        "channel_custom": custom_fields(record),
+        **({"team": own["team"]} if own.get("team") else {}),
+    }
+
+
+def to_webhooks(state: State, event: Json) -> None:
+    urls = targets(state.app, event["type"])
+    if urls:
+        is_compressed = bool(state.app.get("enable_hook_payload_compression"))
+        signed = {**event, "request_info": state.caller.request_info}
+        state.webhooks.send(urls, signed, is_compressed)
