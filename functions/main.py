@@ -13,11 +13,23 @@ from firebase_functions.firestore_fn import (
     on_document_updated,
     on_document_written,
 )
-from firebase_functions.https_fn import CallableRequest
+from firebase_functions.https_fn import CallableRequest, on_request
 from firebase_functions.options import RateLimits, RetryConfig, set_global_options
 from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
+from flask import Request, Response
 
-from chatsync import clients, drain, events, ids, records, repairs, settings, sync, tokens
+from chatsync import (
+    clients,
+    drain,
+    events,
+    ids,
+    records,
+    repairs,
+    settings,
+    sync,
+    tokens,
+    webhooks,
+)
 from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
 from chatsync.callables import (
     callable_function,
@@ -26,6 +38,7 @@ from chatsync.callables import (
     https_error,
     task_function,
 )
+from chatsync.create_conversation import create_conversation
 from chatsync.pacing import LEFT_BY_EVENTS
 from chatsync.users import Document, Held
 
@@ -122,7 +135,7 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
 
 
 def result_of(outcome: sync.Outcome) -> dict[str, Any]:
-    result = {"userId": outcome.key.id, "streamUserId": outcome.stream_user_id}
+    result = {"userId": outcome.key.id, "streamUserId": outcome.stream_id}
     if not outcome.error:
         return {**result, "status": outcome.status}
     error = https_error(outcome.error)
@@ -159,6 +172,19 @@ def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
 def revokeStreamUserTokens(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: make the caller's earlier tokens fail, as after the loss of a phone."""
     return tokens.revoke_tokens(caller_of(request), *connection())
+
+
+@callable_function
+def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
+    """``{participantIds, conversationType?, name?, team?, idempotencyKey?}``: a chat that opens."""
+    caller, fields = caller_of(request), fields_of(request)
+    return create_conversation(caller, fields, *connection())
+
+
+@on_request()
+def streamWebhook(request: Request) -> Response:
+    """Stream says that something happened: bring it to Firestore."""
+    return webhooks.answer(request, connection_of_events)
 
 
 @task_function(

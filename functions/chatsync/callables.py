@@ -15,10 +15,12 @@ from flask import Request, Response, jsonify, make_response
 
 from . import settings
 from .errors import (
+    AlreadyExists,
     ChatsyncError,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     StreamRateLimited,
     Temporary,
     Unauthenticated,
@@ -117,6 +119,11 @@ def https_error(error: ChatsyncError) -> HttpsError:
         case NotFound():
             code, message = FunctionsErrorCode.NOT_FOUND, str(error)
             details = {"userIds": error.ids}
+        case PermissionDenied():
+            code, message = FunctionsErrorCode.PERMISSION_DENIED, str(error)
+            details = {"userIds": error.ids} if error.ids else None
+        case AlreadyExists():
+            code, message = FunctionsErrorCode.ALREADY_EXISTS, str(error)
         case FailedPrecondition():
             code, message = FunctionsErrorCode.FAILED_PRECONDITION, str(error)
             details = {"userIds": error.ids, "reason": error.reason}

@@ -8,6 +8,7 @@ from firebase_functions import logger
 
 from . import repairs
 from .clients import Clients
+from .conversations import reconcile_conversations
 from .errors import (
     FirebaseUnavailable,
     Postponed,
@@ -56,8 +57,9 @@ def drain(not_before: float, clients: Clients, settings: Settings) -> None:
 
 def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict[Entry, Outcome]:
     """The outcome of each: removed where that was asked for and nobody exists, else reconciled."""
-    removals = [entry for entry in entries if entry.removal]
-    others = [entry for entry in entries if not entry.removal]
+    rooms = [entry for entry in entries if entry.key.kind == "conversation"]
+    removals = [entry for entry in entries if entry.removal and entry not in rooms]
+    others = [entry for entry in entries if not entry.removal and entry not in rooms]
 
     def remove(keys: Sequence[Key]) -> list[Outcome]:
         return remove_users(keys, clients, settings)
@@ -65,11 +67,15 @@ def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict
     def reconcile(keys: Sequence[Key]) -> list[Outcome]:
         return reconcile_users(keys, clients, settings)
 
-    return _each(removals, remove) | _each(others, reconcile)
+    def reconcile_rooms(keys: Sequence[Key]) -> Sequence[Outcome]:
+        return reconcile_conversations([key.id for key in keys], clients, settings)
+
+    outcomes = _each(removals, remove) | _each(others, reconcile)
+    return outcomes | _each(rooms, reconcile_rooms)
 
 
 def _each(
-    entries: Sequence[Entry], repair: Callable[[Sequence[Key]], list[Outcome]]
+    entries: Sequence[Entry], repair: Callable[[Sequence[Key]], Sequence[Outcome]]
 ) -> dict[Entry, Outcome]:
     """The outcomes of a batch. What breaks it concerns all, or, by halves, the one that does it."""
     if not entries:

@@ -20,6 +20,18 @@ class Unauthenticated(ChatsyncError):
     """The caller is not signed in."""
 
 
+class PermissionDenied(ChatsyncError):
+    """The caller may not do this; ``ids`` names the members in the way, if it is them."""
+
+    def __init__(self, message: str, ids: list[str]) -> None:
+        super().__init__(message)
+        self.ids = ids
+
+
+class AlreadyExists(ChatsyncError):
+    """The idempotency key was used before, with other arguments."""
+
+
 class NotFound(ChatsyncError):
     """Neither an account nor a company exists under these ids."""
 
@@ -32,7 +44,8 @@ class FailedPrecondition(ChatsyncError):
     """The user exists but must not, or can never, be made usable in Stream.
 
     ``reason`` is one of ``disabled`` and ``anonymous`` (in Firebase Auth), or ``deactivated``,
-    ``banned``, ``deleted`` (beyond restore) and ``rejected`` (its data are refused) in Stream.
+    ``banned``, ``deleted`` (beyond restore) and ``rejected`` (its data are refused) in Stream. Of a
+    conversation it can be ``wrong_team`` as well: its channel belongs to another one.
     """
 
     def __init__(self, ids: list[str], reason: str) -> None:
@@ -74,12 +87,18 @@ class Unexpected(Temporary):
 
 
 class StreamRejected(ChatsyncError):
-    """Stream refuses this request for good (4xx). ``code`` is Stream's error code."""
+    """Stream refuses this request for good (4xx). ``code`` is Stream's error code.
 
-    def __init__(self, message: str, status: int, code: int) -> None:
+    ``words`` are those of its whole message, for recognizing ids in it; they belong in no log.
+    """
+
+    def __init__(
+        self, message: str, status: int, code: int, words: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.words = words
 
 
 class StreamCredentialsRejected(ChatsyncError):

@@ -13,6 +13,8 @@ from google.api_core.exceptions import (
     Aborted,
     AlreadyExists,
     Cancelled,
+    FailedPrecondition,
+    NotFound,
     RetryError,
     ServerError,
     ServiceUnavailable,
@@ -259,3 +261,18 @@ def _storable(text: str | None) -> str | None:
         return text.encode().decode() if text else None
     except UnicodeEncodeError:
         return None
+
+
+def commit(batch: firestore.WriteBatch, deadline: float) -> list[datetime] | None:
+    """Commit all writes or none; the update time of each. None if a precondition failed."""
+    try:
+        with temporary_failures_named():
+            return [write.update_time for write in batch.commit(**until(deadline))]
+    except (AlreadyExists, FailedPrecondition, NotFound):
+        return None
+
+
+def conversation_reference(
+    conversation_id: str, client: firestore.Client
+) -> firestore.DocumentReference:
+    return client.document("conversations", conversation_id)

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 from .errors import InvalidArgument
 
-Kind = Literal["user", "company"]
+Kind = Literal["user", "company", "conversation"]
+"""Conversations have keys as well, but no Stream user."""
 
 MAX_KEYS = 100
 MAX_KEY_LENGTH = 128
@@ -25,7 +26,7 @@ _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 
 class Key(NamedTuple):
-    """Who is to be reconciled."""
+    """Who, or which conversation, is to be reconciled."""
 
     kind: Kind
     id: str
@@ -84,7 +85,7 @@ def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key
         raise InvalidArgument(field, f"must not be longer than {MAX_KEY_LENGTH} characters")
     if "/" in value or value in (".", "..") or _RESERVED.fullmatch(value):
         raise InvalidArgument(field, "must not contain '/', nor be '.', '..' or '__...__'")
-    if _CONTROL.search(value) or _SURROGATE.search(value):
+    if is_unprintable(value):
         raise InvalidArgument(field, "must not contain control characters or lone surrogates")
     key = Key(kind, value)
     if len(id_format.stream_id(key)) > MAX_STREAM_ID_LENGTH:
@@ -92,6 +93,11 @@ def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key
             field, f"must not be longer than {MAX_STREAM_ID_LENGTH} characters when escaped"
         )
     return key
+
+
+def is_unprintable(text: str) -> bool:
+    """Whether it has control characters, or lone surrogates, which no document can hold."""
+    return bool(_CONTROL.search(text) or _SURROGATE.search(text))
 
 
 def check_keys(
@@ -104,6 +110,21 @@ def check_keys(
     return [
         check_key(value, f"{field}[{place}]", kind, id_format) for place, value in enumerate(values)
     ]
+
+
+def document_id(text: str) -> str:
+    """``text`` as the id of a document, which it is already unless Firestore takes no such id."""
+    escaped = _NOT_IN_DOCUMENT_ID.sub(_percent, text)
+    if escaped in (".", "..") or _RESERVED.fullmatch(escaped):
+        return f"%{ord(escaped[0]):02X}{escaped[1:]}"
+    return escaped
+
+
+_NOT_IN_DOCUMENT_ID = re.compile(r"[/%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode(errors="surrogatepass"))
 
 
 def _escape(text: str) -> str:

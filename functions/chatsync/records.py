@@ -30,11 +30,11 @@ def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> d
     stats = held.stats or {}
     return {
         "userId": uid,
-        "createdAt": _json(stats.get("createdAt")),
-        "conversationsStarted": _json(stats.get("conversationsStarted")) or 0,
-        "messagesSent": _json(stats.get("messagesSent")) or 0,
-        "lastActiveAt": _json(stats.get("lastActiveAt")) if uid == caller else None,
-        "updatedAt": _json(stats.get("updatedAt")),
+        "createdAt": json_value(stats.get("createdAt")),
+        "conversationsStarted": json_value(stats.get("conversationsStarted")) or 0,
+        "messagesSent": json_value(stats.get("messagesSent")) or 0,
+        "lastActiveAt": json_value(stats.get("lastActiveAt")) if uid == caller else None,
+        "updatedAt": json_value(stats.get("updatedAt")),
     }
 
 
@@ -50,11 +50,11 @@ def ensure_profile(uid: str, clients: Clients, settings: Settings) -> dict[str, 
     profile: Document = held.profile or {}
     return {
         "userId": uid,
-        "displayName": _json(profile.get("displayName")),
-        "photoURL": _json(profile.get("photoURL")),
-        "preferences": _json(profile.get("preferences")) or {},
-        "createdAt": _json(profile.get("createdAt")),
-        "updatedAt": _json(profile.get("updatedAt")),
+        "displayName": json_value(profile.get("displayName")),
+        "photoURL": json_value(profile.get("photoURL")),
+        "preferences": json_value(profile.get("preferences")) or {},
+        "createdAt": json_value(profile.get("createdAt")),
+        "updatedAt": json_value(profile.get("updatedAt")),
         "created": created,
     }
 
@@ -74,7 +74,7 @@ def _healed(uid: str, clients: Clients, settings: Settings) -> Held:
     return held
 
 
-def _json(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """What Firestore holds, as JSON can say it. An app may keep anything in its preferences."""
     match value:
         case datetime():
@@ -84,9 +84,9 @@ def _json(value: Any) -> Any:
         case bytes():
             return base64.b64encode(value).decode()
         case Mapping():
-            return {str(name): _json(inner) for name, inner in value.items()}
+            return {str(name): json_value(inner) for name, inner in value.items()}
         case list():
-            return [_json(inner) for inner in value]
+            return [json_value(inner) for inner in value]
         case firestore.GeoPoint():
             return {"latitude": value.latitude, "longitude": value.longitude}
         case firestore.DocumentReference():

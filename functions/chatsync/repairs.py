@@ -14,25 +14,25 @@ however many failures they met:
 
 import math
 import random
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from firebase_functions import logger
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
+from . import ids
 from .clients import Clients
 from .errors import (
     ChatsyncError,
     FailedPrecondition,
     FirebaseUnavailable,
     InvalidArgument,
+    NotFound,
     Postponed,
     StreamCredentialsRejected,
     StreamRateLimited,
@@ -80,7 +80,12 @@ class Entry:
 
 
 def reconcile(
-    keys: Sequence[Key], clients: Clients, settings: Settings, *, check_accounts: bool = False
+    keys: Sequence[Key],
+    clients: Clients,
+    settings: Settings,
+    *,
+    check_accounts: bool = False,
+    deadline: float = math.inf,
 ) -> list[Outcome]:
     """:func:`reconcile_users`, with the outbox behind it.
 
@@ -88,7 +93,9 @@ def reconcile(
     ``repair_queued`` tells. Raises as reconcile_users does.
     """
     try:
-        outcomes = reconcile_users(keys, clients, settings, check_accounts=check_accounts)
+        outcomes = reconcile_users(
+            keys, clients, settings, check_accounts=check_accounts, deadline=deadline
+        )
     except StreamCredentialsRejected as error:
         _keep([Outcome(key, "", None, error) for key in keys], clients)
         raise
@@ -120,8 +127,8 @@ def report(outcomes: Sequence[Outcome], clients: Clients) -> None:
         outcome.key: collection.document(document_id(outcome.key)) for outcome in outcomes
     }
     wanted_at = None
-    if any(not is_permanent(outcome.error) for outcome in outcomes):
-        wanted_at = _try_to_wake(time.time() + FIRST_ATTEMPT_SECONDS, clients)
+    if any(not is_permanent(outcome) for outcome in outcomes):
+        wanted_at = try_to_wake(time.time() + FIRST_ATTEMPT_SECONDS, clients)
     with temporary_failures_named():
         known = clients.firestore.get_all(
             list(references.values()), ["firstFailedAt"], **until(deadline)
@@ -137,9 +144,48 @@ def report(outcomes: Sequence[Outcome], clients: Clients) -> None:
         batch.commit(**until(deadline))
     if wanted_at and time.time() >= wanted_at:
         # Too slow: the drain may have been there before the entries.
-        _try_to_wake(time.time(), clients)
+        try_to_wake(time.time(), clients)
     for outcome in outcomes:
         _log_report(outcome)
+
+
+def document_id(key: Key) -> str:
+    """The id of the entry; any key has one, even those that cannot be the id of a document."""
+    return f"{key.kind}_{ids.document_id(key.id)}"
+
+
+def begin_entry(key: Key, batch: firestore.WriteBatch, clients: Clients, pause: float) -> Entry:
+    """Add to ``batch`` an entry for what is just begun, due in ``pause`` seconds.
+
+    Whoever began it calls :func:`conclude`; if they cannot, the drain finishes it.
+    """
+    reference = clients.firestore.collection(COLLECTION).document(document_id(key))
+    fields = {
+        "kind": key.kind,
+        "key": key.id,
+        "attempts": 0,
+        "state": "waiting",
+        "reason": "begun",
+        "lastError": "",
+        "firstFailedAt": firestore.SERVER_TIMESTAMP,
+        "nextAttemptAt": datetime.fromtimestamp(time.time() + pause, UTC),
+    }
+    batch.set(reference, fields, merge=True)
+    return Entry(key, removal=False, attempts=0, reference=reference, version=None)
+
+
+def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
+    """Delete the entry of what was begun and is done, else report what became of it."""
+    if not is_done(outcome):
+        _keep([outcome], clients)
+        return
+    batch = BulkWriteBatch(clients.firestore)
+    batch.delete(entry.reference, clients.firestore.write_option(last_update_time=entry.version))
+    try:
+        with temporary_failures_named():
+            batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
+    except FirebaseUnavailable as error:
+        logger.warn(f"The drain will find {entry.key.kind} {entry.key.id} done: {error}")
 
 
 def due(clients: Clients, deadline: float) -> list[Entry]:
@@ -202,21 +248,17 @@ def wake_if_due(clients: Clients) -> None:
         wake(at, clients)
 
 
-def document_id(key: Key) -> str:
-    """The id of the entry; any key has one, even those that cannot be the id of a document."""
-    return f"{key.kind}_" + _NOT_IN_DOCUMENT_IDS.sub(
-        lambda match: quote(match[0], safe="", errors="surrogatepass"), key.id
-    )
+def is_permanent(outcome: Outcome) -> bool:
+    """Whether the entry is parked: a person has to change something first.
 
-
-_NOT_IN_DOCUMENT_IDS = re.compile(r"[/%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def is_permanent(error: ChatsyncError | None) -> bool:
-    """Whether an entry is parked for it: a person has to change something first."""
-    if isinstance(error, FailedPrecondition):
-        return error.reason in ("deleted", "rejected")
-    return isinstance(error, InvalidArgument | StreamRejected)
+    A user who is disabled or deactivated needs nothing; a conversation with them cannot open.
+    """
+    match outcome.error:
+        case FailedPrecondition(reason="deleted" | "rejected"):
+            return True
+        case FailedPrecondition() | NotFound():
+            return outcome.key.kind == "conversation"
+    return isinstance(outcome.error, InvalidArgument | StreamRejected)
 
 
 def is_done(outcome: Outcome) -> bool:
@@ -226,7 +268,7 @@ def is_done(outcome: Outcome) -> bool:
 
 def _is_for_later(outcome: Outcome) -> bool:
     error = outcome.error
-    return isinstance(error, Temporary | StreamCredentialsRejected) or is_permanent(error)
+    return isinstance(error, Temporary | StreamCredentialsRejected) or is_permanent(outcome)
 
 
 def _keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
@@ -240,7 +282,7 @@ def _keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
         return
     for outcome in left:
         if outcome.error:
-            outcome.error.repair_queued = not is_permanent(outcome.error)
+            outcome.error.repair_queued = not is_permanent(outcome)
 
 
 def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
@@ -256,7 +298,7 @@ def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
         batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
 
 
-def _try_to_wake(at: float, clients: Clients) -> float | None:
+def try_to_wake(at: float, clients: Clients) -> float | None:
     """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
     try:
         return wake(at, clients)
@@ -310,7 +352,7 @@ def _next_fields(entry: Entry, outcome: Outcome) -> dict[str, Any]:
 
 
 def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
-    parked = is_permanent(outcome.error)
+    parked = is_permanent(outcome)
     next_attempt = datetime.fromtimestamp(time.time() + pause, UTC)
     fields = {
         "state": "parked" if parked else "waiting",
@@ -350,7 +392,7 @@ def reason_of(error: ChatsyncError | None) -> str:
 
 def _log_report(outcome: Outcome) -> None:
     key, reason = outcome.key, reason_of(outcome.error)
-    if is_permanent(outcome.error):
+    if is_permanent(outcome):
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
         logger.error(message, **{key.kind: key.id}, reason=reason)
     else:
@@ -361,7 +403,7 @@ def _log_report(outcome: Outcome) -> None:
 def _log_settled(entry: Entry, outcome: Outcome) -> None:
     key, reason = entry.key, reason_of(outcome.error)
     fields = {key.kind: key.id, "attempt": entry.attempts + 1}
-    if is_permanent(outcome.error):
+    if is_permanent(outcome):
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
         logger.error(message, **fields, reason=reason)
     elif is_done(outcome):

@@ -31,6 +31,8 @@ class Settings:
     stream_api_secret: str = field(repr=False)
     stream_base_url: str | None = None
     id_format: IdFormat = field(default_factory=IdFormat)
+    channel_type: str = "messaging"
+    channel_id_prefix: str = ""
     user_role: str = "user"
     company_role: str = "user"
     extra_fields: tuple[str, ...] = ()
@@ -56,6 +58,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         stream_api_secret=_required(environ, STREAM_API_SECRET.name),
         stream_base_url=_base_url(environ),
         id_format=_id_format(environ),
+        channel_type=_channel_type(environ),
+        channel_id_prefix=_prefix(environ, "STREAM_CHANNEL_ID_FORMAT", "{id}", 24),
         user_role=environ.get("STREAM_USER_ROLE") or "user",
         company_role=environ.get("STREAM_COMPANY_ROLE") or "user",
         extra_fields=_extra_fields(environ),
@@ -117,15 +121,22 @@ def _id_format(environ: Mapping[str, str]) -> IdFormat:
     return formats
 
 
-def _prefix(environ: Mapping[str, str], name: str, default: str) -> str:
+def _prefix(environ: Mapping[str, str], name: str, default: str, longest: int = 64) -> str:
     placeholder = default[default.index("{") :]
     value = environ.get(name) or default
     prefix = value.removesuffix(placeholder)
-    if prefix == value or not re.fullmatch(r"[A-Za-z0-9_-]{0,64}", prefix):
+    if prefix == value or not re.fullmatch(rf"[A-Za-z0-9_-]{{0,{longest}}}", prefix):
         raise SettingInvalid(
-            f"{name} must be up to 64 of A-Z a-z 0-9 _ - followed by {placeholder}"
+            f"{name} must be up to {longest} of A-Z a-z 0-9 _ - followed by {placeholder}"
         )
     return prefix
+
+
+def _channel_type(environ: Mapping[str, str]) -> str:
+    value = environ.get("STREAM_CHANNEL_TYPE") or "messaging"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise SettingInvalid("STREAM_CHANNEL_TYPE must be up to 64 of A-Z a-z 0-9 _ -")
+    return value
 
 
 def _extra_fields(environ: Mapping[str, str]) -> tuple[str, ...]:

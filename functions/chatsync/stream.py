@@ -34,6 +34,9 @@ Item = TypeVar("Item")
 BATCH = 100
 """Users per call: the most that UpdateUsers takes and QueryUsers returns."""
 
+CHANNELS = 30
+"""Channels per call of QueryChannels; asked for more, it returns 30."""
+
 _MAX_QUERY_BYTES = 6_000
 """An id list travels in the URL of a GET; gateways refuse long ones."""
 
@@ -142,6 +145,61 @@ class Stream:
         fields = {"revoke_tokens_issued_before": before.isoformat()}
         self.update_users_partial([{"id": stream_id, "set": fields}], deadline)
 
+    def get_or_create_channel(
+        self, channel_type: str, channel_id: str, data: Mapping[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        """``channel`` and ``members``, the first 100 of them (GetOrCreateChannel).
+
+        An existing channel is returned as it is: neither ``data`` nor its members are merged in.
+        """
+        response = self._call(deadline, _get_or_create_channel, channel_type, channel_id, data)
+        try:
+            return {"channel": response["channel"], "members": response["members"]}
+        except (KeyError, TypeError) as error:
+            raise StreamUnavailable("Stream answered without a channel") from error
+
+    def query_channels(self, cids: Sequence[str], deadline: float) -> dict[str, dict[str, Any]]:
+        """Those of up to 30 channels that exist, by cid, each with up to 100 members.
+
+        Deleted ones are not among them (QueryChannels).
+        """
+        options = {"limit": CHANNELS, "member_limit": BATCH, "message_limit": 0}
+        query = {"cid": {"$in": list(cids)}}
+        response = self._read(deadline, StreamChat.query_channels, query, **options)
+        try:
+            return {state["channel"]["cid"]: state for state in response["channels"]}
+        except (KeyError, TypeError) as error:
+            raise StreamUnavailable("Stream answered without channels") from error
+
+    def query_members(self, channel_type: str, channel_id: str, deadline: float) -> list[str]:
+        """The Stream ids of all members, a hundred per call (QueryMembers)."""
+        members: list[str] = []
+        while True:
+            page = self._read(deadline, _query_members, channel_type, channel_id, len(members))
+            members += [member["user_id"] for member in page]
+            if len(page) < BATCH:
+                return members
+
+    def add_members(
+        self, channel_type: str, channel_id: str, stream_ids: Sequence[str], deadline: float
+    ) -> None:
+        """Add members; those who are there already stay (UpdateChannel, a hundred per call)."""
+        for batch in batches(stream_ids):
+            self._call(deadline, _update_channel, channel_type, channel_id, add_members=batch)
+
+    def remove_members(
+        self, channel_type: str, channel_id: str, stream_ids: Sequence[str], deadline: float
+    ) -> None:
+        """Remove members, with their history left in place (UpdateChannel)."""
+        for batch in batches(stream_ids):
+            self._call(deadline, _update_channel, channel_type, channel_id, remove_members=batch)
+
+    def update_channel_partial(
+        self, channel_type: str, channel_id: str, fields: Mapping[str, Any], deadline: float
+    ) -> None:
+        """Set some fields, and leave all others as they are (UpdateChannelPartial)."""
+        self._call(deadline, _update_channel_partial, channel_type, channel_id, fields)
+
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""
         return self._chat().create_token(stream_id, exp=expires_at, iat=issued_at)
@@ -215,7 +273,34 @@ class Stream:
             raise StreamUnavailable(message)
         if status in (401, 403):
             raise StreamCredentialsRejected(message)
-        raise StreamRejected(message, status, code)
+        words = frozenset(re.findall(r"[\w@-]+", str(body.get("message")), re.ASCII))
+        raise StreamRejected(message, status, code, words)
+
+
+def _get_or_create_channel(
+    chat: StreamChat, channel_type: str, channel_id: str, data: Mapping[str, Any]
+) -> Any:
+    body = {"data": data, "state": True, "messages": {"limit": 0}, "members": {"limit": BATCH}}
+    return chat.post(f"channels/{channel_type}/{channel_id}/query", data=body)
+
+
+def _update_channel(
+    chat: StreamChat, channel_type: str, channel_id: str, **change: Sequence[str]
+) -> Any:
+    data = {name: list(stream_ids) for name, stream_ids in change.items()}
+    return chat.post(f"channels/{channel_type}/{channel_id}", data=data)
+
+
+def _update_channel_partial(
+    chat: StreamChat, channel_type: str, channel_id: str, fields: Mapping[str, Any]
+) -> Any:
+    return chat.patch(f"channels/{channel_type}/{channel_id}", data={"set": dict(fields)})
+
+
+def _query_members(chat: StreamChat, channel_type: str, channel_id: str, offset: int) -> Any:
+    channel = chat.channel(channel_type, channel_id)
+    sort = [{"field": "created_at", "direction": 1}]
+    return channel.query_members({}, sort, limit=BATCH, offset=offset)
 
 
 def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

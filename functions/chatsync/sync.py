@@ -5,8 +5,10 @@ is a hint that something changed, never the truth to be copied, since events arr
 out of order.
 """
 
+import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -53,6 +55,7 @@ MAX_REFUSALS = 60
 """Refused calls after which a repair stops halving: Stream allows 300 in a minute."""
 
 PAUSE_SECONDS = 0.2
+_MAX_RESTORE_TRIES = 2
 
 
 def new_deadline() -> float:
@@ -65,8 +68,10 @@ class Outcome:
     """What became of one key: a status, or the error that stands in its way."""
 
     key: Key
-    stream_user_id: str
-    status: Status | None
+    stream_id: str
+    """What Stream knows them by; empty if the key cannot be known there."""
+
+    status: str | None
     error: ChatsyncError | None
     stream_user: Payload = field(default_factory=dict)
     """As it was found in Stream; empty where it was missing."""
@@ -79,21 +84,28 @@ class Outcome:
 
 
 def reconcile_users(
-    keys: Sequence[Key], clients: Clients, settings: Settings, *, check_accounts: bool = False
+    keys: Sequence[Key],
+    clients: Clients,
+    settings: Settings,
+    *,
+    check_accounts: bool = False,
+    deadline: float = math.inf,
 ) -> list[Outcome]:
     """Bring these users into agreement on all sides; one outcome per key, in the same order.
 
     Documents and Stream user of a living account are created where missing, and the Stream user is
     patched where it differs in a field that Firebase states. An account that is gone is never
     brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
-    about everybody, and who is disabled gets an error even if Stream has them.
+    about everybody, and who is disabled gets an error even if Stream has them. Every hundred has 20
+    seconds, all together until ``deadline``.
 
     Raises what concerns everybody: StreamCredentialsRejected, StreamRejected if Stream refuses to
     be queried, and errors of Firestore and Auth that won't pass.
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in stream.batches(list(dict.fromkeys(keys))):
-        outcomes.update(_Repair(batch, clients, settings, check_accounts).run())
+        repair = _Repair(batch, clients, settings, check_accounts, deadline)
+        outcomes.update(repair.run())
     return [outcomes[key] for key in keys]
 
 
@@ -106,13 +118,18 @@ class _Repair:
     """
 
     def __init__(
-        self, keys: Sequence[Key], clients: Clients, settings: Settings, check_accounts: bool
+        self,
+        keys: Sequence[Key],
+        clients: Clients,
+        settings: Settings,
+        check_accounts: bool,
+        deadline: float,
     ) -> None:
         self.keys = keys
         self.clients = clients
         self.settings = settings
         self.check_accounts = check_accounts
-        self.deadline = new_deadline()
+        self.deadline = min(new_deadline(), deadline)
         self.stream_ids: dict[Key, str] = {}
         self.stream_users: dict[Key, Payload] = {}
         self.statuses: dict[Key, Status] = {}
@@ -122,7 +139,7 @@ class _Repair:
         self.made: set[Key] = set()
         """Whose Stream user this repair made, or may have made, and takes back if need be."""
         self.made_documents: dict[Key, list[Made]] = {}
-        self.restore_tried: set[Key] = set()
+        self.restore_tries: Counter[Key] = Counter()
         self.update_refused: set[Key] = set()
         self.unanswered_creations: set[Key] = set()
         self.unanswered_updates: set[Key] = set()
@@ -148,6 +165,9 @@ class _Repair:
                 break
             pending = self.round(pending)
         for key in pending - self.errors.keys():
+            if time.monotonic() >= self.deadline:
+                self.errors[key] = Postponed(f"no time left for {key.kind} {key.id}")
+                continue
             self.errors[key] = Unsettled(f"{key.kind} {key.id} kept changing while repaired")
         return {key: self.outcome(key) for key in self.keys}
 
@@ -313,15 +333,19 @@ class _Repair:
     def restore(self, deleted: set[Key]) -> set[Key]:
         """Bring back who is deleted in Stream though alive in Firebase, to be read again.
 
-        Only a second refusal to create is final: this one may mean that somebody was faster.
+        A refusal to create that follows is final if the restoration was refused, which may mean
+        that somebody was faster, or if it was granted twice: once may mean that a late removal
+        of the account's former life came in between.
         """
-        for key in deleted & self.restore_tried:
+        beyond = {key for key in deleted if self.restore_tries[key] >= _MAX_RESTORE_TRIES}
+        for key in beyond:
             self.errors[key] = FailedPrecondition([key.id], "deleted")
-        restorable = {key: self.stream_ids[key] for key in deleted - self.restore_tried}
+        restorable = {key: self.stream_ids[key] for key in deleted - beyond}
         failed = self.send(self.clients.stream.restore_users, restorable)
         refused = {key for key, error in failed.items() if isinstance(error, StreamRejected)}
         restored = restorable.keys() - failed.keys()
-        self.restore_tried |= restored | refused
+        self.restore_tries.update(restored)
+        self.restore_tries.update(dict.fromkeys(refused, _MAX_RESTORE_TRIES))
         self.unanswered_creations |= _unanswered(failed)
         self.made |= restored | _unanswered(failed)
         for key in restored:
@@ -403,7 +427,7 @@ class _Repair:
         failed |= self.remove_documents(gone)
         for key in mine - failed.keys():
             self.made.discard(key)
-            self.restore_tried.discard(key)
+            del self.restore_tries[key]
             self.statuses.pop(key, None)
             _log(f"Removed what was made for {key.id}, who doesn't exist", key)
         for key, failure in failed.items():

@@ -34,9 +34,9 @@ def issue_token(uid: str, clients: Clients, settings: Settings) -> dict[str, Any
     issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
     expires_at = now + settings.token_lifetime_seconds
     return {
-        "token": clients.stream.user_token(outcome.stream_user_id, issued_at, expires_at),
+        "token": clients.stream.user_token(outcome.stream_id, issued_at, expires_at),
         "userId": uid,
-        "streamUserId": outcome.stream_user_id,
+        "streamUserId": outcome.stream_id,
         "apiKey": settings.stream_api_key,
         "expiresAt": expires_at,
     }
@@ -54,8 +54,8 @@ def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, A
     if revoked_before > now:
         raise Postponed("tokens have just been revoked several times")
     before = datetime.fromtimestamp(revoked_before, UTC)
-    clients.stream.revoke_tokens(outcome.stream_user_id, before, new_deadline())
-    return {"userId": uid, "streamUserId": outcome.stream_user_id}
+    clients.stream.revoke_tokens(outcome.stream_id, before, new_deadline())
+    return {"userId": uid, "streamUserId": outcome.stream_id}
 
 
 def _healed(uid: str, clients: Clients, settings: Settings) -> Outcome:

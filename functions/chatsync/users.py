@@ -157,7 +157,7 @@ def missing_documents(held: Held, now: object) -> dict[str, dict[str, Any]]:
     if held.profile is None:
         missing["profile"] = _new_profile(held, created_at, now)
     if held.stats is None:
-        missing["stats"] = _new_stats(created_at, now)
+        missing["stats"] = new_stats(created_at, now)
     return missing
 
 
@@ -188,7 +188,7 @@ def _new_profile(held: Held, created_at: object, now: object) -> dict[str, Any]:
     }
 
 
-def _new_stats(created_at: object, now: object) -> dict[str, Any]:
+def new_stats(created_at: object, now: object) -> dict[str, Any]:
     return {
         "createdAt": created_at,
         "conversationsStarted": 0,

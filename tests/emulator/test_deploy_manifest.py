@@ -21,6 +21,7 @@ PROJECT = "demo-chatsync"
 SERVING = Path(firebase_functions.__file__).parent / "private" / "serving.py"
 DEADLINE_SECONDS = 30
 FUNCTIONS = [
+    "createConversation",
     "createStreamUser",
     "createUserProfile",
     "deleteStreamUser",
@@ -30,6 +31,7 @@ FUNCTIONS = [
     "getStreamUserToken",
     "getUserStats",
     "revokeStreamUserTokens",
+    "streamWebhook",
     "syncProfileToStream",
     "syncUserProfile",
     "wakeRepairs",
@@ -41,6 +43,7 @@ EVENT_FUNCTIONS = {
     "syncUserProfile": "google.cloud.firestore.document.v1.updated",
     "syncProfileToStream": "google.cloud.firestore.document.v1.written",
 }
+NOT_CALLED_BY_APPS = ["drainRepairs", "streamWebhook", "wakeRepairs"]
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +171,15 @@ def test_the_outbox_is_looked_at_every_five_minutes(manifest):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(FUNCTIONS) - set(EVENT_FUNCTIONS) - {"drainRepairs", "wakeRepairs"})
+    "name",
+    sorted(
+        set(FUNCTIONS) - set(EVENT_FUNCTIONS) - {"drainRepairs", "wakeRepairs", "streamWebhook"}
+    ),
 )
 def test_the_others_are_callables(deployed, name):
     assert deployed[name]["labels"]["deployment-callable"] == "true"
     assert "eventTrigger" not in deployed[name]
+
+
+def test_stream_may_call_the_webhook(manifest):
+    assert manifest["endpoints"]["streamWebhook"]["httpsTrigger"] is not None

@@ -141,12 +141,11 @@ class MemoryFirestoreApi:
                 raise exceptions.Aborted("a document changed since it was read")
             before = dict(self.documents)
             try:
-                for write in request["writes"]:
-                    self._write(write)
+                times = [self._write(write) for write in request["writes"]]
             except exceptions.GoogleAPICallError:
                 self.documents = before
                 raise
-        results = [types.WriteResult() for _ in request["writes"]]
+        results = [types.WriteResult(update_time=time) for time in times]
         return types.CommitResponse(write_results=results, commit_time=self._now())
 
     def begin_transaction(self, **_: object) -> types.BeginTransactionResponse:
@@ -182,7 +181,7 @@ class MemoryFirestoreApi:
         if write.delete:
             self.documents.pop(name, None)
             return now
-        if write.update_mask:
+        if types.Write.pb(write).HasField("update_mask"):
             fields = dict(present.fields) if present else {}
             for path in write.update_mask.field_paths:
                 _copy_field(path.split("."), dict(write.update.fields), fields)

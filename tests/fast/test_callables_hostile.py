@@ -13,6 +13,7 @@ from chatsync.ids import IdFormat, check_key
 from tests.fast.test_functions import MAIN, environment, id_token  # noqa: F401 (a fixture)
 
 CALLABLES = [
+    "createConversation",
     "ensureStreamUser",
     "ensureUserProfile",
     "getUserStats",
@@ -40,6 +41,15 @@ ids = st.one_of(json_values, st.text(max_size=300), st.just("ann"))
 arguments = st.one_of(
     json_values,
     st.fixed_dictionaries({}, optional={"userId": ids, "userIds": ids | st.lists(ids)}),
+    st.fixed_dictionaries(
+        {"participantIds": ids | st.lists(ids | st.fixed_dictionaries({"companyId": ids}))},
+        optional={
+            "conversationType": json_values | st.sampled_from(["direct", "group"]),
+            "name": json_values,
+            "team": json_values,
+            "idempotencyKey": json_values,
+        },
+    ),
     st.fixed_dictionaries({"userIds": st.lists(st.text(), min_size=100, max_size=103)}),
 )
 bodies = st.one_of(

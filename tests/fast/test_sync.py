@@ -493,7 +493,7 @@ def test_a_user_who_never_settles_is_left_for_later(accounts, reconcile, firesto
 def test_companies_are_users_of_stream_too(clients, firestore, chat):
     firestore.document("companies/7").set({"company_name": "Gym", "logo_url": "https://l"})
     [outcome] = reconcile_users([Key("company", "7")], clients, SETTINGS)
-    assert (outcome.stream_user_id, outcome.status) == ("company_7", "created")
+    assert (outcome.stream_id, outcome.status) == ("company_7", "created")
     assert stream_user(chat, "company_7")["name"] == "Gym"
 
 

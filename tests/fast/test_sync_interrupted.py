@@ -108,6 +108,9 @@ class World:
         for collection in ("users", "user_profiles", "user_stats"):
             self.clients.firestore.document(f"{collection}/ann").delete()
 
+    def remove_from_stream(self) -> None:
+        self.clients.stream.remove_user("ann", "soft", float("inf"))
+
     def lose_answer(self) -> None:
         """The next call is applied by Stream, and its answer never arrives."""
         self.stream.fault("*", "reset", when="after", times=1)
@@ -218,6 +221,12 @@ def test_a_lost_answer_is_made_good_in_the_same_repair(world, chat, begin):
         world.stream.clear_faults()
         assert outcome.error is None, f"before call {at}"
         assert user_in_stream(chat)["name"] == "Old", f"before call {at}"
+
+
+def test_a_late_removal_in_stream_is_no_verdict_on_a_living_account(world, chat):
+    """As of the account's former life under this uid, which the platform delivers late."""
+    for at, outcome in every_interruption(world, chat, soft_deleted, world.remove_from_stream):
+        assert outcome.error is None, f"before call {at}"
 
 
 def test_custom_fields_survive_whatever_happens_meanwhile(world, chat):

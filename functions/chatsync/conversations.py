@@ -1,0 +1,453 @@
+"""Conversations: a document in Firestore and a channel in Stream that agree.
+
+``conversations/{id}`` says what the app asked for until its ``status`` is ``ready``; from then on
+Stream has the last word on name and members, and the document follows:
+
+    Firestore         Stream     what reconcile_conversations does
+    pending, failed   any        Firestore wins: users, channel, members, then ``ready``
+    ready             present    name and members are written back; another team is a finding
+    ready             absent     ``deleted``
+    absent, deleted   present    recorded from what Stream says
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from firebase_functions import logger
+from google.cloud import firestore
+
+from . import firebase, repairs
+from .clients import Clients
+from .errors import (
+    ChatsyncError,
+    FailedPrecondition,
+    NotFound,
+    Postponed,
+    StreamRejected,
+    StreamUnavailable,
+    Temporary,
+    Unsettled,
+)
+from .ids import Key
+from .settings import Settings
+from .stream import BATCH, CHANNELS
+from .sync import Outcome
+
+COLLECTION = "conversations"
+DEADLINE_SECONDS = 40.0
+PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
+"""Between attempts at a channel whose answer was lost, or whose members Stream didn't know yet."""
+
+_NO_FINDING = ("banned",)
+"""Reasons of a member that don't keep a conversation from opening."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """``conversations/{id}`` as it was read; ``status`` is empty where there is no document."""
+
+    id: str
+    status: str = ""
+    member_ids: tuple[str, ...] = ()
+    """Stream ids; the documents' ``participantIds`` are the uids among them, who may read."""
+
+    name: str | None = None
+    team: str | None = None
+    created_by: str = ""
+    """A uid, or the Stream id of who is none of ours."""
+
+    created_at: datetime | None = None
+    conversation_type: str = ""
+    arguments: str = ""
+    """A hash of what was asked for, by which a repeated request is told from another."""
+
+    version: datetime | None = None
+    """Firestore's update time."""
+
+
+@dataclass(frozen=True)
+class ConversationOutcome(Outcome):
+    """``stream_id`` is the channel's cid, ``status`` the document's."""
+
+    document: Conversation = field(default_factory=lambda: Conversation(""))
+    """As it is now."""
+
+    healed: tuple[Key, ...] = ()
+    """The members that had to be repaired."""
+
+
+def read(conversation_id: str, clients: Clients, deadline: float) -> Conversation:
+    return read_all([conversation_id], clients, deadline)[conversation_id]
+
+
+def read_all(ids: Sequence[str], clients: Clients, deadline: float) -> dict[str, Conversation]:
+    """The conversations by id, absent ones included, in one call (BatchGetDocuments)."""
+    references = [firebase.conversation_reference(one, clients.firestore) for one in ids]
+    with firebase.temporary_failures_named():
+        snapshots = clients.firestore.get_all(references, **firebase.until(deadline))
+        return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
+
+
+def _conversation(snapshot: Any) -> Conversation:
+    fields = snapshot.to_dict() or {}
+    return Conversation(
+        id=snapshot.id,
+        status=fields.get("status", ""),
+        member_ids=tuple(fields.get("memberIds", ())),
+        name=fields.get("name"),
+        team=fields.get("team"),
+        created_by=fields.get("createdBy") or "",
+        created_at=fields.get("createdAt"),
+        conversation_type=fields.get("conversationType", ""),
+        arguments=fields.get("arguments", ""),
+        version=snapshot.update_time,
+    )
+
+
+def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
+    """The document of ``conversation``, but for its times, its origin and its arguments."""
+    channel_type, channel_id = address_of(conversation.id, settings)
+    keys = [settings.id_format.key(member) for member in conversation.member_ids]
+    return {
+        "cid": f"{channel_type}:{channel_id}",
+        "channelType": channel_type,
+        "channelId": channel_id,
+        "conversationType": conversation.conversation_type,
+        "name": conversation.name,
+        "participantIds": [key.id for key in keys if key and key.kind == "user"],
+        "memberIds": list(conversation.member_ids),
+        "team": conversation.team,
+        "createdBy": conversation.created_by,
+        "status": conversation.status,
+    }
+
+
+def address_of(conversation_id: str, settings: Settings) -> tuple[str, str]:
+    """Type and id of the channel: the id is either a cid, or of our own format."""
+    channel_type, separator, channel_id = conversation_id.partition(":")
+    if separator:
+        return channel_type, channel_id
+    return settings.channel_type, settings.channel_id_prefix + conversation_id
+
+
+def conversation_id_of(cid: str, settings: Settings) -> str:
+    """Where a channel is kept: under its own id if that has our format, else under its cid."""
+    channel_type, _, channel_id = cid.partition(":")
+    own = channel_id.removeprefix(settings.channel_id_prefix)
+    is_ours = (
+        channel_type == settings.channel_type
+        and channel_id.startswith(settings.channel_id_prefix)
+        and own
+        and not own.startswith(("!", "__"))
+    )
+    return own if is_ours else cid
+
+
+def reconcile_conversations(
+    ids: Sequence[str],
+    clients: Clients,
+    settings: Settings,
+    *,
+    origin: str = "webhook",
+    may_close: bool = True,
+    deadline: float | None = None,
+) -> list[ConversationOutcome]:
+    """Bring these conversations into agreement; one outcome per id, in the same order.
+
+    ``origin`` is noted in documents that are made. Without ``may_close`` a conversation whose
+    channel is gone stays as it is. Raises StreamCredentialsRejected, FirebaseUnavailable, and
+    Stream's errors where no channel could be looked at.
+    """
+    deadline = deadline or time.monotonic() + DEADLINE_SECONDS
+    documents = read_all(list(dict.fromkeys(ids)), clients, deadline)
+    outcomes: dict[str, ConversationOutcome] = {}
+    others = []
+    for document in documents.values():
+        if document.status in ("pending", "failed"):
+            outcomes[document.id] = finish(document, clients, settings, deadline)
+        else:
+            others.append(document)
+    for start in range(0, len(others), CHANNELS):
+        batch = others[start : start + CHANNELS]
+        channels = _query(batch, clients, settings, deadline)
+        for document in batch:
+            error: ChatsyncError | None = None
+            state = channels.get(document.id)
+            try:
+                if state:
+                    document = _follow(document, state, origin, clients, settings, deadline)
+                elif document.status == "ready" and may_close:
+                    document = _close(document, clients, settings, deadline)
+            except Temporary as temporary:
+                error = temporary
+            outcomes[document.id] = _outcome(document, settings, error)
+    return [outcomes[one] for one in ids]
+
+
+def finish(
+    document: Conversation, clients: Clients, settings: Settings, deadline: float
+) -> ConversationOutcome:
+    """Heal the members, make the channel as the document says, and call it ready.
+
+    Safe to repeat after a death at any point, and beside another that does the same.
+    """
+    healed: tuple[Key, ...] = ()
+    try:
+        healed = heal(document.member_ids, clients, settings, deadline)
+        _make_channel(document, clients, settings, deadline)
+    except (FailedPrecondition, NotFound, StreamRejected) as error:
+        logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
+        document = _set_status(document, "failed", clients, deadline)
+        if isinstance(error, StreamRejected):
+            error = FailedPrecondition([document.id], "rejected")
+        return _outcome(document, settings, error)
+    except Temporary as error:
+        return _outcome(document, settings, error)
+    document = _set_status(document, "ready", clients, deadline)
+    logger.info(f"Conversation {document.id} is ready", conversation=document.id)
+    return replace(_outcome(document, settings), healed=healed)
+
+
+def open_ready(
+    document: Conversation, clients: Clients, settings: Settings, deadline: float
+) -> ConversationOutcome | None:
+    """Heal the members of a conversation that was ready before; None if its channel is gone.
+
+    A direct conversation has its two members, even after one left, or lost it with their user, and
+    nobody else.
+    """
+    try:
+        healed = heal(document.member_ids, clients, settings, deadline)
+        state = _query([document], clients, settings, deadline).get(document.id)
+        if state is None:
+            return None
+        if document.conversation_type == "direct":
+            if {member["user_id"] for member in state["members"]} != set(document.member_ids):
+                _make_channel(document, clients, settings, deadline)
+        else:
+            document = _follow(document, state, "app", clients, settings, deadline)
+    except (FailedPrecondition, NotFound, StreamRejected, Temporary) as error:
+        return _outcome(document, settings, error)
+    return replace(_outcome(document, settings), healed=healed)
+
+
+def _query(
+    documents: Sequence[Conversation], clients: Clients, settings: Settings, deadline: float
+) -> dict[str, dict[str, Any]]:
+    """What Stream says of the channels of up to 30 conversations, by conversation id."""
+    cids = {":".join(address_of(document.id, settings)): document.id for document in documents}
+    found = clients.stream.query_channels(list(cids), deadline)
+    return {cids[cid]: state for cid, state in found.items() if cid in cids}
+
+
+def _outcome(
+    document: Conversation, settings: Settings, error: ChatsyncError | None = None
+) -> ConversationOutcome:
+    cid = ":".join(address_of(document.id, settings))
+    status = None if error else document.status
+    return ConversationOutcome(
+        Key("conversation", document.id), cid, status, error, document=document
+    )
+
+
+def heal(
+    member_ids: Sequence[str], clients: Clients, settings: Settings, deadline: float
+) -> tuple[Key, ...]:
+    """Repair the members; returns those who needed it.
+
+    Raises the error of the first who cannot be a member, with all of the same kind named.
+    """
+    keys = [key for member in member_ids if (key := settings.id_format.key(member))]
+    outcomes = repairs.reconcile(keys, clients, settings, deadline=deadline)
+    errors = [outcome.error for outcome in outcomes if outcome.error]
+    refusals = [
+        error
+        for error in errors
+        if isinstance(error, FailedPrecondition) and error.reason not in _NO_FINDING
+    ]
+    if refusals:
+        reason = refusals[0].reason
+        named = [one for error in refusals if error.reason == reason for one in error.ids]
+        raise FailedPrecondition(named, reason)
+    unknown = [one for error in errors if isinstance(error, NotFound) for one in error.ids]
+    if unknown:
+        raise NotFound(unknown)
+    for error in errors:
+        if not isinstance(error, FailedPrecondition):
+            raise error
+    return tuple(outcome.key for outcome in outcomes if outcome.status not in ("ok", None))
+
+
+def members_of(state: Mapping[str, Any], cid: str, clients: Clients, deadline: float) -> list[str]:
+    """The Stream ids of all members of a channel, asked for only where they are over a hundred."""
+    members = [member["user_id"] for member in state["members"]]
+    if len(members) < min(BATCH, state["channel"].get("member_count", 0)) or len(members) >= BATCH:
+        channel_type, _, channel_id = cid.partition(":")
+        members = clients.stream.query_members(channel_type, channel_id, deadline)
+    return members
+
+
+def _make_channel(
+    document: Conversation, clients: Clients, settings: Settings, deadline: float
+) -> None:
+    """Get or create the channel, until it has the members, and the name, of the document.
+
+    Stream may say that users don't exist although they were just written: those are looked at
+    again, and the call is repeated.
+    """
+    for pause in (*PAUSES_SECONDS, None):
+        try:
+            _make_channel_once(document, clients, settings, deadline)
+            return
+        except StreamRejected as error:
+            named = [member for member in document.member_ids if member in error.words]
+            if not named or pause is None:
+                raise
+            logger.warn(
+                f"Stream doesn't know {len(named)} members of {document.id} yet: {error}",
+                conversation=document.id,
+            )
+            heal(named, clients, settings, deadline)
+        except StreamUnavailable:
+            if pause is None:
+                raise
+        if time.monotonic() + pause >= deadline:
+            raise Postponed(f"no time left for conversation {document.id}")
+        time.sleep(pause)
+
+
+def _make_channel_once(
+    document: Conversation, clients: Clients, settings: Settings, deadline: float
+) -> None:
+    address = address_of(document.id, settings)
+    wanted = document.member_ids
+    fields = {"team": document.team, "name": document.name}
+    data = {
+        "created_by_id": settings.id_format.stream_id(Key("user", document.created_by)),
+        "members": wanted[:BATCH],
+        **{field: value for field, value in fields.items() if value},
+    }
+    state = clients.stream.get_or_create_channel(*address, data, deadline)
+    channel = state["channel"]
+    if (channel.get("team") or None) != document.team:
+        raise FailedPrecondition([document.id], "wrong_team")
+    present = {member["user_id"] for member in state["members"]}
+    if missing := [member for member in wanted if member not in present]:
+        clients.stream.add_members(*address, missing, deadline)
+    if channel.get("member_count", 0) + len(missing) > len(wanted):
+        # A channel that was there before, with others in it: this conversation is not theirs.
+        all_members = clients.stream.query_members(*address, deadline)
+        extra = [member for member in all_members if member not in set(wanted)]
+        clients.stream.remove_members(*address, extra, deadline)
+    if document.name and channel.get("name") != document.name:
+        clients.stream.update_channel_partial(*address, {"name": document.name}, deadline)
+
+
+def _follow(
+    document: Conversation,
+    state: Mapping[str, Any],
+    origin: str,
+    clients: Clients,
+    settings: Settings,
+    deadline: float,
+) -> Conversation:
+    """Write down what Stream says of an existing channel."""
+    channel = state["channel"]
+    members = tuple(_members_of(state, clients, deadline))
+    name = channel.get("name") if isinstance(channel.get("name"), str) else None
+    team = channel.get("team") or None
+    if document.status == "ready":
+        if team != document.team:
+            logger.error(
+                f"Conversation {document.id} is of team {document.team} in Firestore,"
+                f" of {team} in Stream",
+                conversation=document.id,
+            )
+        if name == document.name and set(members) == set(document.member_ids):
+            return document
+        return _write(replace(document, name=name, member_ids=members), clients, settings, deadline)
+    logger.info(f"Recording channel {channel['cid']}", conversation=document.id)
+    recorded = replace(
+        document,
+        status="ready",
+        member_ids=members,
+        name=name,
+        team=team,
+        created_by=_creator(channel, settings),
+        created_at=datetime.fromisoformat(channel["created_at"]),
+        conversation_type="direct" if len(members) == 2 and not name else "group",
+        arguments="",
+    )
+    return _write(recorded, clients, settings, deadline, origin)
+
+
+def _members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> list[str]:
+    """The Stream ids of all members of a channel, asked for only where they are over a hundred."""
+    channel = state["channel"]
+    members = [member["user_id"] for member in state["members"]]
+    if channel.get("member_count", len(members)) > len(members):
+        members = clients.stream.query_members(channel["type"], channel["id"], deadline)
+    return members
+
+
+def _creator(channel: Mapping[str, Any], settings: Settings) -> str:
+    creator = str((channel.get("created_by") or {}).get("id") or "")
+    key = settings.id_format.key(creator)
+    return key.id if key and key.kind == "user" else creator
+
+
+def _close(
+    document: Conversation, clients: Clients, settings: Settings, deadline: float
+) -> Conversation:
+    logger.info(f"Conversation {document.id} is gone from Stream", conversation=document.id)
+    return _write(replace(document, status="deleted"), clients, settings, deadline)
+
+
+def _set_status(
+    document: Conversation, status: str, clients: Clients, deadline: float
+) -> Conversation:
+    """Note how it ended: well, whoever else is at it, or badly, unless somebody else is at it."""
+    batch = clients.firestore.batch()
+    reference = firebase.conversation_reference(document.id, clients.firestore)
+    fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
+    unchanged = clients.firestore.write_option(last_update_time=document.version)
+    batch.update(reference, fields, None if status == "ready" else unchanged)
+    written_at = firebase.commit(batch, deadline)
+    if not written_at:
+        logger.warn(
+            f"Conversation {document.id} changed meanwhile: not called {status}",
+            conversation=document.id,
+        )
+        return document
+    return replace(document, status=status, version=written_at[0])
+
+
+def _write(
+    document: Conversation,
+    clients: Clients,
+    settings: Settings,
+    deadline: float,
+    origin: str | None = None,
+) -> Conversation:
+    """Write the document as it is to be; with an ``origin``, it may be a new one.
+
+    Raises Unsettled if somebody else wrote it since it was read: they may know better.
+    """
+    reference = firebase.conversation_reference(document.id, clients.firestore)
+    fields = document_fields(document, settings)
+    fields["updatedAt"] = firestore.SERVER_TIMESTAMP
+    if origin:
+        fields |= {"origin": origin, "createdAt": document.created_at}
+    batch = clients.firestore.batch()
+    if document.version is None:
+        batch.create(reference, fields)
+    else:
+        unchanged = clients.firestore.write_option(last_update_time=document.version)
+        batch.update(reference, fields, unchanged)
+    written_at = firebase.commit(batch, deadline)
+    if not written_at:
+        raise Unsettled(f"conversation {document.id} changed meanwhile")
+    return replace(document, version=written_at[0])

@@ -1,0 +1,336 @@
+"""The callable that starts a conversation, or continues one: it heals everybody, then opens it."""
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from firebase_functions import logger
+from google.cloud import firestore
+
+from . import conversations, firebase, ids, records, repairs, users
+from .clients import Clients
+from .conversations import Conversation
+from .errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unsettled,
+)
+from .ids import Key
+from .repairs import Entry
+from .settings import Settings
+from .side_by_side import begin, result
+from .stream import batches
+from .users import Account, Document, Held
+
+MAX_MEMBERS = 1000
+MAX_TEXT_LENGTH = 256
+MAX_TEAM_LENGTH = 100
+TYPES = ("direct", "group")
+
+UNFINISHED_SECONDS = 50.0
+"""After which the outbox finishes what the callable, by then, has not."""
+
+_MAX_CONFLICTS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asked for, checked; ``members`` begins with the caller."""
+
+    members: tuple[Key, ...]
+    conversation_type: str
+    name: str | None
+    team: str | None
+    idempotency_key: str | None
+
+    @property
+    def caller(self) -> Key:
+        return self.members[0]
+
+    def conversation_id(self) -> str:
+        """The same for the same pair, or for the same caller and key; else random."""
+        if self.conversation_type == "direct":
+            return _hash("direct", self.team, sorted(self.members))
+        if self.idempotency_key:
+            return _hash("key", self.caller, self.idempotency_key)
+        return uuid.uuid4().hex
+
+    def arguments(self) -> str:
+        return _hash(self.conversation_type, self.name, self.team, sorted(self.members))
+
+
+def create_conversation(
+    uid: str, fields: Mapping[str, Any], clients: Clients, settings: Settings
+) -> dict[str, Any]:
+    """``{id, cid, conversationType, participantIds, name, team, createdAt, existed, healed}``.
+
+    ``participantIds`` and ``healed`` name members as they were asked for: uids, and companies as
+    ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied and AlreadyExists with
+    nothing written; else what was begun is finished by the outbox: FailedPrecondition, Temporary.
+    """
+    request = parse(uid, fields, settings)
+    deadline = time.monotonic() + conversations.DEADLINE_SECONDS
+    conversation_id = request.conversation_id()
+    reading = begin(conversations.read, conversation_id, clients, deadline)
+    held = _read_members(request, clients, deadline)
+    _check_members(request, held)
+    document = result(reading, deadline)
+    existed = document.status not in ("", "deleted")
+    by_key = request.conversation_type == "group" and request.idempotency_key
+    if existed and by_key and document.arguments != request.arguments():
+        raise AlreadyExists("idempotencyKey was used before, with other arguments")
+
+    outcome = None
+    if document.status == "ready" and _is_of(request, document, settings):
+        outcome = conversations.open_ready(document, clients, settings, deadline)
+    if outcome is None:
+        document, entry = _begin(document, request, held, clients, settings, deadline)
+        outcome = conversations.finish(document, clients, settings, deadline)
+        repairs.conclude(entry, outcome, clients)
+    if outcome.error:
+        raise outcome.error
+    document = outcome.document
+    keys = (settings.id_format.key(member) for member in document.member_ids)
+    return {
+        "id": document.id,
+        "cid": outcome.stream_id,
+        "conversationType": document.conversation_type,
+        "participantIds": [_named(key) for key in keys if key],
+        "name": document.name,
+        "team": document.team,
+        "createdAt": records.json_value(document.created_at),
+        "existed": existed,
+        "healed": [_named(key) for key in outcome.healed],
+    }
+
+
+def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
+    """The request, or InvalidArgument naming the field."""
+    caller = ids.check_key(uid, "userId", "user", settings.id_format)
+    wanted = fields.get("participantIds")
+    if not isinstance(wanted, list) or not 1 <= len(wanted) <= MAX_MEMBERS:
+        raise InvalidArgument("participantIds", f"must be a list of 1 to {MAX_MEMBERS} members")
+    named = [_member(value, f"participantIds[{n}]", settings) for n, value in enumerate(wanted)]
+    members = tuple(dict.fromkeys([caller, *named]))
+    if not 2 <= len(members) <= MAX_MEMBERS:
+        problem = f"must name 1 to {MAX_MEMBERS - 1} others"
+        raise InvalidArgument("participantIds", problem)
+    conversation_type = fields.get("conversationType")
+    if conversation_type is None:
+        conversation_type = "direct" if len(members) == 2 else "group"
+    if conversation_type not in TYPES:
+        raise InvalidArgument("conversationType", f"must be one of {', '.join(TYPES)}")
+    if conversation_type == "direct" and len(members) != 2:
+        raise InvalidArgument("participantIds", "must name one other for a direct conversation")
+    return Request(
+        members,
+        conversation_type,
+        name=_text(fields, "name", MAX_TEXT_LENGTH),
+        team=_text(fields, "team", MAX_TEAM_LENGTH),
+        idempotency_key=_text(fields, "idempotencyKey", MAX_TEXT_LENGTH),
+    )
+
+
+def _member(value: object, field: str, settings: Settings) -> Key:
+    if isinstance(value, dict):
+        if value.keys() != {"companyId"}:
+            raise InvalidArgument(field, 'must be a uid or {"companyId": id}')
+        company = value["companyId"]
+        return ids.check_key(company, f"{field}.companyId", "company", settings.id_format)
+    return ids.check_key(value, field, "user", settings.id_format)
+
+
+def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
+    """Length in UTF-8 bytes, as Stream and Firestore count it."""
+    value = fields.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidArgument(field, "must be a string")
+    if not value.strip():
+        raise InvalidArgument(field, "must not be empty")
+    if ids.is_unprintable(value):
+        problem = "must not contain control characters or lone surrogates"
+        raise InvalidArgument(field, problem)
+    if len(value.encode()) > longest:
+        raise InvalidArgument(field, f"must not be longer than {longest} bytes")
+    return value
+
+
+def _read_members(request: Request, clients: Clients, deadline: float) -> dict[Key, Held]:
+    """The accounts of all members, and the documents of those who need one to be judged.
+
+    Missing are those who don't exist: a uid without account, a company without document.
+    """
+    with_documents = [
+        key
+        for key in request.members
+        if request.team or key.kind == "company" or key == request.caller
+    ]
+    people = [key for key in request.members if key.kind == "user"]
+    documents = [
+        begin(firebase.read_documents, batch, clients.firestore, deadline)
+        for batch in batches(with_documents)
+    ]
+    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
+    held: dict[Key, Held] = {}
+    for reading in documents:
+        found = result(reading, deadline)
+        held |= {key: one for key, one in found.items() if key.kind == "user" or one.user}
+    known: dict[Key, Account] = {}
+    for lookup in accounts:
+        found_accounts = result(lookup, deadline)
+        known |= found_accounts
+    return {
+        key: replace(held.get(key, Held()), account=known.get(key))
+        for key in request.members
+        if key in (known if key.kind == "user" else held)
+    }
+
+
+def _check_members(request: Request, held: Mapping[Key, Held]) -> None:
+    """Raises NotFound naming all who don't exist, and PermissionDenied about the team."""
+    unknown = [key.id for key in request.members if key not in held]
+    if unknown:
+        raise NotFound(unknown)
+    caller = held[request.caller]
+    if caller.account and caller.account.disabled:
+        raise FailedPrecondition([request.caller.id], "disabled")
+    if not request.team:
+        return
+    teams = {key: users.owned_fields(held[key]).get("teams") or [] for key in request.members}
+    mine = teams[request.caller]
+    if request.team not in mine:
+        logger.warn(
+            f"User {request.caller.id} of teams {', '.join(mine) or 'none'}"
+            f" asked for a conversation of team {request.team}",
+            user=request.caller.id,
+        )
+        raise PermissionDenied("the caller doesn't belong to this team", [])
+    outside = [key.id for key in request.members if request.team not in teams[key]]
+    if outside:
+        logger.warn(
+            f"User {request.caller.id} asked for a conversation of team {request.team}"
+            f" with {len(outside)} outside of it",
+            user=request.caller.id,
+        )
+        raise PermissionDenied(f"not in this team: {', '.join(outside)}", outside)
+
+
+def _begin(
+    document: Conversation,
+    request: Request,
+    held: Mapping[Key, Held],
+    clients: Clients,
+    settings: Settings,
+    deadline: float,
+) -> tuple[Conversation, Entry]:
+    """Write in one commit what is to be: the document as pending, its entry in the outbox, and
+    one more conversation started; so that whatever happens now, it is finished."""
+    repairs.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
+    stats = held[request.caller].stats
+    for _ in range(_MAX_CONFLICTS):
+        pending = _pending(document, request, settings)
+        batch = clients.firestore.batch()
+        _add_conversation(batch, document, pending, clients, settings)
+        entry = repairs.begin_entry(
+            Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
+        )
+        if not document.status:
+            _add_to_stats(batch, request.caller, stats, held, clients)
+        if written_at := firebase.commit(batch, deadline):
+            created_at = document.created_at or written_at[0]
+            pending = replace(pending, version=written_at[0], created_at=created_at)
+            return pending, replace(entry, version=written_at[1])
+        # Somebody was faster with one of the three.
+        document = conversations.read(document.id, clients, deadline)
+        stats = firebase.read_documents([request.caller], clients.firestore, deadline)[
+            request.caller
+        ].stats
+    raise Unsettled(f"conversation {document.id} kept changing")
+
+
+def _add_conversation(
+    batch: firestore.WriteBatch,
+    document: Conversation,
+    pending: Conversation,
+    clients: Clients,
+    settings: Settings,
+) -> None:
+    reference = firebase.conversation_reference(document.id, clients.firestore)
+    fields = {
+        **conversations.document_fields(pending, settings),
+        "arguments": pending.arguments,
+        "origin": "app",
+        "updatedAt": firestore.SERVER_TIMESTAMP,
+    }
+    if document.version is None:
+        batch.create(reference, {**fields, "createdAt": firestore.SERVER_TIMESTAMP})
+    else:
+        unchanged = clients.firestore.write_option(last_update_time=document.version)
+        batch.update(reference, fields, unchanged)
+
+
+def _add_to_stats(
+    batch: firestore.WriteBatch,
+    caller: Key,
+    stats: Document | None,
+    held: Mapping[Key, Held],
+    clients: Clients,
+) -> None:
+    """One more conversation started, in a record that may have been missing."""
+    reference = clients.firestore.document("user_stats", caller.id)
+    now = firestore.SERVER_TIMESTAMP
+    if stats is None:
+        account = held[caller].account
+        created_at = (account and account.created_at) or now
+        batch.create(reference, {**users.new_stats(created_at, now), "conversationsStarted": 1})
+    else:
+        more = {"conversationsStarted": firestore.Increment(1), "updatedAt": now}
+        batch.update(reference, more)
+
+
+def _pending(document: Conversation, request: Request, settings: Settings) -> Conversation:
+    """What ``document`` becomes. A continued one keeps what was asked for at first."""
+    if document.status not in ("", "deleted") and _is_of(request, document, settings):
+        return replace(document, status="pending")
+    return replace(
+        document,
+        status="pending",
+        member_ids=_stream_ids(request, settings),
+        name=request.name,
+        team=request.team,
+        created_by=request.caller.id,
+        conversation_type=request.conversation_type,
+        arguments=request.arguments(),
+    )
+
+
+def _is_of(request: Request, document: Conversation, settings: Settings) -> bool:
+    """Whether a direct conversation has these two, and no one else, in it.
+
+    Its id can be computed by a client, which may have made a channel of that id with more members.
+    """
+    return request.conversation_type != "direct" or (
+        document.conversation_type == "direct"
+        and set(document.member_ids) == set(_stream_ids(request, settings))
+    )
+
+
+def _stream_ids(request: Request, settings: Settings) -> tuple[str, ...]:
+    return tuple(settings.id_format.stream_id(key) for key in request.members)
+
+
+def _named(key: Key) -> str | dict[str, str]:
+    return key.id if key.kind == "user" else {"companyId": key.id}
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,258 @@
+"""What Stream calls back: signed events, which are hints like all others.
+
+Stream repeats an event that is not answered within seconds, sends some twice, and in no certain
+order; ``X-Webhook-Id`` is not signed. So nothing is believed but the signature, and every effect is
+idempotent by content (Stream documentation, "Webhooks").
+"""
+
+import json
+import re
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from hmac import compare_digest
+from hmac import new as hmac
+from typing import Any
+
+from firebase_functions import logger
+from flask import Request, Response
+from google.cloud import firestore
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from . import firebase, ids, repairs
+from .clients import Clients
+from .conversations import (
+    Conversation,
+    conversation_id_of,
+    read,
+    reconcile_conversations,
+)
+from .errors import InvalidArgument, StreamCredentialsRejected, Temporary, Unauthenticated
+from .ids import Key
+from .settings import Settings
+from .sync import Outcome
+from .users import Document
+
+MAX_BYTES = 1_000_000
+"""Of a body, unpacked. Stream's largest object, a message, has 5 KB and 50 members at most."""
+
+INLINE_SECONDS = 3.0
+"""Then the outbox goes on: Stream waits for an answer for six."""
+
+COUNTED_FOR = timedelta(days=7)
+"""How long a counted message is remembered; older ones are not counted any more."""
+
+_COUNTED = "counted_messages"
+_CHANNEL_TYPE = re.compile(r"[\w-]{1,64}", re.ASCII)
+_CHANNEL_ID = re.compile(r"[\w!-]{1,100}", re.ASCII)
+"""With a ``!`` in the ids that Stream makes of members."""
+
+
+def verified_event(
+    body: bytes, encoding: str, signature: str, settings: Settings
+) -> dict[str, Any]:
+    """The event in a request, or Unauthenticated if Stream did not sign it.
+
+    The signature covers the unpacked body. Raises InvalidArgument for what is no gzip, too large
+    when unpacked, or signed but no JSON object.
+    """
+    if encoding.strip().lower() == "gzip":
+        body = _unpacked(body)
+    expected = hmac(settings.stream_api_secret.encode(), body, sha256).hexdigest()
+    if not compare_digest(expected.encode(), signature.strip().encode(errors="replace")):
+        raise Unauthenticated("the body is not signed by Stream")
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise InvalidArgument("body", "must be a JSON object")
+    return event
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = unpacker.decompress(body, MAX_BYTES)
+    except zlib.error:
+        raise InvalidArgument("body", "is not gzip") from None
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise InvalidArgument("body", "is too large" if unpacker.unconsumed_tail else "is cut off")
+    return unpacked
+
+
+def handle(event: Mapping[str, Any], clients: Clients, settings: Settings) -> None:
+    """Bring Firestore to what an event hints at.
+
+    What Stream or Firestore cannot tell in time is left to the outbox. Raises Temporary if that
+    cannot be written: Stream is to send the event again. Events that are none of ours, or lack
+    what they should have, are ignored.
+    """
+    deadline = time.monotonic() + INLINE_SECONDS
+    kind, cid = _text(event.get("type")), _cid(event)
+    if not cid or not (kind.startswith(("channel.", "member.")) or kind == "message.new"):
+        return
+    if kind == "message.new":
+        _count(event, clients, settings, deadline)
+    document = read(conversation_id_of(cid, settings), clients, deadline)
+    if not _agrees(document, kind, event):
+        _reconcile(document, clients, settings, deadline)
+
+
+def _reconcile(
+    document: Conversation, clients: Clients, settings: Settings, deadline: float
+) -> None:
+    key = Key("conversation", document.id)
+    try:
+        [outcome] = reconcile_conversations([document.id], clients, settings, deadline=deadline)
+    except (Temporary, StreamCredentialsRejected) as error:
+        repairs.report([Outcome(key, "", None, error)], clients)
+    else:
+        if not repairs.is_done(outcome):
+            repairs.report([outcome], clients)
+
+
+def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool:
+    """Whether the document says already what the event says: most are echoes of our own calls.
+
+    What is pending is being made, and the outbox has it.
+    """
+    if document.status in ("pending", "failed"):
+        return True
+    if kind == "channel.deleted":
+        return document.status in ("", "deleted")
+    if document.status != "ready":
+        return False
+    members = set(document.member_ids)
+    channel = event.get("channel")
+    match kind:
+        case "message.new":
+            return True
+        case "member.added":
+            return _member(event) in members
+        case "member.removed":
+            return _member(event) not in members
+        case "channel.created" | "channel.updated" if isinstance(channel, dict):
+            name = channel.get("name") if isinstance(channel.get("name"), str) else None
+            team = channel.get("team") or None
+            return (
+                name == document.name
+                and team == document.team
+                and channel.get("member_count", len(members)) == len(members)
+            )
+        case "channel.created" | "channel.updated":
+            return False
+    return True
+
+
+def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadline: float) -> None:
+    """One more message sent: once for each message, however often and late we hear of it.
+
+    The count goes up in the commit that remembers the message's id.
+    """
+    message = _object(event.get("message"))
+    message_id, sender = _text(message.get("id")), _text(_object(message.get("user")).get("id"))
+    sent_at = _time(message.get("created_at"))
+    key = settings.id_format.key(sender) if sender else None
+    if not message_id or not sent_at or key is None or key.kind != "user":
+        return
+    if datetime.now(UTC) - sent_at > COUNTED_FOR:
+        return
+    for is_last in (False, True):
+        held = firebase.read_documents([key], clients.firestore, deadline)[key]
+        if held.stats is not None or is_last:
+            break
+        repairs.reconcile([key], clients, settings, deadline=deadline)
+    if held.stats is None:
+        logger.warn(f"A message of {key.id}, who has no account, is not counted", user=key.id)
+        return
+    batch = clients.firestore.batch()
+    reference = clients.firestore.document(_COUNTED, ids.document_id(message_id))
+    expires_at = max(sent_at, datetime.now(UTC)) + COUNTED_FOR + timedelta(days=1)
+    batch.create(reference, {"expireAt": expires_at})
+    batch.update(clients.firestore.document("user_stats", key.id), _sent(held.stats, sent_at))
+    if firebase.commit(batch, deadline) is None:
+        logger.info("A message was counted before", user=key.id)
+
+
+def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "messagesSent": firestore.Increment(1),
+        "updatedAt": firestore.SERVER_TIMESTAMP,
+    }
+    last = stats.get("lastActiveAt")
+    if not isinstance(last, datetime) or last < sent_at:
+        fields["lastActiveAt"] = sent_at
+    return fields
+
+
+def _cid(event: Mapping[str, Any]) -> str:
+    """The channel an event is about; empty if it names none that could exist."""
+    cid = _text(event.get("cid")) or _text(_object(event.get("channel")).get("cid"))
+    channel_type, _, channel_id = cid.partition(":")
+    return (
+        cid if _CHANNEL_TYPE.fullmatch(channel_type) and _CHANNEL_ID.fullmatch(channel_id) else ""
+    )
+
+
+def _member(event: Mapping[str, Any]) -> str:
+    """Who was added or removed. ``user`` is the member in some payloads, the actor in others."""
+    return _text(_object(event.get("member")).get("user_id"))
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(_text(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def answer(request: Request, connect: Callable[[], tuple[Clients, Settings]]) -> Response:
+    """200 for what was dealt with or is none of ours; 4xx for what Stream did not send.
+
+    500 asks Stream to send the event again.
+    """
+    if request.method != "POST":
+        return Response("POST only", 405, {"Allow": "POST"})
+    try:
+        clients, settings = connect()
+        encoding = request.headers.get("Content-Encoding", "")
+        signature = request.headers.get("X-Signature", "")
+        event = verified_event(_body(request), encoding, signature, settings)
+        handle(event, clients, settings)
+    except RequestEntityTooLarge:
+        # functions-framework reads the body once more, and would answer 500.
+        request.max_content_length = None
+        return Response("too large", 413)
+    except Unauthenticated as error:
+        return Response(str(error), 401)
+    except InvalidArgument as error:
+        return Response(str(error), 400)
+    except Temporary as error:
+        logger.error(f"An event is to be sent again: {error}")
+        return Response("try again", 500)
+    except Exception:  # noqa: BLE001 (a bug is logged, and Stream asked to send the event again)
+        logger.error(traceback.format_exc())
+        return Response("try again", 500)
+    return Response("", 200)
+
+
+def _body(request: Request) -> bytes:
+    if (request.content_length or 0) > MAX_BYTES:
+        raise RequestEntityTooLarge
+    body = request.get_data()
+    if len(body) > MAX_BYTES:
+        raise RequestEntityTooLarge
+    return body

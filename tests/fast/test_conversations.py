@@ -1,0 +1,705 @@
+"""Conversations always open: everybody healed, one channel, one document, whatever fails."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import ServiceUnavailable
+
+from chatsync import conversations as conversations_module
+from chatsync import repairs
+from chatsync.conversations import address_of, conversation_id_of, reconcile_conversations
+from chatsync.create_conversation import create_conversation
+from chatsync.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Temporary,
+)
+from chatsync.ids import Key
+from chatsync.settings import Settings
+from tests.fast.outbox import drain_until_settled, entries
+from tests.fast.test_sync_interrupted import FAIL, World
+
+SETTINGS = Settings("local-key", "local-secret")
+
+
+@pytest.fixture(autouse=True)
+def short_conversation_pauses(monkeypatch):
+    monkeypatch.setattr(conversations_module, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
+
+
+@pytest.fixture
+def ann(accounts) -> None:
+    accounts.sign_up("ann", displayName="Ann")
+
+
+@pytest.fixture
+def bob(accounts) -> None:
+    accounts.sign_up("bob", displayName="Bob")
+
+
+@pytest.fixture
+def create(clients):
+    """Ann starts a conversation."""
+
+    def create(*participants: Any, caller: str = "ann", **fields: Any) -> dict[str, Any]:
+        asked = {"participantIds": list(participants), **fields}
+        return create_conversation(caller, asked, clients, SETTINGS)
+
+    return create
+
+
+@pytest.fixture
+def document(firestore):
+    return lambda conversation_id: firestore.document("conversations", conversation_id).get()
+
+
+@pytest.fixture
+def channels(chat):
+    """All channels in Stream, by id."""
+
+    def channels() -> dict[str, dict[str, Any]]:
+        found = chat.query_channels({}, limit=30, member_limit=100)["channels"]
+        return {state["channel"]["id"]: state for state in found}
+
+    return channels
+
+
+def operations(stream, since: int = 0) -> list[str]:
+    return [call["operation"] for call in stream.requests(since)]
+
+
+def members(state: dict[str, Any]) -> set[str]:
+    return {member["user_id"] for member in state["members"]}
+
+
+def people(accounts, count: int) -> list[str]:
+    uids = [f"user-{n}" for n in range(count)]
+    for uid in uids:
+        accounts.sign_up(uid)
+    return uids
+
+
+# Starting one
+
+
+def test_a_direct_conversation_heals_both_and_opens(ann, bob, create, document, channels):
+    result = create("bob")
+    assert result["conversationType"] == "direct"
+    assert result["participantIds"] == ["ann", "bob"]
+    assert sorted(result["healed"]) == ["ann", "bob"]
+    assert (result["existed"], result["name"], result["team"]) == (False, None, None)
+    assert result["cid"] == f"messaging:{result['id']}"
+    assert members(channels()[result["id"]]) == {"ann", "bob"}
+    kept = document(result["id"]).to_dict()
+    assert (kept["status"], kept["origin"], kept["createdBy"]) == ("ready", "app", "ann")
+    assert kept["participantIds"] == kept["memberIds"] == ["ann", "bob"]
+    assert kept["createdAt"].isoformat().replace("+00:00", "Z") == result["createdAt"]
+
+
+def test_asking_again_continues_the_same_conversation(ann, bob, create, channels, document):
+    first = create("bob")
+    again = create("bob")
+    other_side = create("ann", caller="bob")
+    assert [again["id"], other_side["id"]] == [first["id"]] * 2
+    assert again["existed"]
+    assert again["healed"] == []
+    assert again["createdAt"] == first["createdAt"]
+    assert len(channels()) == 1
+
+
+def test_a_group_has_a_name_and_all_members(accounts, ann, create, channels):
+    result = create(*people(accounts, 3), name="Friends")
+    assert (result["conversationType"], result["name"]) == ("group", "Friends")
+    channel = channels()[result["id"]]
+    assert channel["channel"]["name"] == "Friends"
+    assert members(channel) == {"ann", "user-0", "user-1", "user-2"}
+
+
+def test_two_groups_without_a_key_are_two(ann, bob, create, channels):
+    first = create("bob", conversationType="group")
+    second = create("bob", conversationType="group")
+    assert first["id"] != second["id"]
+    assert len(channels()) == 2
+
+
+def test_a_group_with_a_key_is_one_however_often_it_is_asked_for(ann, bob, create, channels):
+    asked = {"conversationType": "group", "idempotencyKey": "tap-1", "name": "Friends"}
+    results = [create("bob", **asked) for _ in range(3)]
+    assert len({result["id"] for result in results}) == 1
+    assert [result["existed"] for result in results] == [False, True, True]
+    assert len(channels()) == 1
+
+
+def test_a_key_used_with_other_arguments_is_refused(ann, bob, accounts, create):
+    accounts.sign_up("eve")
+    create("bob", conversationType="group", idempotencyKey="tap-1")
+    with pytest.raises(AlreadyExists):
+        create("bob", "eve", conversationType="group", idempotencyKey="tap-1")
+    with pytest.raises(AlreadyExists):
+        create("bob", conversationType="group", idempotencyKey="tap-1", name="Other")
+
+
+def test_a_guessed_key_of_somebody_else_leads_nowhere(ann, bob, accounts, create, document):
+    accounts.sign_up("eve")
+    anns = create("bob", conversationType="group", idempotencyKey="tap-1", name="Secret")
+    eves = create("bob", caller="eve", conversationType="group", idempotencyKey="tap-1")
+    assert eves["id"] != anns["id"]
+    assert not eves["existed"]
+    assert "eve" not in document(anns["id"]).get("participantIds")
+
+
+def test_companies_can_be_members(ann, create, firestore, channels, document):
+    firestore.document("companies/acme").set({"companyName": "Acme"})
+    result = create({"companyId": "acme"})
+    assert result["participantIds"] == ["ann", {"companyId": "acme"}]
+    assert {"companyId": "acme"} in result["healed"]
+    assert members(channels()[result["id"]]) == {"ann", "company_acme"}
+    assert document(result["id"]).get("participantIds") == ["ann"]
+    assert document(result["id"]).get("memberIds") == ["ann", "company_acme"]
+
+
+def test_the_caller_and_others_named_twice_are_members_once(ann, bob, create):
+    assert create("bob", "ann", "bob")["participantIds"] == ["ann", "bob"]
+
+
+def test_members_without_documents_get_them(ann, bob, create, firestore):
+    create("bob")
+    for collection in ("users", "user_profiles", "user_stats"):
+        assert firestore.document(f"{collection}/bob").get().exists
+
+
+def test_a_conversation_started_counts_once(ann, bob, create, firestore):
+    for _ in range(3):
+        create("bob")
+    assert firestore.document("user_stats/ann").get().get("conversationsStarted") == 1
+    assert firestore.document("user_stats/bob").get().get("conversationsStarted") == 0
+
+
+def test_nothing_is_left_in_the_outbox(ann, bob, create, clients):
+    create("bob")
+    assert entries(clients) == {}
+
+
+# Calls
+
+
+def test_a_hundred_members_of_whom_fifty_are_missing_cost_three_calls(
+    accounts, ann, create, chat, stream
+):
+    uids = people(accounts, 99)
+    chat.upsert_users([{"id": uid, "role": "user"} for uid in uids[:50]])
+    since = stream.last_request()
+    result = create(*uids)
+    assert operations(stream, since) == ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"]
+    assert len(result["healed"]) == 50
+
+
+def test_a_thousand_members_are_added_by_the_hundred(accounts, ann, create, chat, stream):
+    uids = people(accounts, 999)
+    result = create(*uids)
+    calls = operations(stream)
+    assert calls.count("GetOrCreateChannel") == 1
+    assert calls.count("UpdateChannel") == 9
+    assert calls.count("QueryUsers") == calls.count("UpdateUsers") == 10
+    assert len(calls) == 30
+    [state] = chat.query_channels({"cid": result["cid"]})["channels"]
+    assert state["channel"]["member_count"] == 1000
+    assert len(result["participantIds"]) == 1000
+
+
+def test_asking_again_costs_two_calls(ann, bob, create, stream):
+    create("bob")
+    since = stream.last_request()
+    create("bob")
+    assert operations(stream, since) == ["QueryUsers", "QueryChannels"]
+
+
+# Refused: nothing is written anywhere
+
+
+BAD_REQUESTS = [
+    ({}, "participantIds"),
+    ({"participantIds": "bob"}, "participantIds"),
+    ({"participantIds": []}, "participantIds"),
+    ({"participantIds": ["ann"]}, "participantIds"),
+    ({"participantIds": ["bob"] * 1001}, "participantIds"),
+    ({"participantIds": [f"u{n}" for n in range(1000)]}, "participantIds"),
+    ({"participantIds": ["bob", 7]}, "participantIds[1]"),
+    ({"participantIds": ["a/b"]}, "participantIds[0]"),
+    ({"participantIds": [{"companyId": ""}]}, "participantIds[0].companyId"),
+    ({"participantIds": [{"companyId": "x", "more": 1}]}, "participantIds[0]"),
+    ({"participantIds": ["bob", "eve"], "conversationType": "direct"}, "participantIds"),
+    ({"participantIds": ["bob"], "conversationType": "party"}, "conversationType"),
+    ({"participantIds": ["bob"], "conversationType": ["direct"]}, "conversationType"),
+    ({"participantIds": ["bob"], "name": 7}, "name"),
+    ({"participantIds": ["bob"], "name": "  "}, "name"),
+    ({"participantIds": ["bob"], "name": "x" * 257}, "name"),
+    ({"participantIds": ["bob"], "name": "\ud800"}, "name"),
+    ({"participantIds": ["bob"], "team": {}}, "team"),
+    ({"participantIds": ["bob"], "team": "x" * 101}, "team"),
+    ({"participantIds": ["bob"], "idempotencyKey": ""}, "idempotencyKey"),
+    ({"participantIds": ["bob"], "idempotencyKey": "\n"}, "idempotencyKey"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field"), BAD_REQUESTS)
+def test_bad_input_is_refused_naming_the_field(
+    ann, bob, clients, firestore_api, stream, tasks, fields, field
+):
+    with pytest.raises(InvalidArgument) as refusal:
+        create_conversation("ann", fields, clients, SETTINGS)
+    assert refusal.value.field == field
+    assert (firestore_api.documents, stream.requests(), tasks.waiting) == ({}, [], [])
+
+
+def test_unknown_members_are_all_named_and_nothing_is_created(
+    ann, bob, create, firestore_api, stream, tasks
+):
+    with pytest.raises(NotFound) as refusal:
+        create("bob", "nobody", {"companyId": "none"}, "neither")
+    assert refusal.value.ids == ["nobody", "none", "neither"]
+    assert (firestore_api.documents, stream.requests(), tasks.waiting) == ({}, [], [])
+
+
+def test_a_caller_whose_account_is_disabled_starts_nothing(accounts, bob, create, stream):
+    accounts.sign_up("ann", disabled=True)
+    with pytest.raises(FailedPrecondition) as refusal:
+        create("bob")
+    assert refusal.value.reason == "disabled"
+    assert stream.requests() == []
+
+
+# Teams
+
+
+@pytest.fixture
+def teams(firestore, ann, bob):
+    firestore.document("users/ann").set({"displayName": "Ann", "chat": {"teams": ["red", "blue"]}})
+    firestore.document("users/bob").set({"displayName": "Bob", "chat": {"teams": ["red"]}})
+
+
+def test_a_conversation_of_a_team_is_filed_under_it(teams, create, channels, document):
+    result = create("bob", team="red")
+    assert result["team"] == "red"
+    assert channels()[result["id"]]["channel"]["team"] == "red"
+    assert document(result["id"]).get("team") == "red"
+
+
+def test_the_same_pair_talks_apart_in_each_team(teams, create):
+    assert create("bob", team="red")["id"] != create("bob")["id"]
+
+
+def test_a_team_of_others_is_refused_and_logged(teams, create, stream, document, capsys):
+    with pytest.raises(PermissionDenied) as refusal:
+        create("ann", caller="bob", team="green")
+    assert refusal.value.ids == []
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "WARN" in line]
+    assert "of teams red asked for a conversation of team green" in line
+    assert stream.requests() == []
+
+
+def test_members_outside_the_team_are_refused_by_name(teams, create, accounts, firestore, stream):
+    accounts.sign_up("eve")
+    firestore.document("companies/acme").set({"name": "Acme", "chat": {"teams": ["blue"]}})
+    with pytest.raises(PermissionDenied) as refusal:
+        create("bob", "eve", {"companyId": "acme"}, team="blue")
+    assert refusal.value.ids == ["bob", "eve"]
+    assert stream.requests() == []
+
+
+def test_a_channel_of_another_team_is_not_taken_over(teams, create, chat, document, clients):
+    chat.upsert_users([{"id": "ann"}, {"id": "bob"}])
+    wanted = create("bob", team="red")
+    chat.channel("messaging", wanted["id"]).delete(hard=True)
+    chat.channel("messaging", wanted["id"], {"team": "green"}).create("bob")
+    document(wanted["id"]).reference.update({"status": "pending"})
+    with pytest.raises(FailedPrecondition) as refusal:
+        create("bob", team="red")
+    assert refusal.value.reason == "wrong_team"
+    assert document(wanted["id"]).get("status") == "failed"
+
+
+# Members who cannot chat
+
+
+def test_a_deactivated_member_fails_the_conversation_visibly(
+    ann, bob, create, chat, clients, firestore_api
+):
+    chat.upsert_user({"id": "bob"})
+    chat.deactivate_user("bob")
+    with pytest.raises(FailedPrecondition) as refusal:
+        create("bob")
+    assert (refusal.value.ids, refusal.value.reason) == (["bob"], "deactivated")
+    [entry] = [one for one in entries(clients).values() if one["kind"] == "conversation"]
+    assert (entry["state"], entry["reason"]) == ("parked", "deactivated")
+
+
+def test_a_failed_conversation_opens_when_its_reason_is_gone(
+    ann, bob, create, chat, clients, document
+):
+    chat.upsert_user({"id": "bob"})
+    chat.deactivate_user("bob")
+    with pytest.raises(FailedPrecondition):
+        create("bob")
+    chat.reactivate_user("bob")
+    result = create("bob")
+    assert document(result["id"]).get("status") == "ready"
+    assert entries(clients) == {}
+
+
+def test_a_banned_member_does_not_keep_a_conversation_from_opening(ann, bob, create, chat):
+    chat.upsert_users([{"id": "bob", "role": "user"}, {"id": "moderator"}])
+    chat.ban_user("bob", banned_by_id="moderator")
+    assert create("bob")["participantIds"] == ["ann", "bob"]
+
+
+def test_a_member_lost_with_a_soft_deleted_user_is_back(ann, bob, create, chat, channels):
+    result = create("bob")
+    chat.delete_user("bob")
+    again = create("bob")
+    assert again["healed"] == ["bob"]
+    assert members(channels()[result["id"]]) == {"ann", "bob"}
+
+
+def test_who_was_removed_from_a_group_does_not_let_themselves_in_again(
+    accounts, ann, bob, create, chat, channels
+):
+    asked = {"conversationType": "group", "idempotencyKey": "tap-1"}
+    accounts.sign_up("eve")
+    result = create("bob", "eve", **asked)
+    chat.channel("messaging", result["id"]).remove_members(["ann"])
+    again = create("bob", "eve", **asked)
+    assert members(channels()[result["id"]]) == {"bob", "eve"}
+    assert again["participantIds"] == ["bob", "eve"]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_nobody_listens_in_on_a_channel_made_beforehand(
+    ann, bob, create, chat, channels, document, clients, recorded
+):
+    """The id of a direct conversation can be computed by a client, and a channel made with it."""
+    conversation_id = create("bob")["id"]
+    chat.channel("messaging", conversation_id).delete(hard=True)
+    chat.upsert_user({"id": "eve"})
+    squatter = chat.channel("messaging", conversation_id, {"members": ["eve", "ann", "bob"]})
+    squatter.create("eve")
+    if recorded:
+        document(conversation_id).reference.delete()
+        reconcile_conversations([conversation_id], clients, SETTINGS)
+    result = create("bob")
+    assert members(channels()[conversation_id]) == {"ann", "bob"}
+    assert result["participantIds"] == ["ann", "bob"]
+    assert "eve" not in document(conversation_id).get("participantIds")
+
+
+# Stream says that users don't exist
+
+
+def test_users_unknown_for_a_moment_after_they_were_written_are_waited_for(
+    ann, bob, create, stream, monkeypatch
+):
+    monkeypatch.setattr(conversations_module, "PAUSES_SECONDS", (0.2, 0.2, 0.4, 0.8))
+    stream.switch(users_unknown_ms_after_upsert=300)
+    result = create("bob")
+    assert result["participantIds"] == ["ann", "bob"]
+    assert operations(stream).count("UpdateUsers") == 1
+    assert operations(stream).count("GetOrCreateChannel") >= 2
+
+
+def test_a_user_who_goes_away_in_between_is_healed_and_the_call_repeated(
+    ann, bob, create, stream, chat, clients, monkeypatch
+):
+    get_or_create = clients.stream.get_or_create_channel
+    calls = []
+
+    def go_away_first(*args):
+        if not calls:
+            chat.delete_user("bob", hard_delete=False)
+        calls.append(args)
+        return get_or_create(*args)
+
+    monkeypatch.setattr(clients.stream, "get_or_create_channel", go_away_first)
+    assert create("bob")["participantIds"] == ["ann", "bob"]
+    assert len(calls) == 2
+
+
+# Interrupted at every point
+
+
+class Killed(BaseException):
+    pass
+
+
+def KILL() -> None:  # noqa: N802 (a mark, compared by identity)
+    """An intervention: the process dies there."""
+    raise Killed
+
+
+@pytest.fixture
+def world(clients, firestore_api, stream) -> World:
+    for operation in ("GetOrCreateChannel", "UpdateChannel", "QueryChannels"):
+        stream.remove_limit(operation)
+    return World(clients, firestore_api, stream)
+
+
+@pytest.mark.parametrize("members_wanted", [["bob"], ["bob", "eve"]])
+@pytest.mark.parametrize("intervention", ["kill", "fail", "lose_answer"])
+@pytest.mark.parametrize("then", ["the same call", "the outbox"])
+def test_interrupted_anywhere_one_channel_and_one_document_remain(
+    world, chat, channels, clients, intervention, then, members_wanted
+):
+    asked = {
+        "participantIds": members_wanted,
+        "conversationType": "direct" if len(members_wanted) == 1 else "group",
+        "idempotencyKey": "tap-1",
+    }
+
+    def begin(sides) -> dict[str, Any]:
+        return create_conversation("ann", asked, sides, SETTINGS)
+
+    intervene = {"kill": KILL, "fail": FAIL, "lose_answer": world.lose_answer}[intervention]
+    at = 0
+    while True:
+        at += 1
+        world.begin()
+        for uid in ("ann", "bob", "eve"):
+            world.accounts.sign_up(uid)
+        where = f"{intervention} before call {at}, then {then}"
+        with contextlib.suppress(Killed, Temporary):
+            world.repair_interrupted({at: intervene}, begin)
+        if world.calls < at:
+            break
+        world.stream.clear_faults()
+        begun = [name for name in world.api.documents if "/conversations/" in name]
+        if then == "the same call" or not begun:
+            begin(world.clients)
+        drain_until_settled(make_due(world.clients), SETTINGS)
+        [state] = channels().values()
+        assert members(state) == {"ann", *members_wanted}, where
+        [name] = [name for name in world.api.documents if "/conversations/" in name]
+        kept = world.clients.firestore.document(*name.split("/")[-2:]).get().to_dict()
+        assert kept["status"] == "ready", where
+        assert set(kept["memberIds"]) == {"ann", *members_wanted}, where
+        assert entries(world.clients) == {}, where
+    assert at > 8
+
+
+def make_due(clients):
+    """Entries of what was begun wait for the callable to end; here that time is over."""
+    for document_id, entry in entries(clients).items():
+        if entry["state"] == "waiting":
+            now = entry["firstFailedAt"]
+            clients.firestore.document("repairs", document_id).update({"nextAttemptAt": now})
+    return clients
+
+
+def test_a_failure_is_told_and_finished_by_the_outbox(ann, bob, create, clients, stream, channels):
+    stream.fault("GetOrCreateChannel", "status", status=503, rate=1)
+    with pytest.raises(Temporary) as failure:
+        create("bob")
+    assert failure.value.repair_queued
+    stream.clear_faults()
+    drain_until_settled(clients, SETTINGS)
+    assert len(channels()) == 1
+
+
+def test_two_who_start_the_same_conversation_at_once_get_one(world, chat, channels, clients):
+    """The second runs from start to end before each outside call of the first in turn."""
+
+    def begin(sides) -> dict[str, Any]:
+        return create_conversation("ann", {"participantIds": ["bob"]}, sides, SETTINGS)
+
+    at = 0
+    while True:
+        at += 1
+        world.begin()
+        world.accounts.sign_up("ann")
+        world.accounts.sign_up("bob")
+        world.repair_interrupted({at: lambda: begin(world.clients)}, begin)
+        if world.calls < at:
+            break
+        [state] = channels().values()
+        assert members(state) == {"ann", "bob"}
+        [name] = [name for name in world.api.documents if "/conversations/" in name]
+        stats = world.clients.firestore.document("user_stats/ann").get()
+        assert stats.get("conversationsStarted") == 1, f"before call {at}"
+        drain_until_settled(make_due(world.clients), SETTINGS)
+        kept = world.clients.firestore.document(*name.split("/")[-2:]).get()
+        assert kept.get("status") == "ready", f"before call {at}"
+    assert at > 8
+
+
+# The authority table
+
+
+@pytest.fixture
+def reconcile(clients):
+    def reconcile(conversation_id: str, **options) -> str | None:
+        [outcome] = reconcile_conversations([conversation_id], clients, SETTINGS, **options)
+        assert outcome.error is None
+        return outcome.status
+
+    return reconcile
+
+
+@pytest.fixture
+def room(ann, bob, create) -> str:
+    """The id of a conversation of Ann and Bob that is ready."""
+    return create("bob", conversationType="group", name="Room")["id"]
+
+
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_pending_firestore_wins(room, reconcile, document, chat, channels, status):
+    chat.upsert_user({"id": "eve"})
+    channel = chat.channel("messaging", room)
+    channel.remove_members(["bob"])
+    channel.add_members(["eve"])
+    channel.update_partial({"name": "Somebody else's"})
+    document(room).reference.update({"status": status})
+    assert reconcile(room) == "ready"
+    assert members(channels()[room]) == {"ann", "bob"}
+    assert channels()[room]["channel"]["name"] == "Room"
+    assert document(room).get("status") == "ready"
+
+
+def test_pending_without_channel_is_made(room, reconcile, document, chat, channels):
+    chat.channel("messaging", room).delete(hard=True)
+    document(room).reference.update({"status": "pending"})
+    assert reconcile(room) == "ready"
+    assert members(channels()[room]) == {"ann", "bob"}
+
+
+def test_ready_stream_wins_for_name_and_members(room, reconcile, document, chat):
+    chat.upsert_user({"id": "eve"})
+    channel = chat.channel("messaging", room)
+    channel.remove_members(["bob"])
+    channel.add_members(["eve"])
+    channel.update_partial({"name": "New name"})
+    assert reconcile(room) == "ready"
+    kept = document(room).to_dict()
+    assert (kept["name"], set(kept["memberIds"])) == ("New name", {"ann", "eve"})
+    assert set(kept["participantIds"]) == {"ann", "eve"}
+
+
+def test_ready_and_in_agreement_nothing_is_written(room, reconcile, document):
+    before = document(room).update_time
+    reconcile(room)
+    assert document(room).update_time == before
+
+
+def test_ready_a_different_team_is_reported_and_left_to_a_person(
+    room, reconcile, document, chat, channels, capsys
+):
+    chat.channel("messaging", room).update_partial({"team": "green"})
+    assert reconcile(room) == "ready"
+    assert document(room).get("team") is None
+    assert channels()[room]["channel"]["team"] == "green"
+    assert "of team None in Firestore, of green in Stream" in capsys.readouterr().err
+
+
+def test_ready_and_absent_is_marked_deleted(room, reconcile, document, chat):
+    chat.channel("messaging", room).delete()
+    assert reconcile(room) == "deleted"
+    assert document(room).get("status") == "deleted"
+
+
+def test_who_may_not_close_leaves_what_is_absent_in_stream(room, reconcile, document, chat):
+    chat.channel("messaging", room).delete()
+    assert reconcile(room, may_close=False) == "ready"
+    assert document(room).get("status") == "ready"
+
+
+def test_deleted_stays_so_while_there_is_no_channel(room, reconcile, document, chat, channels):
+    chat.channel("messaging", room).delete()
+    reconcile(room)
+    assert reconcile(room) == "deleted"
+    assert room not in channels()
+
+
+def test_only_asking_for_it_reopens_a_deleted_conversation(ann, bob, create, chat, reconcile):
+    result = create("bob")
+    chat.channel("messaging", result["id"]).delete()
+    reconcile(result["id"])
+    again = create("bob")
+    assert again["id"] == result["id"]
+    assert not again["existed"]
+
+
+@pytest.mark.parametrize("before", ["absent", "deleted"])
+def test_a_channel_that_firestore_does_not_know_is_recorded(room, reconcile, document, before):
+    reference = document(room).reference
+    if before == "absent":
+        reference.delete()
+    else:
+        reference.update({"status": "deleted", "memberIds": [], "participantIds": []})
+    assert reconcile(room, origin="operator") == "ready"
+    kept = document(room).to_dict()
+    assert (kept["cid"], kept["origin"], kept["createdBy"]) == (
+        f"messaging:{room}",
+        "operator",
+        "ann",
+    )
+    assert set(kept["participantIds"]) == {"ann", "bob"}
+    assert (kept["channelType"], kept["channelId"], kept["name"]) == ("messaging", room, "Room")
+
+
+def test_a_channel_with_hundreds_of_members_is_recorded_with_all(
+    accounts, ann, create, document, reconcile
+):
+    room = create(*people(accounts, 250))["id"]
+    document(room).reference.delete()
+    reconcile(room)
+    assert len(document(room).get("memberIds")) == 251
+
+
+def test_many_conversations_are_looked_at_by_the_thirty(accounts, ann, create, clients, stream):
+    rooms = [create(uid)["id"] for uid in people(accounts, 35)]
+    since = stream.last_request()
+    outcomes = reconcile_conversations(rooms, clients, SETTINGS)
+    assert [outcome.status for outcome in outcomes] == ["ready"] * 35
+    assert operations(stream, since) == ["QueryChannels"] * 2
+
+
+def test_ids_lead_to_channels_and_back():
+    settings = Settings("key", "secret", channel_type="team", channel_id_prefix="room_")
+    for cid, kept_under in (
+        ("team:room_42", "42"),
+        ("team:lobby", "team:lobby"),
+        ("messaging:room_42", "messaging:room_42"),
+        ("team:room_", "team:room_"),
+        ("team:room___x__", "team:room___x__"),
+        ("messaging:!members-abc", "messaging:!members-abc"),
+    ):
+        assert conversation_id_of(cid, settings) == kept_under
+        assert ":".join(address_of(kept_under, settings)) == cid
+
+
+def test_an_id_fits_stream_whatever_was_asked(ann, bob, create):
+    assert re.fullmatch(r"[0-9a-f]{32}", create("bob", idempotencyKey="ü/😀" * 20)["id"])
+
+
+def test_users_who_fail_for_now_are_in_the_outbox_as_well(ann, bob, create, clients, stream):
+    stream.fault("UpdateUsers", "status", status=503, rate=1)
+    with pytest.raises(Temporary):
+        create("bob")
+    kinds = sorted(entry["kind"] for entry in entries(clients).values())
+    assert kinds == ["conversation", "user", "user"]
+    assert repairs.document_id(Key("user", "bob")) in entries(clients)
+
+
+def test_a_broken_outbox_at_the_start_leaves_nothing_begun(ann, bob, create, firestore_api, stream):
+    def fail(call: str) -> None:
+        if call == "commit":
+            raise ServiceUnavailable("down")
+
+    firestore_api.before_call = fail
+    with pytest.raises(Temporary):
+        create("bob")
+    assert stream.requests() == []
