@@ -10,7 +10,7 @@ PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$
 	$(error chatsync needs Python 3.11, 3.12 or 3.13: https://www.python.org/downloads/))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python demo start test test-fast check format clean
+.PHONY: help setup setup-python demo start test test-fast chaos check format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -26,6 +26,10 @@ test: setup  ## run all tests
 
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast
+
+chaos: setup  ## let everything fail under load, and see that nobody is lost (six minutes)
+	@$(VENV)/python -m tests.chaos
+	@$(VENV)/python -m tests.chaos --burst 3000
 
 check: setup-python  ## check format, lint and types
 	@$(VENV)/ruff format --check

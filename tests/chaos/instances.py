@@ -1,0 +1,176 @@
+"""Function processes: started as production does, given no more requests at once than there,
+and started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from dev import emulators
+
+from .backends import FOLDER, free_port
+from .deployment import Deployed
+from .stream_server import CALLER_PREFIX
+
+SOURCE = FOLDER / "deployed"
+POLL_SECONDS = 0.1
+MAX_STARTS = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for a request; ``status`` is None if nothing did."""
+
+    status: int | None
+    body: bytes
+    seconds: float
+    waited: float
+    """Before an instance had room for it; part of ``seconds``."""
+    failure: str = ""
+
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Instance:
+    """One process of a function; ``name`` is the function's and a number."""
+
+    def __init__(self, deployed: Deployed, number: int) -> None:
+        self.deployed = deployed
+        self.name = f"{deployed.name}-{number}"
+        self.port = free_port()
+        self.log: Path = FOLDER / f"{self.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.is_ready = False
+        self.in_flight = 0
+        self.starts = 0
+
+    def start(self) -> None:
+        script = Path(sys.executable).with_name("functions-framework")
+        command = [
+            *(str(script), "--target", self.deployed.name, "--source", str(SOURCE / "main.py")),
+            *("--signature-type", self.deployed.signature),
+            *("--host", emulators.HOST, "--port", str(self.port)),
+        ]
+        self.is_ready = False
+        self.starts += 1
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=SOURCE,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: gunicorn and its worker die together
+            )
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **emulators.CLIENT_ENVIRONMENT,
+            "STREAM_BASE_URL": f"{emulators.STREAM_BASE_URL}{CALLER_PREFIX}{self.name}",
+            "CHATSYNC_REGION": emulators.REGION,
+            "THREADS": str(self.deployed.concurrency),  # which would follow this machine's cores
+            "K_SERVICE": self.deployed.name.lower(),
+            "FUNCTION_TARGET": self.deployed.name,
+            "FUNCTION_SIGNATURE_TYPE": self.deployed.signature,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def kill(self) -> None:
+        """As if its machine went away: no signal handler, no answer."""
+        self.is_ready = False
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self.is_ready = False
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process and self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+
+class Function:
+    """A deployed function behind its load balancer."""
+
+    def __init__(self, deployed: Deployed, count: int) -> None:
+        self.deployed = deployed
+        self.instances = [Instance(deployed, number + 1) for number in range(count)]
+        self.slots = asyncio.Semaphore(count * deployed.concurrency)
+        self.answers: Counter[str] = Counter()
+        """By status, or by what came instead of one."""
+
+    async def request(
+        self, session: aiohttp.ClientSession, body: bytes, headers: dict[str, str]
+    ) -> Answer:
+        """Give the request to the instance with the most room; waits until there is one."""
+        began = time.monotonic()
+        async with self.slots:
+            instance = await self._with_room()
+            waited = time.monotonic() - began
+            instance.in_flight += 1
+            try:
+                answer = await self._send(session, instance, body, headers, began, waited)
+            finally:
+                instance.in_flight -= 1
+        self.answers[str(answer.status or answer.failure)] += 1
+        return answer
+
+    async def _with_room(self) -> Instance:
+        while True:
+            ready = [one for one in self.instances if one.is_ready]
+            best = min(ready, key=lambda one: one.in_flight, default=None)
+            if best and best.in_flight < self.deployed.concurrency:
+                return best
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        instance: Instance,
+        body: bytes,
+        headers: dict[str, str],
+        began: float,
+        waited: float,
+    ) -> Answer:
+        url = f"http://{emulators.HOST}:{instance.port}/"
+        timeout = aiohttp.ClientTimeout(total=self.deployed.timeout_seconds)
+        try:
+            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
+                content = await response.read()
+                seconds = time.monotonic() - began
+                return Answer(response.status, content, seconds, waited)
+        except TimeoutError:
+            failure = "timeout"
+        except aiohttp.ClientError:
+            failure = "reset"
+        return Answer(None, b"", time.monotonic() - began, waited, failure)
+
+
+async def keep_running(functions: list[Function]) -> None:
+    """Start what died, for ever; raises if a process cannot be started at all."""
+    while True:
+        for function in functions:
+            for instance in function.instances:
+                process = instance.process
+                if process is None or process.poll() is not None:
+                    if instance.starts == MAX_STARTS:
+                        raise RuntimeError(f"{instance.name} does not stay up: {instance.log}")
+                    instance.start()
+                elif not instance.is_ready:
+                    instance.is_ready = emulators.listens(instance.port)
+        await asyncio.sleep(POLL_SECONDS)

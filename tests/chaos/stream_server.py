@@ -1,0 +1,48 @@
+"""The local Stream server, with two more things: who called, and what is in it.
+
+Every function process gets a base URL of its own, ``/as/<instance>``, so that the request log
+tells by the path who called. ``GET /_chaos/users`` shows every user, deleted ones too.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from aiohttp import web
+
+from tests.stream_server import __main__ as process
+from tests.stream_server import server
+from tests.stream_server.state import State
+
+CALLER_PREFIX = "/as/"
+
+
+def create_app() -> web.Application:
+    app = server.create_app()
+    handlers = [
+        (route.method, route.resource.canonical, route.handler)
+        for route in app.router.routes()
+        if isinstance(route.handler, partial) and route.handler.func is server.answer
+    ]
+    for method, path, handler in handlers:
+        app.router.add_route(method, f"{CALLER_PREFIX}{{instance}}{path}", handler)
+    state = handlers[0][2].args[0]
+    app.router.add_get("/_chaos/users", partial(get_users, state))
+    return app
+
+
+async def get_users(state: State, request: web.Request) -> web.Response:
+    return web.json_response(list(state.users.values()))
+
+
+def caller_of(path: str) -> str:
+    """The function process behind a path of the request log, or "" if it was none."""
+    if not path.startswith(CALLER_PREFIX):
+        return ""
+    return path.removeprefix(CALLER_PREFIX).split("/", 1)[0]
+
+
+if __name__ == "__main__":
+    process.create_app = create_app
+    sys.exit(process.main())
