@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import control, errors, timestamps
+from . import browsers, control, errors, timestamps
 from .auth import authorize
 from .errors import StreamError, not_found, too_large
 from .faults import NoAnswerError
@@ -35,7 +35,11 @@ NOWHERE = Operation("Request", "*", "/{path:.*}")
 
 def create_app() -> web.Application:
     state = State(limits=documented_limits())
-    app = web.Application(client_max_size=0)  # perform() refuses big bodies, as Stream does.
+    app = web.Application(
+        client_max_size=0,  # perform() refuses big bodies, as Stream does.
+        middlewares=[browsers.answer_preflights],
+    )
+    app.on_response_prepare.append(browsers.allow_origin)
     app.add_subapp("/_control", control.create_app(state))
     app.router.add_get("/connect", partial(connect, state))
     for operation in (*OPERATIONS, NOWHERE):
