@@ -19,6 +19,7 @@ from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
 from flask import Request, Response
 
 from chatsync import (
+    audit,
     clients,
     drain,
     events,
@@ -39,7 +40,7 @@ from chatsync.callables import (
     task_function,
 )
 from chatsync.create_conversation import create_conversation
-from chatsync.pacing import LEFT_BY_EVENTS
+from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
 from chatsync.users import Document, Held
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
@@ -204,3 +205,22 @@ def wakeRepairs(event: ScheduledEvent) -> None:
     """Wake the drain if anything is due: no lost wake lasts longer."""
     sides, _ = connection()
     repairs.wake_if_due(sides)
+
+
+@on_schedule(schedule="every day 02:00")
+def auditSync(event: ScheduledEvent) -> None:
+    """Begin the nightly audit, which creates and patches, and never deletes, moves or closes."""
+    sides, _ = connection()
+    audit.begin_nightly(sides)
+
+
+@task_function(
+    retry_config=RetryConfig(max_attempts=100, min_backoff_seconds=1, max_backoff_seconds=60),
+    rate_limits=RateLimits(max_concurrent_dispatches=2),
+    timeout_sec=120,
+)
+def runSweep(request: CallableRequest[Any]) -> None:
+    """Run some pages of an audit, and have the next ones run."""
+    sides, config = connection()
+    background = sides.leaving(LEFT_BY_BACKGROUND)
+    audit.run(str(fields_of(request).get("auditId", "")), background, config)

@@ -61,7 +61,11 @@ def callable_function(function: Handler) -> Callable[[Request], Response]:
         if problem is None:
             return serve(request)
         refusal = https_error(problem)
-        return make_response(jsonify(error=refusal._as_dict()), refusal._http_error_code.status)
+        status = refusal._http_error_code.status
+        # From any origin, as the SDK answers: else a web page cannot read the refusal.
+        return make_response(
+            jsonify(error=refusal._as_dict()), status, {"Access-Control-Allow-Origin": "*"}
+        )
 
     return serve_well_formed
 

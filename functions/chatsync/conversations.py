@@ -10,6 +10,7 @@ Stream has the last word on name and members, and the document follows:
     absent, deleted   present    recorded from what Stream says
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from typing import Any
 
 from firebase_functions import logger
 from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
 
 from . import firebase, repairs
 from .clients import Clients
@@ -25,6 +27,7 @@ from .errors import (
     ChatsyncError,
     FailedPrecondition,
     NotFound,
+    PermissionDenied,
     Postponed,
     StreamRejected,
     StreamUnavailable,
@@ -34,14 +37,15 @@ from .errors import (
 from .ids import Key
 from .settings import Settings
 from .stream import BATCH, CHANNELS
-from .sync import Outcome
+from .sync import GRACE_SECONDS, Outcome, reconcile_users
 
 COLLECTION = "conversations"
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 25.0
+"""Callers wait for it, and the function ends after 60, with what the outbox may take."""
 PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 """Between attempts at a channel whose answer was lost, or whose members Stream didn't know yet."""
 
-_NO_FINDING = ("banned",)
+_NO_OBSTACLES = ("banned",)
 """Reasons of a member that don't keep a conversation from opening."""
 
 
@@ -89,6 +93,15 @@ def read_all(ids: Sequence[str], clients: Clients, deadline: float) -> dict[str,
     with firebase.temporary_failures_named():
         snapshots = clients.firestore.get_all(references, **firebase.until(deadline))
         return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
+
+
+def list_page(
+    after: str, size: int, clients: Clients, deadline: float
+) -> tuple[list[Conversation], str]:
+    """Conversations in the order of their ids, and the last one's, or nothing at the end."""
+    snapshots = firebase.list_snapshots(COLLECTION, after, size, clients.firestore, deadline)
+    last = snapshots[-1].id if len(snapshots) == size else ""
+    return [_conversation(snapshot) for snapshot in snapshots], last
 
 
 def _conversation(snapshot: Any) -> Conversation:
@@ -146,6 +159,31 @@ def conversation_id_of(cid: str, settings: Settings) -> str:
     return own if is_ours else cid
 
 
+_CHANNEL_TYPE = re.compile(r"[\w-]{1,64}", re.ASCII)
+_CHANNEL_ID = re.compile(r"[\w!-]{1,100}", re.ASCII)
+"""With a ``!`` in the ids that Stream makes of members."""
+
+
+def is_cid(text: str) -> bool:
+    channel_type, _, channel_id = text.partition(":")
+    return bool(_CHANNEL_TYPE.fullmatch(channel_type) and _CHANNEL_ID.fullmatch(channel_id))
+
+
+def documents_of(cid: str, clients: Clients) -> list[str]:
+    """The ids of documents about a channel, wherever they are kept, but for deleted ones."""
+    about = clients.firestore.collection(COLLECTION).where(filter=FieldFilter("cid", "==", cid))
+    with firebase.temporary_failures_named():
+        snapshots = about.get(**firebase.until(time.monotonic() + DEADLINE_SECONDS))
+    return [one.id for one in snapshots if one.get("status") != "deleted"]
+
+
+def set_team(
+    document: Conversation, team: str, clients: Clients, settings: Settings, deadline: float
+) -> None:
+    """File a conversation under another team. Raises Unsettled if it changed since it was read."""
+    _write(replace(document, team=team), clients, settings, deadline)
+
+
 def reconcile_conversations(
     ids: Sequence[str],
     clients: Clients,
@@ -158,8 +196,8 @@ def reconcile_conversations(
     """Bring these conversations into agreement; one outcome per id, in the same order.
 
     ``origin`` is noted in documents that are made. Without ``may_close`` a conversation whose
-    channel is gone stays as it is. Raises StreamCredentialsRejected, FirebaseUnavailable, and
-    Stream's errors where no channel could be looked at.
+    channel is gone stays as it is. Raises StreamCredentialsRejected and FirebaseUnavailable, which
+    concern all.
     """
     deadline = deadline or time.monotonic() + DEADLINE_SECONDS
     documents = read_all(list(dict.fromkeys(ids)), clients, deadline)
@@ -172,7 +210,11 @@ def reconcile_conversations(
             others.append(document)
     for start in range(0, len(others), CHANNELS):
         batch = others[start : start + CHANNELS]
-        channels = _query(batch, clients, settings, deadline)
+        try:
+            channels = query(batch, clients, settings, deadline)
+        except (Temporary, StreamRejected) as refusal:
+            outcomes |= {one.id: _outcome(one, settings, refusal) for one in batch}
+            continue
         for document in batch:
             error: ChatsyncError | None = None
             state = channels.get(document.id)
@@ -181,8 +223,8 @@ def reconcile_conversations(
                     document = _follow(document, state, origin, clients, settings, deadline)
                 elif document.status == "ready" and may_close:
                     document = _close(document, clients, settings, deadline)
-            except Temporary as temporary:
-                error = temporary
+            except (Temporary, StreamRejected) as refusal:
+                error = refusal
             outcomes[document.id] = _outcome(document, settings, error)
     return [outcomes[one] for one in ids]
 
@@ -194,47 +236,71 @@ def finish(
 
     Safe to repeat after a death at any point, and beside another that does the same.
     """
-    healed: tuple[Key, ...] = ()
+    if time.monotonic() >= deadline:
+        return _outcome(document, settings, Postponed(f"no time left for {document.id}"))
+    keys = [key for one in document.member_ids if (key := settings.id_format.key(one))]
     try:
-        healed = heal(document.member_ids, clients, settings, deadline)
+        # Not by repairs.reconcile: the conversation's own entry is there for all of them.
+        outcomes = reconcile_users(keys, clients, settings, deadline=deadline)
+        repairs.keep([one for one in outcomes if one.recheck], clients)
+        refuse_obstacles(outcomes)
         _make_channel(document, clients, settings, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        document = _set_status(document, "failed", clients, deadline)
-        if isinstance(error, StreamRejected):
-            error = FailedPrecondition([document.id], "rejected")
-        return _outcome(document, settings, error)
+        failed = _set_status(document, "failed", clients, deadline)
+        refusal: ChatsyncError = error
+        if failed is None:
+            refusal = Unsettled(f"conversation {document.id} changed meanwhile")
+        elif isinstance(error, StreamRejected):
+            refusal = FailedPrecondition([document.id], "rejected")
+        return _outcome(failed or document, settings, refusal)
     except Temporary as error:
         return _outcome(document, settings, error)
-    document = _set_status(document, "ready", clients, deadline)
+    ready = _set_status(document, "ready", clients, deadline)
+    if ready is None:
+        return _outcome(document, settings, Unsettled(f"conversation {document.id} has vanished"))
     logger.info(f"Conversation {document.id} is ready", conversation=document.id)
-    return replace(_outcome(document, settings), healed=healed)
+    return replace(_outcome(ready, settings), healed=healed_keys(outcomes))
 
 
 def open_ready(
-    document: Conversation, clients: Clients, settings: Settings, deadline: float
+    document: Conversation,
+    members: Sequence[Key],
+    clients: Clients,
+    settings: Settings,
+    deadline: float,
 ) -> ConversationOutcome | None:
-    """Heal the members of a conversation that was ready before; None if its channel is gone.
+    """Open a conversation that was ready before, for ``members``; None if its channel is gone.
 
     A direct conversation has its two members, even after one left, or lost it with their user, and
-    nobody else.
+    nobody else. Of a group Stream says who is in it: only these are healed, and a caller who is
+    not, ``members[0]``, gets PermissionDenied.
     """
     try:
-        healed = heal(document.member_ids, clients, settings, deadline)
-        state = _query([document], clients, settings, deadline).get(document.id)
+        state = query([document], clients, settings, deadline).get(document.id)
         if state is None:
             return None
-        if document.conversation_type == "direct":
-            if {member["user_id"] for member in state["members"]} != set(document.member_ids):
-                _make_channel(document, clients, settings, deadline)
-        else:
+        is_direct = document.conversation_type == "direct"
+        if not is_direct:
             document = _follow(document, state, "app", clients, settings, deadline)
-    except (FailedPrecondition, NotFound, StreamRejected, Temporary) as error:
+        present = {settings.id_format.key(one) for one in document.member_ids}
+        if members[0] not in present:
+            raise PermissionDenied("the caller is no member of this conversation any more", [])
+        wanted = [key for key in members if key in present]
+        outcomes = repairs.reconcile(wanted, clients, settings, deadline=deadline)
+        refuse_obstacles(outcomes)
+        in_channel = {member["user_id"] for member in state["members"]}
+        if is_direct and (in_channel != set(document.member_ids) or healed_keys(outcomes)):
+            _make_channel(document, clients, settings, deadline)
+    except StreamRejected as error:
+        logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
+        return _outcome(document, settings, FailedPrecondition([document.id], "rejected"))
+    except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
         return _outcome(document, settings, error)
-    return replace(_outcome(document, settings), healed=healed)
+    return replace(_outcome(document, settings), healed=healed_keys(outcomes))
 
 
-def _query(
+def query(
     documents: Sequence[Conversation], clients: Clients, settings: Settings, deadline: float
 ) -> dict[str, dict[str, Any]]:
     """What Stream says of the channels of up to 30 conversations, by conversation id."""
@@ -253,41 +319,27 @@ def _outcome(
     )
 
 
-def heal(
-    member_ids: Sequence[str], clients: Clients, settings: Settings, deadline: float
-) -> tuple[Key, ...]:
-    """Repair the members; returns those who needed it.
-
-    Raises the error of the first who cannot be a member, with all of the same kind named.
-    """
-    keys = [key for member in member_ids if (key := settings.id_format.key(member))]
-    outcomes = repairs.reconcile(keys, clients, settings, deadline=deadline)
+def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
+    """Raise the error of the first who cannot be a member, naming all of the same kind."""
     errors = [outcome.error for outcome in outcomes if outcome.error]
     refusals = [
         error
         for error in errors
-        if isinstance(error, FailedPrecondition) and error.reason not in _NO_FINDING
+        if isinstance(error, FailedPrecondition) and error.reason not in _NO_OBSTACLES
     ]
     if refusals:
         reason = refusals[0].reason
         named = [one for error in refusals if error.reason == reason for one in error.ids]
         raise FailedPrecondition(named, reason)
-    unknown = [one for error in errors if isinstance(error, NotFound) for one in error.ids]
-    if unknown:
+    if unknown := [one for error in errors if isinstance(error, NotFound) for one in error.ids]:
         raise NotFound(unknown)
     for error in errors:
         if not isinstance(error, FailedPrecondition):
             raise error
+
+
+def healed_keys(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
     return tuple(outcome.key for outcome in outcomes if outcome.status not in ("ok", None))
-
-
-def members_of(state: Mapping[str, Any], cid: str, clients: Clients, deadline: float) -> list[str]:
-    """The Stream ids of all members of a channel, asked for only where they are over a hundred."""
-    members = [member["user_id"] for member in state["members"]]
-    if len(members) < min(BATCH, state["channel"].get("member_count", 0)) or len(members) >= BATCH:
-        channel_type, _, channel_id = cid.partition(":")
-        members = clients.stream.query_members(channel_type, channel_id, deadline)
-    return members
 
 
 def _make_channel(
@@ -310,7 +362,8 @@ def _make_channel(
                 f"Stream doesn't know {len(named)} members of {document.id} yet: {error}",
                 conversation=document.id,
             )
-            heal(named, clients, settings, deadline)
+            keys = [key for one in named if (key := settings.id_format.key(one))]
+            refuse_obstacles(repairs.reconcile(keys, clients, settings, deadline=deadline))
         except StreamUnavailable:
             if pause is None:
                 raise
@@ -325,8 +378,9 @@ def _make_channel_once(
     address = address_of(document.id, settings)
     wanted = document.member_ids
     fields = {"team": document.team, "name": document.name}
+    creator = settings.id_format.stream_id(Key("user", document.created_by))
     data = {
-        "created_by_id": settings.id_format.stream_id(Key("user", document.created_by)),
+        "created_by_id": creator if creator in wanted else wanted[0],
         "members": wanted[:BATCH],
         **{field: value for field, value in fields.items() if value},
     }
@@ -379,7 +433,6 @@ def _follow(
         created_by=_creator(channel, settings),
         created_at=datetime.fromisoformat(channel["created_at"]),
         conversation_type="direct" if len(members) == 2 and not name else "group",
-        arguments="",
     )
     return _write(recorded, clients, settings, deadline, origin)
 
@@ -408,21 +461,15 @@ def _close(
 
 def _set_status(
     document: Conversation, status: str, clients: Clients, deadline: float
-) -> Conversation:
+) -> Conversation | None:
     """Note how it ended: well, whoever else is at it, or badly, unless somebody else is at it."""
     batch = clients.firestore.batch()
     reference = firebase.conversation_reference(document.id, clients.firestore)
     fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
     unchanged = clients.firestore.write_option(last_update_time=document.version)
     batch.update(reference, fields, None if status == "ready" else unchanged)
-    written_at = firebase.commit(batch, deadline)
-    if not written_at:
-        logger.warn(
-            f"Conversation {document.id} changed meanwhile: not called {status}",
-            conversation=document.id,
-        )
-        return document
-    return replace(document, status=status, version=written_at[0])
+    written_at = firebase.commit(batch, deadline + GRACE_SECONDS)
+    return replace(document, status=status, version=written_at[0]) if written_at else None
 
 
 def _write(

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from firebase_functions import logger
 from google.cloud import firestore
@@ -20,13 +20,16 @@ from .errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    Temporary,
     Unsettled,
 )
+from .firebase import Made
 from .ids import Key
 from .repairs import Entry
 from .settings import Settings
 from .side_by_side import begin, result
 from .stream import batches
+from .sync import GRACE_SECONDS
 from .users import Account, Document, Held
 
 MAX_MEMBERS = 1000
@@ -82,18 +85,23 @@ def create_conversation(
     held = _read_members(request, clients, deadline)
     _check_members(request, held)
     document = result(reading, deadline)
-    existed = document.status not in ("", "deleted")
-    by_key = request.conversation_type == "group" and request.idempotency_key
-    if existed and by_key and document.arguments != request.arguments():
-        raise AlreadyExists("idempotencyKey was used before, with other arguments")
+    _check_arguments(request, document)
 
     outcome = None
+    existed = True
     if document.status == "ready" and _is_of(request, document, settings):
-        outcome = conversations.open_ready(document, clients, settings, deadline)
+        outcome = conversations.open_ready(document, request.members, clients, settings, deadline)
+        if outcome is None:
+            document = replace(document, status="deleted")  # as its channel is
+        elif isinstance(outcome.error, Temporary):
+            repairs.keep([outcome], clients)
     if outcome is None:
-        document, entry = _begin(document, request, held, clients, settings, deadline)
-        outcome = conversations.finish(document, clients, settings, deadline)
-        repairs.conclude(entry, outcome, clients)
+        begun = _begin(document, request, held, clients, settings, deadline)
+        existed = begun.existed
+        outcome = conversations.finish(begun.document, clients, settings, deadline)
+        repairs.conclude(begun.entry, outcome, clients)
+        if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
+            firebase.delete_documents(begun.made, clients.firestore, deadline + GRACE_SECONDS)
     if outcome.error:
         raise outcome.error
     document = outcome.document
@@ -224,6 +232,14 @@ def _check_members(request: Request, held: Mapping[Key, Held]) -> None:
         raise PermissionDenied(f"not in this team: {', '.join(outside)}", outside)
 
 
+class Begun(NamedTuple):
+    document: Conversation
+    entry: Entry
+    existed: bool
+    made: list[Made]
+    """The caller's stats, if they had none."""
+
+
 def _begin(
     document: Conversation,
     request: Request,
@@ -231,7 +247,7 @@ def _begin(
     clients: Clients,
     settings: Settings,
     deadline: float,
-) -> tuple[Conversation, Entry]:
+) -> Begun:
     """Write in one commit what is to be: the document as pending, its entry in the outbox, and
     one more conversation started; so that whatever happens now, it is finished."""
     repairs.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
@@ -243,18 +259,33 @@ def _begin(
         entry = repairs.begin_entry(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )
-        if not document.status:
+        if is_new := not document.version:
             _add_to_stats(batch, request.caller, stats, held, clients)
         if written_at := firebase.commit(batch, deadline):
-            created_at = document.created_at or written_at[0]
-            pending = replace(pending, version=written_at[0], created_at=created_at)
-            return pending, replace(entry, version=written_at[1])
+            pending = replace(
+                pending, version=written_at[0], created_at=document.created_at or written_at[0]
+            )
+            made = []
+            if is_new and stats is None:
+                made.append(Made(_stats_of(request.caller, clients), written_at[2]))
+            existed = document.status not in ("", "deleted")
+            return Begun(pending, replace(entry, version=written_at[1]), existed, made)
         # Somebody was faster with one of the three.
         document = conversations.read(document.id, clients, deadline)
-        stats = firebase.read_documents([request.caller], clients.firestore, deadline)[
-            request.caller
-        ].stats
+        _check_arguments(request, document)
+        read = firebase.read_documents([request.caller], clients.firestore, deadline)
+        stats = read[request.caller].stats
     raise Unsettled(f"conversation {document.id} kept changing")
+
+
+def _check_arguments(request: Request, document: Conversation) -> None:
+    by_key = request.conversation_type == "group" and request.idempotency_key
+    if by_key and document.version and document.arguments != request.arguments():
+        raise AlreadyExists("idempotencyKey was used before, with other arguments")
+
+
+def _stats_of(caller: Key, clients: Clients) -> firestore.DocumentReference:
+    return clients.firestore.document("user_stats", caller.id)
 
 
 def _add_conversation(
@@ -286,7 +317,7 @@ def _add_to_stats(
     clients: Clients,
 ) -> None:
     """One more conversation started, in a record that may have been missing."""
-    reference = clients.firestore.document("user_stats", caller.id)
+    reference = _stats_of(caller, clients)
     now = firestore.SERVER_TIMESTAMP
     if stats is None:
         account = held[caller].account

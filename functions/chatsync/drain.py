@@ -9,14 +9,7 @@ from firebase_functions import logger
 from . import repairs
 from .clients import Clients
 from .conversations import reconcile_conversations
-from .errors import (
-    FirebaseUnavailable,
-    Postponed,
-    StreamCredentialsRejected,
-    StreamRateLimited,
-    StreamUnavailable,
-    Unexpected,
-)
+from .errors import ChatsyncError, Postponed, StreamRateLimited, Unexpected
 from .ids import Key
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
@@ -25,10 +18,13 @@ from .settings import Settings
 from .sync import Outcome, new_deadline, reconcile_users
 
 BUDGET_SECONDS = 45.0
-"""After which no batch is begun; one takes up to half a minute."""
+"""After which no batch is begun."""
+
+BATCH_SECONDS = 30.0
+"""For all that is tried of a batch; writing down what became of it takes a little longer."""
 
 PAUSE_SECONDS = 5.0
-"""After a batch with which Stream would have nothing to do."""
+"""After a batch in which nothing could be done."""
 
 
 def drain(not_before: float, clients: Clients, settings: Settings) -> None:
@@ -48,29 +44,34 @@ def drain(not_before: float, clients: Clients, settings: Settings) -> None:
         outcomes = _try(entries, background, settings)
         repairs.settle(outcomes, clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
+    # Before the last look: who relies on this wake may have written after it.
+    too_early = time.time() < not_before
     next_attempt = repairs.earliest(clients, new_deadline())
     if next_attempt is not None:
         repairs.wake(max(next_attempt, resume_at), clients)
-    if time.time() < not_before:
+    if too_early:
         raise Postponed("called before its time")
 
 
 def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict[Entry, Outcome]:
     """The outcome of each: removed where that was asked for and nobody exists, else reconciled."""
+    deadline = time.monotonic() + BATCH_SECONDS
     rooms = [entry for entry in entries if entry.key.kind == "conversation"]
-    removals = [entry for entry in entries if entry.removal and entry not in rooms]
-    others = [entry for entry in entries if not entry.removal and entry not in rooms]
+    people = [entry for entry in entries if entry.key.kind != "conversation"]
+    removals = [entry for entry in people if entry.removal]
+    others = [entry for entry in people if not entry.removal]
 
     def remove(keys: Sequence[Key]) -> list[Outcome]:
-        return remove_users(keys, clients, settings)
+        return remove_users(keys, clients, settings, deadline)
 
     def reconcile(keys: Sequence[Key]) -> list[Outcome]:
-        return reconcile_users(keys, clients, settings)
+        return reconcile_users(keys, clients, settings, deadline=deadline)
 
     def reconcile_rooms(keys: Sequence[Key]) -> Sequence[Outcome]:
-        return reconcile_conversations([key.id for key in keys], clients, settings)
+        ids = [key.id for key in keys]
+        return reconcile_conversations(ids, clients, settings, deadline=deadline)
 
-    outcomes = _each(removals, remove) | _each(others, reconcile)
+    outcomes = _each(others, reconcile) | _each(removals, remove)
     return outcomes | _each(rooms, reconcile_rooms)
 
 
@@ -82,7 +83,7 @@ def _each(
         return {}
     try:
         outcomes = repair([entry.key for entry in entries])
-    except (FirebaseUnavailable, StreamCredentialsRejected) as error:
+    except ChatsyncError as error:
         return {entry: Outcome(entry.key, "", None, error) for entry in entries}
     except Exception as error:  # noqa: BLE001 (a bug that one entry meets must not stop all)
         if len(entries) > 1:
@@ -95,12 +96,14 @@ def _each(
 
 
 def _pause_until(outcomes: Sequence[Outcome]) -> float:
-    """The Unix time before which the drain would try in vain; 0 if it may go on."""
-    errors = [outcome.error for outcome in outcomes if not outcome.removal]
-    waits = [error.retry_after for error in errors if isinstance(error, StreamRateLimited)]
+    """The Unix time before which the drain would try in vain; 0 if it may go on.
+
+    What limits removals or channels is not waited for: users have their own endpoints.
+    """
+    users = [one for one in outcomes if one.key.kind != "conversation" and not one.removal]
+    waits = [one.error.retry_after for one in users if isinstance(one.error, StreamRateLimited)]
     if waits:
         return time.time() + max(waits)
-    in_vain = FirebaseUnavailable | StreamCredentialsRejected | StreamUnavailable
-    if errors and all(isinstance(error, in_vain) for error in errors):
+    if not any(map(repairs.is_done, outcomes)):
         return time.time() + PAUSE_SECONDS
     return 0.0

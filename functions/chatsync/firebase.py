@@ -1,7 +1,7 @@
 """The Firebase side: accounts in Auth, and this project's documents in Firestore."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from .errors import FirebaseUnavailable, Unsettled
 from .ids import Key
+from .side_by_side import begin, result
 from .users import Account, Held, missing_documents, profile_update
 
 _FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
@@ -47,6 +48,7 @@ _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _MAX_CONFLICTS = 3
 _PROFILE_SECONDS = 20.0
+_LISTING_SECONDS = 40.0
 
 
 class Made(NamedTuple):
@@ -68,6 +70,77 @@ def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account
     with temporary_failures_named():
         records = client.get_users(identifiers).users
     return {Key("user", record.uid): _account(record) for record in records}
+
+
+def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Account], str]:
+    """A thousand accounts, and the token of the next page, or nothing at the end (batchGet)."""
+    with temporary_failures_named():
+        page = client.list_users(page_token or None)
+    accounts = {Key("user", record.uid): _account(record) for record in page.users}
+    return accounts, page.next_page_token or ""
+
+
+def count_accounts(client: auth.Client) -> int:
+    """By listing them: Auth has no other way, and takes a call for each thousand."""
+    count, page_token = 0, ""
+    while True:
+        accounts, page_token = list_accounts(page_token, client)
+        count += len(accounts)
+        if not page_token:
+            return count
+
+
+def count_documents(collection: str, client: firestore.Client) -> int:
+    counting = client.collection(collection).count()  # type: ignore[no-untyped-call]
+    with temporary_failures_named():
+        [[count]] = counting.get(**until(time.monotonic() + _LISTING_SECONDS))
+    return int(count.value)
+
+
+def existing_keys(
+    keys: Collection[Key], client: auth.Client, documents: firestore.Client, deadline: float
+) -> set[Key]:
+    """Those of up to 100 keys that exist: accounts in Auth, companies by their documents."""
+    people = [key for key in keys if key.kind == "user"]
+    companies = [key for key in keys if key.kind == "company"]
+    accounts = begin(read_accounts, people, client)
+    found = read_documents(companies, documents, deadline)
+    existing = {key for key, held in found.items() if held.user is not None}
+    return existing | result(accounts, deadline).keys()
+
+
+def list_documents(
+    collection: str,
+    after: str,
+    size: int,
+    client: firestore.Client,
+    fields: Iterable[str] | None = None,
+) -> tuple[list[tuple[str, dict[str, Any]]], str]:
+    """Documents in the order of their ids, and the last id, or nothing at the end.
+
+    Only ``fields`` of them, if given; none are read and billed as a whole all the same.
+    """
+    deadline = time.monotonic() + _LISTING_SECONDS
+    snapshots = list_snapshots(collection, after, size, client, deadline, fields)
+    last = snapshots[-1].id if len(snapshots) == size else ""
+    return [(snapshot.id, snapshot.to_dict() or {}) for snapshot in snapshots], last
+
+
+def list_snapshots(
+    collection: str,
+    after: str,
+    size: int,
+    client: firestore.Client,
+    deadline: float,
+    fields: Iterable[str] | None = None,
+) -> list[Any]:
+    query = client.collection(collection).order_by("__name__").limit(size)
+    if after:
+        query = query.start_after({"__name__": client.document(collection, after)})
+    if fields is not None:
+        query = query.select(fields)
+    with temporary_failures_named():
+        return list(query.get(**until(deadline)))
 
 
 def read_documents(

@@ -57,9 +57,9 @@ class IdFormat:
             return None
         try:
             key = Key(kind, _unescape(stream_id[len(self._prefix(kind)) :]))
-        except UnicodeDecodeError:
+            return key if key.id and self.stream_id(key) == stream_id else None
+        except UnicodeError:
             return None
-        return key if key.id and self.stream_id(key) == stream_id else None
 
     def _prefix(self, kind: Kind) -> str:
         return self.user_prefix if kind == "user" else self.company_prefix

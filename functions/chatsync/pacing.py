@@ -49,6 +49,7 @@ class Pace:
 
     window: RateLimit | None = None
     in_flight: int = 0
+    calls: int = 0
     sent: deque[float] = field(default_factory=deque)
     """When the latest calls began, in the time of ``time.monotonic()``."""
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -65,15 +66,19 @@ class Pace:
                     raise Postponed(f"{operation}: no room for it in time")
                 self.changed.wait(min(wait, deadline - time.monotonic()))
             self.in_flight += 1
-            self.sent.append(time.monotonic())
+            self.calls += 1
+            now = time.monotonic()
+            while self.sent and self.sent[0] <= now - _BURST_SECONDS:
+                self.sent.popleft()
+            self.sent.append(now)
         try:
             yield
         finally:
             with self.changed:
                 self.in_flight -= 1
                 if self.window is None or self.window.reset <= time.time():
-                    # Not a word of limits: it failed on the way, or whoever it was sets none.
-                    self.window = RateLimit(0, 0, time.time() + _UNKNOWN_SECONDS)
+                    # Not a word of limits: it failed on the way.
+                    self.window = _without_limit(_UNKNOWN_SECONDS)
                 self.changed.notify_all()
 
     def note(self, answer: RateLimit | None) -> None:
@@ -82,7 +87,9 @@ class Pace:
         with self.changed:
             known = self.window
             if answer is None:
-                answer = RateLimit(0, 0, now + _WITHOUT_LIMIT_SECONDS)
+                if known and known.limit and known.reset > now:
+                    return
+                answer = _without_limit(_WITHOUT_LIMIT_SECONDS)
             elif known and known.limit and known.reset > now and known.reset >= answer.reset:
                 # Answers overtake one another: of the same window, the smaller number is newer.
                 same = known.reset == answer.reset
@@ -103,7 +110,7 @@ class Pace:
                 self.window = replace(answer, remaining=min(answer.remaining, kept))
                 self.sent.extend([time.monotonic()] * _in_one_second(answer.limit))
             else:
-                self.window = RateLimit(answer.limit if answer else 1, 0, now + retry_after)
+                self.window = RateLimit(max(1, answer.limit if answer else 1), 0, now + retry_after)
 
     def _must_wait(self, operation: str, left_to_others: float) -> float:
         """For how many seconds, or until an answer comes in, this call must wait."""
@@ -123,11 +130,15 @@ class Pace:
         return self._until_burst_allows(window.limit * (1 - left_to_others))
 
     def _until_burst_allows(self, limit: float) -> float:
-        now = time.monotonic()
-        while self.sent and self.sent[0] <= now - _BURST_SECONDS:
-            self.sent.popleft()
         allowed = _in_one_second(limit)
-        return 0.0 if len(self.sent) < allowed else self.sent[-allowed] + _BURST_SECONDS - now
+        if len(self.sent) < allowed:
+            return 0.0
+        return max(0.0, self.sent[-allowed] + _BURST_SECONDS - time.monotonic())
+
+
+def _without_limit(seconds: float) -> RateLimit:
+    """For so long, nothing is known of a limit; none has a limit of 0."""
+    return RateLimit(0, 0, time.time() + seconds)
 
 
 def _in_one_second(limit: float) -> int:

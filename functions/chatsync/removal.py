@@ -1,5 +1,6 @@
 """What is left of deleted accounts, removed."""
 
+import math
 from collections.abc import Sequence
 
 from firebase_functions import logger
@@ -12,7 +13,9 @@ from .settings import Settings
 from .sync import GRACE_SECONDS, Outcome, new_deadline, reconcile_users
 
 
-def remove_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Outcome]:
+def remove_users(
+    keys: Sequence[Key], clients: Clients, settings: Settings, deadline: float = math.inf
+) -> list[Outcome]:
     """Remove the Stream users of up to 100 deleted accounts by policy, and their documents.
 
     Level-triggered like the repair: who exists, because the event is late or the uid is in use
@@ -30,26 +33,21 @@ def remove_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> l
         except InvalidArgument as error:
             outcomes[key] = Outcome(key, "", None, error)
 
-    deadline = new_deadline()
-    existing = _existing(removable, clients, deadline)
+    deadline = min(new_deadline(), deadline)
+    existing = firebase.existing_keys(removable, clients.auth, clients.firestore, deadline)
     gone = [key for key in removable if key not in existing]
     for key, failure in _remove(gone, clients, settings, deadline).items():
         stream_id = settings.id_format.stream_id(key)
         outcomes[key] = Outcome(key, stream_id, None, failure or NotFound([key.id]), removal=True)
-    existing |= _existing(gone, clients, deadline + GRACE_SECONDS)
+    existing |= firebase.existing_keys(
+        gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS
+    )
     alive = [key for key in removable if key in existing]
-    outcomes |= {outcome.key: outcome for outcome in reconcile_users(alive, clients, settings)}
+    outcomes |= {
+        outcome.key: outcome
+        for outcome in reconcile_users(alive, clients, settings, deadline=deadline + GRACE_SECONDS)
+    }
     return [outcomes[key] for key in keys]
-
-
-def _existing(keys: Sequence[Key], clients: Clients, deadline: float) -> set[Key]:
-    """Those of ``keys`` that exist: accounts in Auth, companies by their documents."""
-    users = [key for key in keys if key.kind == "user"]
-    companies = [key for key in keys if key.kind == "company"]
-    accounts = side_by_side.begin(firebase.read_accounts, users, clients.auth)
-    documents = firebase.read_documents(companies, clients.firestore, deadline)
-    found = {key for key, held in documents.items() if held.user is not None}
-    return found | side_by_side.result(accounts, deadline).keys()
 
 
 def _remove(
@@ -64,9 +62,14 @@ def _remove(
     side_by_side.result(documents, deadline + GRACE_SECONDS)
     for key in gone:
         if key not in failures:
-            message = f"Removed user {key.id} by policy {settings.delete_policy}, and all documents"
-            logger.info(message, **{key.kind: key.id})
+            _log(key, settings)
     return {key: failures.get(key) for key in gone}
+
+
+def _log(key: Key, settings: Settings) -> None:
+    documents = ", and their documents" if key.kind == "user" else ""
+    message = f"Removed {key.kind} {key.id} by policy {settings.delete_policy}{documents}"
+    logger.info(message, **{key.kind: key.id})
 
 
 def _remove_from_stream(

@@ -7,6 +7,7 @@ however many failures they met:
     state                     ``waiting``, or ``parked``: not tried again by itself
     reason, lastError         why
     attempts                  of the drain, so far
+    reports                   of failures elsewhere
     removal                   true if what Stream has of them must go, should the account be gone
     firstFailedAt
     nextAttemptAt             absent while parked
@@ -28,7 +29,6 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from . import ids
 from .clients import Clients
 from .errors import (
-    ChatsyncError,
     FailedPrecondition,
     FirebaseUnavailable,
     InvalidArgument,
@@ -45,7 +45,6 @@ from .firebase import temporary_failures_named, until
 from .ids import Key
 from .removal import remove_users
 from .settings import Settings
-from .side_by_side import begin, result
 from .stream import BATCH
 from .sync import Outcome, reconcile_users
 
@@ -65,6 +64,9 @@ FURTHEST_WAKE_SECONDS = 60
 """The Tasks emulator calls at once, and again every ten seconds until a wake's time has come."""
 
 _WRITE_SECONDS = 8.0
+_MAX_ERROR_LENGTH = 500
+_LISTING_SECONDS = 40.0
+_MOST_SHOWN = 2000
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,9 @@ def reconcile(
             keys, clients, settings, check_accounts=check_accounts, deadline=deadline
         )
     except StreamCredentialsRejected as error:
-        _keep([Outcome(key, "", None, error) for key in keys], clients)
+        keep([Outcome(key, "", None, error) for key in keys], clients)
         raise
-    _keep(outcomes, clients)
+    keep(outcomes, clients)
     return outcomes
 
 
@@ -109,38 +111,34 @@ def remove(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Ou
     try:
         outcomes = remove_users(keys, clients, settings)
     except StreamCredentialsRejected as error:
-        _keep([Outcome(key, "", None, error, removal=True) for key in keys], clients)
+        keep([Outcome(key, "", None, error, removal=True) for key in keys], clients)
         raise
-    _keep(outcomes, clients)
+    keep(outcomes, clients)
     return outcomes
 
 
-def report(outcomes: Sequence[Outcome], clients: Clients) -> None:
+def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = 8.0) -> None:
     """Enter outcomes into the outbox: waiting, or parked if their errors won't pass.
 
-    The wake is arranged first: a crash in between costs a call for nothing, not an entry that
-    nobody works off. Raises FirebaseUnavailable if the outbox cannot be written.
+    Who waits already goes on waiting for the same time, or asking again and again would bring
+    every attempt forward. The wake is arranged first: a crash in between costs a call for nothing,
+    not an entry that nobody works off. A wake that cannot be arranged
+    takes 1.5 s more.
+    Raises FirebaseUnavailable if the outbox cannot be written.
     """
-    deadline = time.monotonic() + _WRITE_SECONDS
     collection = clients.firestore.collection(COLLECTION)
-    references = {
-        outcome.key: collection.document(document_id(outcome.key)) for outcome in outcomes
-    }
+    references = {one.key: collection.document(document_id(one.key)) for one in outcomes}
     wanted_at = None
     if any(not is_permanent(outcome) for outcome in outcomes):
         wanted_at = try_to_wake(time.time() + FIRST_ATTEMPT_SECONDS, clients)
+    deadline = time.monotonic() + seconds
     with temporary_failures_named():
-        known = clients.firestore.get_all(
-            list(references.values()), ["firstFailedAt"], **until(deadline)
-        )
-        first_failed = {
-            document.id: document.get("firstFailedAt") for document in known if document.exists
-        }
+        snapshots = clients.firestore.get_all(list(references.values()), **until(deadline))
+        known = {snapshot.id: snapshot.to_dict() or {} for snapshot in snapshots}
         batch = clients.firestore.batch()
         for outcome in outcomes:
             reference = references[outcome.key]
-            fields = _fields(outcome, first_failed.get(reference.id))
-            batch.set(reference, fields, merge=True)
+            batch.set(reference, _fields(outcome, known[reference.id]), merge=True)
         batch.commit(**until(deadline))
     if wanted_at and time.time() >= wanted_at:
         # Too slow: the drain may have been there before the entries.
@@ -177,7 +175,7 @@ def begin_entry(key: Key, batch: firestore.WriteBatch, clients: Clients, pause: 
 def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
     """Delete the entry of what was begun and is done, else report what became of it."""
     if not is_done(outcome):
-        _keep([outcome], clients)
+        keep([outcome], clients)
         return
     batch = BulkWriteBatch(clients.firestore)
     batch.delete(entry.reference, clients.firestore.write_option(last_update_time=entry.version))
@@ -211,7 +209,9 @@ def earliest(clients: Clients, deadline: float) -> float | None:
 def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float) -> None:
     """Delete the entries that are done, put off or park the others.
 
-    Who was reported anew meanwhile is left as they are: the world may look different again.
+    Who was reported anew meanwhile is left as they are: the world may look different again. Only
+    what is known of a late call, or of somebody to be removed, is entered all the same. Raises
+    FirebaseUnavailable if some could not be written.
     """
     batch = BulkWriteBatch(clients.firestore)
     for entry, outcome in outcomes.items():
@@ -222,7 +222,61 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
             batch.update(entry.reference, _next_fields(entry, outcome), unchanged)
         _log_settled(entry, outcome)
     with temporary_failures_named():
-        batch.commit(**until(deadline))
+        statuses = batch.commit(**until(deadline)).status
+    codes = [status.code for status in statuses]
+    missed = [
+        outcome
+        for outcome, code in zip(outcomes.values(), codes, strict=True)
+        if code in _CHANGED and (outcome.recheck or outcome.removal)
+    ]
+    if missed:
+        report(missed, clients)
+    if any(code not in (_OK, *_CHANGED) for code in codes):
+        raise FirebaseUnavailable("an entry could not be written")
+
+
+# See google.rpc.Code: NOT_FOUND and FAILED_PRECONDITION.
+_OK, _CHANGED = 0, (5, 9)
+
+
+def forget(keys: Iterable[Key], clients: Clients) -> None:
+    """Delete the entries of those who were just repaired by hand, parked ones above all."""
+    batch = BulkWriteBatch(clients.firestore)
+    for key in keys:
+        batch.delete(clients.firestore.collection(COLLECTION).document(document_id(key)))
+    if len(batch):
+        with temporary_failures_named():
+            batch.commit(**until(time.monotonic() + _LISTING_SECONDS))
+
+
+def overview(clients: Clients) -> list[dict[str, Any]]:
+    """Up to 2,000 entries, the one that failed first at the top."""
+    query = clients.firestore.collection(COLLECTION).order_by("firstFailedAt").limit(_MOST_SHOWN)
+    with temporary_failures_named():
+        snapshots = query.get(**until(time.monotonic() + _LISTING_SECONDS))
+        return [snapshot.to_dict() or {} for snapshot in snapshots]
+
+
+def retry_parked(clients: Clients) -> int:
+    """Have the drain try parked entries once more; returns how many there are."""
+    deadline = time.monotonic() + _LISTING_SECONDS
+    parked = clients.firestore.collection(COLLECTION).where(
+        filter=FieldFilter("state", "==", "parked")
+    )
+    retried = 0
+    with temporary_failures_named():
+        snapshots = list(parked.limit(_MOST_SHOWN).get(**until(deadline)))
+        for start in range(0, len(snapshots), BATCH):
+            batch = BulkWriteBatch(clients.firestore)
+            for snapshot in snapshots[start : start + BATCH]:
+                unchanged = clients.firestore.write_option(last_update_time=snapshot.update_time)
+                fields = {"state": "waiting", "nextAttemptAt": datetime.now(UTC)}
+                batch.update(snapshot.reference, fields, unchanged)
+                retried += 1
+            batch.commit(**until(deadline))
+    if retried:
+        try_to_wake(time.time(), clients)
+    return retried
 
 
 def wake(at: float, clients: Clients) -> float:
@@ -233,11 +287,17 @@ def wake(at: float, clients: Clients) -> float:
     """
     now = time.time()
     slot = math.ceil(min(max(at, now), now + FURTHEST_WAKE_SECONDS) / SLOT_SECONDS) * SLOT_SECONDS
-    enqueuing = begin(
-        clients.tasks.enqueue, DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot)
-    )
-    result(enqueuing, time.monotonic() + _WRITE_SECONDS)
+    clients.tasks.enqueue(DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot))
     return float(slot)
+
+
+def try_to_wake(at: float, clients: Clients) -> float | None:
+    """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
+    try:
+        return wake(at, clients)
+    except FirebaseUnavailable as error:
+        logger.error(f"The drain could not be woken: {error}")
+        return None
 
 
 def wake_if_due(clients: Clients) -> None:
@@ -271,7 +331,8 @@ def _is_for_later(outcome: Outcome) -> bool:
     return isinstance(error, Temporary | StreamCredentialsRejected) or is_permanent(outcome)
 
 
-def _keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
+def keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
+    """Enter what is not done into the outbox, and note that on the errors."""
     left = [outcome for outcome in outcomes if not is_done(outcome)]
     if not left:
         return
@@ -298,15 +359,6 @@ def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
         batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
 
 
-def try_to_wake(at: float, clients: Clients) -> float | None:
-    """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
-    try:
-        return wake(at, clients)
-    except FirebaseUnavailable as error:
-        logger.error(f"The drain could not be woken: {error}")
-        return None
-
-
 def _entry(snapshot: Any) -> Entry:
     fields = snapshot.to_dict() or {}
     return Entry(
@@ -318,16 +370,22 @@ def _entry(snapshot: Any) -> Entry:
     )
 
 
-def _fields(outcome: Outcome, first_failed: object) -> dict[str, Any]:
+def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
     later = isinstance(outcome.error, Temporary | StreamCredentialsRejected)
     pause = FIRST_ATTEMPT_SECONDS if later else RECHECK_SECONDS
-    return {
+    fields = {
         "kind": outcome.key.kind,
         "key": outcome.key.id,
         "attempts": firestore.Increment(0),
-        "firstFailedAt": first_failed or firestore.SERVER_TIMESTAMP,
+        # What always changes, so that a drain at work on the entry does not delete it.
+        "reports": firestore.Increment(1),
+        "firstFailedAt": known.get("firstFailedAt") or firestore.SERVER_TIMESTAMP,
         **_state_fields(outcome, pause),
     }
+    waits = known.get("state") == "waiting" and known.get("attempts")
+    if waits and later:
+        del fields["nextAttemptAt"]
+    return fields
 
 
 def _next_fields(entry: Entry, outcome: Outcome) -> dict[str, Any]:
@@ -357,17 +415,15 @@ def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
     fields = {
         "state": "parked" if parked else "waiting",
         "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
-        "reason": reason_of(outcome.error),
+        "reason": reason_of(outcome),
         "lastError": str(outcome.error)[:_MAX_ERROR_LENGTH] if outcome.error else "",
     }
     return {**fields, "removal": True} if outcome.removal else fields
 
 
-_MAX_ERROR_LENGTH = 500
-
-
-def reason_of(error: ChatsyncError | None) -> str:
+def reason_of(outcome: Outcome) -> str:
     """Why an entry is there, in one word for queries and logs."""
+    error = outcome.error
     match error:
         case FailedPrecondition():
             return error.reason
@@ -387,11 +443,13 @@ def reason_of(error: ChatsyncError | None) -> str:
             return "postponed"
         case Temporary():
             return "internal"
+        case NotFound() if outcome.key.kind == "conversation":
+            return "not_found"
     return "answer_lost"
 
 
 def _log_report(outcome: Outcome) -> None:
-    key, reason = outcome.key, reason_of(outcome.error)
+    key, reason = outcome.key, reason_of(outcome)
     if is_permanent(outcome):
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
         logger.error(message, **{key.kind: key.id}, reason=reason)
@@ -401,7 +459,7 @@ def _log_report(outcome: Outcome) -> None:
 
 
 def _log_settled(entry: Entry, outcome: Outcome) -> None:
-    key, reason = entry.key, reason_of(outcome.error)
+    key, reason = entry.key, reason_of(outcome)
     fields = {key.kind: key.id, "attempt": entry.attempts + 1}
     if is_permanent(outcome):
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"

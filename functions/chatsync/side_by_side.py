@@ -24,4 +24,5 @@ def result(future: Future[Result], deadline: float) -> Result:
     try:
         return future.result(timeout=max(0.0, deadline - time.monotonic()))
     except TimeoutError:
+        future.cancel()  # what waits for a thread still is not to happen after all
         raise FirebaseUnavailable("no answer in time") from None

@@ -11,7 +11,6 @@ import random
 import re
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -71,8 +70,12 @@ class Stream:
         self._app = (api_key, api_secret, base_url)
         self._local = threading.local()
         self._left_to_others = 0.0
-        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._paces: dict[str, Pace] = {}
         """By method of the SDK."""
+
+    def calls(self) -> int:
+        """How many calls this process has made so far."""
+        return sum(pace.calls for pace in list(self._paces.values()))
 
     def leaving(self, share: float) -> "Stream":
         """The same app for somebody who leaves ``share`` of every rate limit to others."""
@@ -92,6 +95,17 @@ class Stream:
             except (KeyError, TypeError) as error:
                 raise StreamUnavailable("Stream answered without users") from error
         return found
+
+    def list_users(self, after: str, deadline: float) -> list[dict[str, Any]]:
+        """A hundred users in the order of their ids, from the one after ``after`` on (QueryUsers).
+
+        An offset would end at 1,000. Deactivated ones are among them, deleted ones not.
+        """
+        query = {"id": {"$gt": after}} if after else {}
+        sort = [{"field": "id", "direction": 1}]
+        options = {"limit": BATCH, "include_deactivated_users": True}
+        response = self._read(deadline, StreamChat.query_users, query, sort, **options)
+        return _list_of(response, "users")
 
     def upsert_users(self, users: Sequence[dict[str, Any]], deadline: float) -> None:
         """Create or REPLACE up to 100 users, all or none (UpdateUsers)."""
@@ -171,6 +185,21 @@ class Stream:
         except (KeyError, TypeError) as error:
             raise StreamUnavailable("Stream answered without channels") from error
 
+    def list_channels(
+        self, since: str, offset: int, team: str | None, deadline: float
+    ) -> list[dict[str, Any]]:
+        """Thirty channels in the order of their creation, from a time on (QueryChannels).
+
+        ``offset`` skips those of that very time that were seen: at most 1,000.
+        """
+        query: dict[str, Any] = {"created_at": {"$gte": since}} if since else {}
+        if team:
+            query["team"] = team
+        sort = [{"field": "created_at", "direction": 1}]
+        options = {"limit": CHANNELS, "offset": offset, "member_limit": 0, "message_limit": 0}
+        response = self._read(deadline, StreamChat.query_channels, query, sort, **options)
+        return [state["channel"] for state in _list_of(response, "channels")]
+
     def query_members(self, channel_type: str, channel_id: str, deadline: float) -> list[str]:
         """The Stream ids of all members, a hundred per call (QueryMembers)."""
         members: list[str] = []
@@ -200,6 +229,17 @@ class Stream:
         """Set some fields, and leave all others as they are (UpdateChannelPartial)."""
         self._call(deadline, _update_channel_partial, channel_type, channel_id, fields)
 
+    def delete_channel(
+        self, channel_type: str, channel_id: str, hard: bool, deadline: float
+    ) -> None:
+        """Delete a channel; softly, its messages can still be had from Stream (DeleteChannel)."""
+        self._call(deadline, _delete_channel, channel_type, channel_id, hard)
+
+    def app_settings(self, deadline: float) -> dict[str, Any]:
+        """The app's settings, among them where webhooks go (GetApp)."""
+        app = self._read(deadline, StreamChat.get_app_settings).get("app")
+        return app if isinstance(app, dict) else {}
+
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""
         return self._chat().create_token(stream_id, exp=expires_at, iat=issued_at)
@@ -217,7 +257,7 @@ class Stream:
 
     def _call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         operation = method.__name__
-        pace = self._local.pace = self._paces[operation]
+        pace = self._local.pace = self._paces.setdefault(operation, Pace())
         with pace.call(operation, self._left_to_others, deadline):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -297,10 +337,21 @@ def _update_channel_partial(
     return chat.patch(f"channels/{channel_type}/{channel_id}", data={"set": dict(fields)})
 
 
+def _delete_channel(chat: StreamChat, channel_type: str, channel_id: str, hard: bool) -> Any:
+    return chat.channel(channel_type, channel_id).delete(hard=hard)
+
+
 def _query_members(chat: StreamChat, channel_type: str, channel_id: str, offset: int) -> Any:
     channel = chat.channel(channel_type, channel_id)
     sort = [{"field": "created_at", "direction": 1}]
     return channel.query_members({}, sort, limit=BATCH, offset=offset)
+
+
+def _list_of(response: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    listed = response.get(name)
+    if not isinstance(listed, list):
+        raise StreamUnavailable(f"Stream answered without {name}")
+    return listed
 
 
 def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

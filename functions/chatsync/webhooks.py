@@ -6,11 +6,11 @@ idempotent by content (Stream documentation, "Webhooks").
 """
 
 import json
-import re
 import time
 import traceback
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
@@ -27,10 +27,18 @@ from .clients import Clients
 from .conversations import (
     Conversation,
     conversation_id_of,
+    is_cid,
     read,
     reconcile_conversations,
 )
-from .errors import InvalidArgument, StreamCredentialsRejected, Temporary, Unauthenticated
+from .errors import (
+    FirebaseUnavailable,
+    InvalidArgument,
+    Postponed,
+    StreamCredentialsRejected,
+    Temporary,
+    Unauthenticated,
+)
 from .ids import Key
 from .settings import Settings
 from .sync import Outcome
@@ -39,16 +47,16 @@ from .users import Document
 MAX_BYTES = 1_000_000
 """Of a body, unpacked. Stream's largest object, a message, has 5 KB and 50 members at most."""
 
-INLINE_SECONDS = 3.0
+INLINE_SECONDS = 2.5
 """Then the outbox goes on: Stream waits for an answer for six."""
+
+REPORT_SECONDS = 1.0
+"""For writing that down."""
 
 COUNTED_FOR = timedelta(days=7)
 """How long a counted message is remembered; older ones are not counted any more."""
 
 _COUNTED = "counted_messages"
-_CHANNEL_TYPE = re.compile(r"[\w-]{1,64}", re.ASCII)
-_CHANNEL_ID = re.compile(r"[\w!-]{1,100}", re.ASCII)
-"""With a ``!`` in the ids that Stream makes of members."""
 
 
 def verified_event(
@@ -105,26 +113,22 @@ def handle(event: Mapping[str, Any], clients: Clients, settings: Settings) -> No
 def _reconcile(
     document: Conversation, clients: Clients, settings: Settings, deadline: float
 ) -> None:
-    key = Key("conversation", document.id)
-    try:
-        [outcome] = reconcile_conversations([document.id], clients, settings, deadline=deadline)
-    except (Temporary, StreamCredentialsRejected) as error:
-        repairs.report([Outcome(key, "", None, error)], clients)
-    else:
-        if not repairs.is_done(outcome):
-            repairs.report([outcome], clients)
+    """Reconcile now, or leave it to the outbox: what is being made would not be looked at again."""
+    outcome = Outcome(Key("conversation", document.id), "", None, Postponed("it is being made"))
+    if document.status not in ("pending", "failed"):
+        try:
+            [outcome] = reconcile_conversations([document.id], clients, settings, deadline=deadline)
+        except (Temporary, StreamCredentialsRejected) as error:
+            outcome = replace(outcome, error=error)
+    if not repairs.is_done(outcome):
+        repairs.report([outcome], clients, REPORT_SECONDS)
 
 
 def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool:
-    """Whether the document says already what the event says: most are echoes of our own calls.
-
-    What is pending is being made, and the outbox has it.
-    """
-    if document.status in ("pending", "failed"):
-        return True
+    """Whether the document says already what the event says: most are echoes of our own calls."""
     if kind == "channel.deleted":
         return document.status in ("", "deleted")
-    if document.status != "ready":
+    if document.status not in ("ready", "pending", "failed"):
         return False
     members = set(document.member_ids)
     channel = event.get("channel")
@@ -159,23 +163,33 @@ def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadl
     key = settings.id_format.key(sender) if sender else None
     if not message_id or not sent_at or key is None or key.kind != "user":
         return
-    if datetime.now(UTC) - sent_at > COUNTED_FOR:
+    now = datetime.now(UTC)
+    sent_at = min(sent_at, now)
+    if now - sent_at > COUNTED_FOR or not _is_possible(key, settings):
         return
-    for is_last in (False, True):
-        held = firebase.read_documents([key], clients.firestore, deadline)[key]
-        if held.stats is not None or is_last:
-            break
-        repairs.reconcile([key], clients, settings, deadline=deadline)
-    if held.stats is None:
-        logger.warn(f"A message of {key.id}, who has no account, is not counted", user=key.id)
-        return
+    stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
+    if stats is None:
+        if not firebase.read_accounts([key], clients.auth):
+            return  # a bot, or somebody who is gone
+        [outcome] = repairs.reconcile([key], clients, settings, deadline=deadline)
+        stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
+        if stats is None:
+            raise outcome.error or FirebaseUnavailable(f"{key.id} has no record yet")
     batch = clients.firestore.batch()
     reference = clients.firestore.document(_COUNTED, ids.document_id(message_id))
-    expires_at = max(sent_at, datetime.now(UTC)) + COUNTED_FOR + timedelta(days=1)
+    expires_at = now + COUNTED_FOR + timedelta(days=1)
     batch.create(reference, {"expireAt": expires_at})
-    batch.update(clients.firestore.document("user_stats", key.id), _sent(held.stats, sent_at))
+    batch.update(clients.firestore.document("user_stats", key.id), _sent(stats, sent_at))
     if firebase.commit(batch, deadline) is None:
         logger.info("A message was counted before", user=key.id)
+
+
+def _is_possible(key: Key, settings: Settings) -> bool:
+    try:
+        ids.check_key(key.id, "userId", "user", settings.id_format)
+    except InvalidArgument:
+        return False
+    return True
 
 
 def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:
@@ -192,10 +206,7 @@ def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:
 def _cid(event: Mapping[str, Any]) -> str:
     """The channel an event is about; empty if it names none that could exist."""
     cid = _text(event.get("cid")) or _text(_object(event.get("channel")).get("cid"))
-    channel_type, _, channel_id = cid.partition(":")
-    return (
-        cid if _CHANNEL_TYPE.fullmatch(channel_type) and _CHANNEL_ID.fullmatch(channel_id) else ""
-    )
+    return cid if is_cid(cid) else ""
 
 
 def _member(event: Mapping[str, Any]) -> str:
@@ -240,7 +251,7 @@ def answer(request: Request, connect: Callable[[], tuple[Clients, Settings]]) ->
         return Response(str(error), 401)
     except InvalidArgument as error:
         return Response(str(error), 400)
-    except Temporary as error:
+    except (Temporary, StreamCredentialsRejected) as error:
         logger.error(f"An event is to be sent again: {error}")
         return Response("try again", 500)
     except Exception:  # noqa: BLE001 (a bug is logged, and Stream asked to send the event again)

@@ -21,6 +21,7 @@ PROJECT = "demo-chatsync"
 SERVING = Path(firebase_functions.__file__).parent / "private" / "serving.py"
 DEADLINE_SECONDS = 30
 FUNCTIONS = [
+    "auditSync",
     "createConversation",
     "createStreamUser",
     "createUserProfile",
@@ -31,6 +32,7 @@ FUNCTIONS = [
     "getStreamUserToken",
     "getUserStats",
     "revokeStreamUserTokens",
+    "runSweep",
     "streamWebhook",
     "syncProfileToStream",
     "syncUserProfile",
@@ -43,7 +45,7 @@ EVENT_FUNCTIONS = {
     "syncUserProfile": "google.cloud.firestore.document.v1.updated",
     "syncProfileToStream": "google.cloud.firestore.document.v1.written",
 }
-NOT_CALLED_BY_APPS = ["drainRepairs", "streamWebhook", "wakeRepairs"]
+NOT_CALLED_BY_APPS = ["auditSync", "drainRepairs", "runSweep", "streamWebhook", "wakeRepairs"]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def firestore_client(api: "MemoryFirestoreApi") -> firestore.Client:
 
 
 class MemoryAuth:
-    """The accounts, and the one method of ``auth.Client`` that the bundle calls."""
+    """The accounts, and the methods of ``auth.Client`` that the bundle calls."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, auth.UserRecord] = {}
@@ -44,6 +44,21 @@ class MemoryAuth:
 
     def delete(self, uid: str) -> None:
         del self.accounts[uid]
+
+    def list_users(
+        self, page_token: str | None = None, max_results: int = 1000
+    ) -> auth.ListUsersPage:
+        """In the order of their uids, as the service lists them."""
+
+        def download(page_token: str | None, max_results: int) -> dict[str, Any]:
+            self.before_call("list_users")
+            self.calls.append("list_users")
+            uids = sorted(uid for uid in self.accounts if uid > (page_token or ""))
+            page = uids[:max_results]
+            more = {"nextPageToken": page[-1]} if len(uids) > max_results else {}
+            return {"users": [self.accounts[uid]._data for uid in page], **more}
+
+        return auth.ListUsersPage(download, page_token, max_results)
 
     def get_users(self, identifiers: list[auth.UidIdentifier]) -> auth.GetUsersResult:
         self.before_call("get_users")
@@ -102,20 +117,33 @@ class MemoryFirestoreApi:
         self._called("run_query")
         query = types.StructuredQuery(request["structured_query"])
         folder = f"{request['parent']}/{query.from_[0].collection_id}/"
-        [order] = query.order_by
-        field = order.field.field_path
         with self._lock:
             found = [
                 document
                 for name, document in self.documents.items()
                 if name.startswith(folder) and "/" not in name[len(folder) :]
-                if field in document.fields and _matches(document, query.where)
+                if _matches(document, query.where)
             ]
-            found.sort(key=lambda document: _comparable(document.fields[field]))
             now = self._now()
+        for order in query.order_by:
+            found = _ordered(found, order)
+        if query.start_at.values:
+            [value] = query.start_at.values
+            passed = value.reference_value
+            found = [one for one in found if one.name > passed]
         if query.limit:
             found = found[: query.limit]
         return iter([types.RunQueryResponse(document=one, read_time=now) for one in found])
+
+    def run_aggregation_query(self, request: Any, **options: object) -> Iterator[Any]:
+        """Counts only."""
+        query = types.StructuredAggregationQuery(request["structured_aggregation_query"])
+        inner = {"parent": request["parent"], "structured_query": query.structured_query}
+        count = len(list(self.run_query(inner, **options)))
+        [aggregation] = query.aggregations
+        fields = {aggregation.alias: document_types.Value(integer_value=count)}
+        result = types.AggregationResult(aggregate_fields=fields)
+        return iter([types.RunAggregationQueryResponse(result=result, read_time=self._now())])
 
     def batch_write(self, request: Any, **_: object) -> types.BatchWriteResponse:
         """Each write stands alone; what cannot be written gets its own status."""
@@ -208,13 +236,25 @@ class MemoryFirestoreApi:
         return moment
 
 
+def _ordered(documents: list[Any], order: Any) -> list[Any]:
+    """By one field, which all of them must have, or by name."""
+    field, reverse = order.field.field_path, order.direction.name == "DESCENDING"
+    if field == "__name__":
+        return sorted(documents, key=lambda one: one.name, reverse=reverse)
+    having = [one for one in documents if field in one.fields]
+    return sorted(having, key=lambda one: _comparable(one.fields[field]), reverse=reverse)
+
+
 def _matches(document: Any, where: Any) -> bool:
     condition = where.field_filter
-    if not condition.field.field_path:
+    field = condition.field.field_path
+    if not field:
         return True
-    assert condition.op.name == "LESS_THAN_OR_EQUAL", "the memory knows no other comparison yet"
-    value = document.fields[condition.field.field_path]
-    return _comparable(value) <= _comparable(condition.value)
+    if field not in document.fields:
+        return False
+    value, wanted = _comparable(document.fields[field]), _comparable(condition.value)
+    comparisons = {"LESS_THAN_OR_EQUAL": value <= wanted, "EQUAL": value == wanted}
+    return comparisons[condition.op.name]
 
 
 def _comparable(value: Any) -> Any:

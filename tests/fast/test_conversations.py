@@ -13,16 +13,19 @@ from chatsync import conversations as conversations_module
 from chatsync import repairs
 from chatsync.conversations import address_of, conversation_id_of, reconcile_conversations
 from chatsync.create_conversation import create_conversation
+from chatsync.drain import drain
 from chatsync.errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    StreamUnavailable,
     Temporary,
 )
 from chatsync.ids import Key
 from chatsync.settings import Settings
+from chatsync.sync import Outcome
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_sync_interrupted import FAIL, World
 
@@ -218,7 +221,7 @@ def test_asking_again_costs_two_calls(ann, bob, create, stream):
     create("bob")
     since = stream.last_request()
     create("bob")
-    assert operations(stream, since) == ["QueryUsers", "QueryChannels"]
+    assert operations(stream, since) == ["QueryChannels", "QueryUsers"]
 
 
 # Refused: nothing is written anywhere
@@ -368,16 +371,123 @@ def test_a_member_lost_with_a_soft_deleted_user_is_back(ann, bob, create, chat, 
     assert members(channels()[result["id"]]) == {"ann", "bob"}
 
 
-def test_who_was_removed_from_a_group_does_not_let_themselves_in_again(
+def test_who_was_removed_from_a_group_gets_no_word_of_it_any_more(
     accounts, ann, bob, create, chat, channels
 ):
     asked = {"conversationType": "group", "idempotencyKey": "tap-1"}
     accounts.sign_up("eve")
     result = create("bob", "eve", **asked)
     chat.channel("messaging", result["id"]).remove_members(["ann"])
-    again = create("bob", "eve", **asked)
+    with pytest.raises(PermissionDenied):
+        create("bob", "eve", **asked)
     assert members(channels()[result["id"]]) == {"bob", "eve"}
-    assert again["participantIds"] == ["bob", "eve"]
+
+
+def test_others_whom_stream_added_don_t_keep_a_conversation_from_opening(
+    accounts, ann, bob, create, chat, channels
+):
+    asked = {"conversationType": "group", "idempotencyKey": "tap-1"}
+    result = create("bob", **asked)
+    chat.upsert_users([{"id": "bot"}, {"id": "x@2fy"}, {"id": "gone"}])
+    chat.channel("messaging", result["id"]).add_members(["bot", "x@2fy", "gone"])
+    again = create("bob", **asked)
+    assert again["existed"]
+    assert members(channels()[result["id"]]) == {"ann", "bob", "bot", "x@2fy", "gone"}
+
+
+def test_two_taps_with_one_key_and_other_members_are_not_confused(world, clients, accounts):
+    """The second runs from start to end before each outside call of the first in turn."""
+
+    def begin(sides, other: str) -> dict[str, Any]:
+        asked = {"participantIds": [other], "conversationType": "group", "idempotencyKey": "tap"}
+        return create_conversation("ann", asked, sides, SETTINGS)
+
+    at = 0
+    while True:
+        at += 1
+        world.begin()
+        for uid in ("ann", "bob", "eve"):
+            world.accounts.sign_up(uid)
+        ends: list[Any] = []
+
+        def second(ends: list[Any] = ends) -> None:
+            try:
+                ends.append(begin(world.clients, "eve")["participantIds"])
+            except AlreadyExists:
+                ends.append("refused")
+
+        try:
+            result = world.repair_interrupted({at: second}, lambda sides: begin(sides, "bob"))
+            first = result["participantIds"]
+        except AlreadyExists:
+            first = "refused"
+        if world.calls < at:
+            break
+        assert first in (["ann", "bob"], "refused"), f"before call {at}"
+        assert ends[0] in (["ann", "eve"], "refused"), f"before call {at}"
+        assert "refused" in (first, ends[0]), f"before call {at}"
+
+
+def test_a_key_of_a_deleted_conversation_is_still_one_request(ann, bob, accounts, create, document):
+    accounts.sign_up("eve")
+    result = create("bob", conversationType="group", idempotencyKey="tap-1")
+    document(result["id"]).reference.update({"status": "deleted"})
+    with pytest.raises(AlreadyExists):
+        create("bob", "eve", conversationType="group", idempotencyKey="tap-1")
+
+
+def test_reopening_a_conversation_is_not_starting_one(ann, bob, create, document, firestore):
+    result = create("bob")
+    created_at = document(result["id"]).get("createdAt")
+    document(result["id"]).reference.update({"status": "deleted"})
+    create("bob")
+    assert firestore.document("user_stats/ann").get().get("conversationsStarted") == 1
+    assert document(result["id"]).get("createdAt") == created_at
+
+
+def test_a_caller_deleted_meanwhile_leaves_no_documents(world, clients):
+    at = 0
+    while True:
+        at += 1
+        world.begin()
+        world.sign_up("Ann")
+        world.accounts.sign_up("bob")
+        with contextlib.suppress(NotFound, Temporary):
+            world.repair_interrupted(
+                {at: world.delete},
+                lambda sides: create_conversation(
+                    "ann", {"participantIds": ["bob"]}, sides, SETTINGS
+                ),
+            )
+        if world.calls < at:
+            break
+        drain_until_settled(make_due(world.clients), SETTINGS)
+        left = [name.split("/")[-2:] for name in world.api.documents if name.endswith("/ann")]
+        assert left == [], f"before call {at}"
+
+
+def test_a_channel_update_that_stream_refuses_is_told_as_a_precondition(
+    ann, bob, create, chat, stream
+):
+    result = create("bob")
+    chat.channel("messaging", result["id"]).remove_members(["bob"])
+    stream.fault("UpdateChannel", "status", status=400, code=4, rate=1)
+    with pytest.raises(FailedPrecondition) as refusal:
+        create("bob")
+    assert refusal.value.reason == "rejected"
+
+
+def test_a_conversation_that_cannot_be_looked_at_now_is_left_to_the_outbox(
+    ann, bob, create, clients, stream
+):
+    create("bob")
+    stream.fault("QueryChannels", "status", status=503, rate=1)
+    with pytest.raises(Temporary) as failure:
+        create("bob")
+    assert failure.value.repair_queued
+    stream.clear_faults()
+    drain_until_settled(clients, SETTINGS)
+    assert entries(clients) == {}
 
 
 @pytest.mark.parametrize("recorded", [False, True])
@@ -685,13 +795,27 @@ def test_an_id_fits_stream_whatever_was_asked(ann, bob, create):
     assert re.fullmatch(r"[0-9a-f]{32}", create("bob", idempotencyKey="ü/😀" * 20)["id"])
 
 
-def test_users_who_fail_for_now_are_in_the_outbox_as_well(ann, bob, create, clients, stream):
-    stream.fault("UpdateUsers", "status", status=503, rate=1)
+def test_the_conversations_entry_stands_for_its_members_too(ann, bob, create, clients, stream):
+    stream.fault("UpdateUsers", "status", status=429, rate=1)
     with pytest.raises(Temporary):
         create("bob")
-    kinds = sorted(entry["kind"] for entry in entries(clients).values())
-    assert kinds == ["conversation", "user", "user"]
-    assert repairs.document_id(Key("user", "bob")) in entries(clients)
+    assert [entry["kind"] for entry in entries(clients).values()] == ["conversation"]
+
+
+def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
+    accounts, ann, create, clients, stream
+):
+    rooms = [create(uid)["id"] for uid in people(accounts, 20)]
+    keys = [Key("conversation", room) for room in rooms]
+    down = StreamUnavailable("down")
+    repairs.report([Outcome(key, "", None, down) for key in keys], clients)
+    for fault, reason in ((503, "stream_unavailable"), (429, "rate_limit")):
+        stream.fault("QueryChannels", "status", status=fault, rate=1)
+        since = stream.last_request()
+        drain(0, clients, SETTINGS)
+        assert len(operations(stream, since)) <= 3
+        assert {entry["reason"] for entry in entries(clients).values()} == {reason}
+        stream.clear_faults()
 
 
 def test_a_broken_outbox_at_the_start_leaves_nothing_begun(ann, bob, create, firestore_api, stream):

@@ -26,8 +26,8 @@ def calls(stream, operation: str) -> list[int]:
 
 def upsert_until_refused(client: Stream, unhurried: bool = False) -> StreamRateLimited:
     for n in range(100):
-        if unhurried:  # as if a second passed between two calls
-            client._paces["upsert_users"].sent.clear()
+        for pace in client._paces.values() if unhurried else ():
+            pace.sent.clear()  # as if a second had passed
         try:
             client.upsert_users([{"id": f"user-{n}"}], soon())
         except StreamRateLimited as refusal:

@@ -237,7 +237,8 @@ def test_the_drain_leaves_a_fifth_of_the_window_to_those_who_wait(accounts, clie
     for n in range(5):
         accounts.sign_up(f"user-{n}")
         queue(clients, f"user-{n}")
-        clients.stream._paces["upsert_users"].sent.clear()
+        for pace in clients.stream._paces.values():
+            pace.sent.clear()  # as if a second had passed
         drain(0, clients, SETTINGS)
     assert operations(stream).count("UpdateUsers") == 4
     accounts.sign_up("waiting-person")
@@ -266,10 +267,10 @@ def test_a_bug_that_one_user_meets_does_not_stop_the_others(
     queue(clients, *(f"user-{n}" for n in range(10)))
     reconcile_users = drain_module.reconcile_users
 
-    def stumble(keys, *args):
+    def stumble(keys, *args, **options):
         if any(key.id == "user-3" for key in keys):
             raise TypeError("a bug")
-        return reconcile_users(keys, *args)
+        return reconcile_users(keys, *args, **options)
 
     monkeypatch.setattr(drain_module, "reconcile_users", stumble)
     monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 60.0)
@@ -337,6 +338,72 @@ def test_who_is_reported_while_drained_stays_in_the_outbox(
     assert entry()
     drain_until_settled(clients, SETTINGS)
     assert entry() is None
+
+
+def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhile(
+    accounts, clients, entry, stream, chat, firestore_api, monkeypatch
+):
+    """The drain made the user, the answer was lost, the account went, and Stream is late."""
+    monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    stream.fault("UpdateUsers", "reset", times=1)
+
+    def delete_before_look(call: str) -> None:
+        if call == "batch_write":
+            firestore_api.before_call = lambda _: None
+            accounts.accounts.clear()
+
+    firestore_api.before_call = delete_before_look
+    found = repairs.due(clients, time.monotonic() + 20)
+    outcomes = drain_module._try(found, clients, SETTINGS)
+    queue(clients, "ann")
+    repairs.settle(outcomes, clients, time.monotonic() + 20)
+    chat.upsert_user({"id": "ann"})
+    assert entry()["removal"]
+    change_entry(clients, nextAttemptAt=datetime.now(UTC))
+    drain_until_settled(clients, SETTINGS)
+    assert names(chat) == set()
+
+
+def test_an_entry_that_cannot_be_written_ends_the_drain(accounts, clients, firestore_api, entry):
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    batch_write = firestore_api.batch_write
+
+    def refuse_deletions(request, **options):
+        response = batch_write(request=request, **options)
+        if any(write.delete for write in request["writes"]):
+            for status in response.status:
+                status.code = 14
+        return response
+
+    firestore_api.batch_write = refuse_deletions
+    with pytest.raises(FirebaseUnavailable):
+        drain(0, clients, SETTINGS)
+
+
+def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, stream, monkeypatch):
+    for n in range(150):
+        accounts.sign_up(f"user-{n}")
+    for start in range(0, 150, 50):
+        queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
+    monkeypatch.setattr(drain_module, "BUDGET_SECONDS", 0.001)
+    drain(0, clients, SETTINGS)
+    assert len(entries(clients)) >= 50
+
+
+def test_asking_again_and_again_does_not_bring_an_attempt_forward(
+    accounts, clients, entry, down, monkeypatch
+):
+    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 100.0)
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    drain(0, clients, SETTINGS)
+    next_attempt = entry()["nextAttemptAt"]
+    assert next_attempt > datetime.now(UTC) + timedelta(seconds=40)
+    repairs.reconcile([ANN], clients, SETTINGS)
+    assert entry()["nextAttemptAt"] == next_attempt
 
 
 def drain_once(clients) -> None:
@@ -540,6 +607,22 @@ def test_a_wake_that_was_arranged_is_not_over_before_its_time(clients, stream, e
     assert entry() is None
     with pytest.raises(Postponed):
         drain(time.time() + 5, clients, SETTINGS)
+
+
+def test_a_drain_that_looked_before_its_time_is_too_early_though_it_ends_after_it(
+    clients, firestore_api, monkeypatch
+):
+    now = time.time()
+    clock = [now]
+    monkeypatch.setattr(repairs.time, "time", lambda: clock[0])
+
+    def take_long(call: str) -> None:
+        if call == "run_query":
+            clock[0] += 0.1
+
+    firestore_api.before_call = take_long
+    with pytest.raises(Postponed):
+        drain(now + 0.15, clients, SETTINGS)
 
 
 def test_a_report_that_took_too_long_asks_for_another_wake(

@@ -119,7 +119,7 @@ def test_a_delayed_call_is_applied_though_its_caller_gave_up(stream):
 
 
 def test_a_delayed_call_does_not_outlive_a_reset(chat, stream):
-    stream.fault("UpdateUsers", "delay", delay_ms=300)
+    stream.fault("UpdateUsers", "delay", delay_ms=1500)
     with ThreadPoolExecutor() as pool:
         late = pool.submit(upsert, chat)
         eventually(lambda: stream.requests())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hmac
 import json
+import time
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from google.api_core.exceptions import ServiceUnavailable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatsync import tasks as tasks_module
 from chatsync import webhooks
 from chatsync.create_conversation import create_conversation
 from chatsync.settings import Settings
@@ -247,13 +249,23 @@ def test_an_echo_of_our_own_call_costs_one_read(
 
 
 def test_an_echo_that_comes_before_the_conversation_is_ready_leaves_it_alone(
-    room, send, document, stream
+    room, send, document, stream, clients
 ):
     document(room).reference.update({"status": "pending"})
     since = stream.last_request()
-    assert send({"type": "channel.created", "cid": f"messaging:{room}"}) == 200
+    channel = {"cid": f"messaging:{room}", "name": "Room", "member_count": 2}
+    assert send({"type": "channel.created", "cid": f"messaging:{room}", "channel": channel}) == 200
     assert document(room).get("status") == "pending"
-    assert operations(stream, since) == []
+    assert (operations(stream, since), entries(clients)) == ([], {})
+
+
+def test_what_happens_while_a_conversation_is_made_is_looked_at_afterwards(
+    room, send, document, stream, clients
+):
+    document(room).reference.update({"status": "pending"})
+    event = {"type": "member.added", "cid": f"messaging:{room}", "member": {"user_id": "eve"}}
+    assert send(event) == 200
+    assert [entry["key"] for entry in entries(clients).values()] == [room]
 
 
 def test_what_stream_cannot_tell_now_is_left_to_the_outbox(
@@ -365,6 +377,63 @@ def test_a_message_of_somebody_without_stats_heals_them_and_counts(send, room, s
 def test_a_message_of_nobody_we_know_counts_for_nobody(send, room, stats, firestore):
     assert send(message_event(room, user={"id": "bot"})) == 200
     assert not firestore.document("user_stats/bot").get().exists
+
+
+def test_a_message_whose_sender_cannot_be_healed_now_is_sent_again(
+    send, room, stats, firestore, firestore_api, accounts
+):
+    firestore.document("user_stats/ann").delete()
+
+    def fail(call: str) -> None:
+        if call == "batch_write":
+            raise ServiceUnavailable("down")
+
+    firestore_api.before_call = fail
+    assert send(message_event(room)) == 500
+    firestore_api.before_call = lambda _: None
+    assert send(message_event(room)) == 200
+    assert stats()["messagesSent"] == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": {"id": "a@2fb"}},
+        {"user": {"id": "\ud800"}},
+        {"created_at": "9999-12-31T23:59:59Z"},
+        {"created_at": "0001-01-01T00:00:00Z"},
+    ],
+)
+def test_a_signed_message_that_cannot_be_is_no_reason_to_ask_again(send, room, fields):
+    assert send(message_event(room, **fields)) == 200
+
+
+def test_a_bots_messages_cost_stream_nothing(send, room, stream):
+    since = stream.last_request()
+    for n in range(5):
+        assert send(message_event(room, id=f"m{n}", user={"id": "bot"})) == 200
+    assert operations(stream, since) == []
+
+
+def test_a_refusal_of_streams_is_parked_and_not_sent_again(send, room, stream, clients):
+    stream.fault("QueryChannels", "status", status=400, code=4, rate=1)
+    assert send({"type": "channel.updated", "cid": f"messaging:{room}"}) == 200
+    [entry] = entries(clients).values()
+    assert (entry["state"], entry["reason"]) == ("parked", "rejected")
+
+
+def test_an_answer_comes_within_streams_six_seconds_whatever_hangs(
+    post, room, stream, tasks, monkeypatch
+):
+    """Everything at a tenth of its time: the repair, the wake, the report."""
+    monkeypatch.setattr(webhooks, "INLINE_SECONDS", webhooks.INLINE_SECONDS / 10)
+    stream.fault("QueryChannels", "timeout", rate=1)
+    event = {"type": "channel.updated", "cid": f"messaging:{room}"}
+    started = time.monotonic()
+    assert post(json.dumps(event).encode()) == 200
+    assert time.monotonic() - started < 2
+    total = webhooks.INLINE_SECONDS * 10 + webhooks.REPORT_SECONDS + tasks_module.ENQUEUE_SECONDS
+    assert total <= 5
 
 
 def test_a_message_of_a_company_counts_for_nobody(send, room, firestore):

@@ -1,0 +1,627 @@
+"""The operator's command: look, and repair only with ``--apply``.
+
+Exit status 0: in sync. 1: there are findings. 2: it could not be done.
+"""
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import requests
+import typer
+from firebase_admin.exceptions import FirebaseError
+from firebase_functions import logger
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from . import audit as audits
+from . import clients as client_module
+from . import conversations, firebase, repairs, settings
+from .audit import Audit, Finding
+from .clients import Clients
+from .errors import (
+    ChatsyncError,
+    FirebaseUnavailable,
+    InvalidArgument,
+    SettingInvalid,
+    StreamCredentialsRejected,
+    StreamRateLimited,
+    StreamUnavailable,
+    Temporary,
+)
+from .ids import Key, check_key
+from .pacing import LEFT_BY_BACKGROUND
+from .settings import Settings
+from .stream import batches
+
+IN_SYNC, FINDINGS, FAILED = 0, 1, 2
+SECONDS = 60.0
+MAX_ATTEMPTS = 5
+MOST_SHOWN = 50
+
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+# The Firebase CLI never takes a project of such a name for a real one.
+_LOCAL_PROJECT = "demo-"
+_EMULATORS = {
+    "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
+    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
+    "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
+}
+_FUNCTIONS = Path(__file__).parents[1]
+
+app = typer.Typer(
+    help="Compares Firebase with Stream Chat, and repairs what disagrees.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+people = Console(stderr=True, highlight=False)
+"""For what people read beside the result, so that ``--json`` can be piped."""
+
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Do it. Without this, only say what would be.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
+Channel = Annotated[str, typer.Argument(help="A cid, type:id, or the id of a channel of our type.")]
+
+
+class Refused(ChatsyncError):
+    """What was asked for isn't done; the message says why."""
+
+
+def main() -> NoReturn:
+    with errors_in_one_line():
+        status = app(standalone_mode=False)
+        if status == _INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(status if isinstance(status, int) else IN_SYNC)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the process with status 2 and a line that says what to do."""
+    try:
+        yield
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        fail("Stopped. What was done is done; the same command goes on.")
+    except SettingInvalid as error:
+        fail(f"{error} The command reads functions/.env files and the environment.")
+    except StreamCredentialsRejected:
+        fail("Stream refuses key or secret: are STREAM_API_KEY and STREAM_API_SECRET of one app?")
+    except StreamRateLimited as error:
+        fail(f"Stream's rate limit is used up: try again in {error.retry_after} s.")
+    except StreamUnavailable as error:
+        fail(f"Stream cannot be reached ({error}). Locally, run `make start`.")
+    except (FirebaseUnavailable, requests.ConnectionError) as error:
+        fail(f"Firebase cannot be reached ({str(error)[:200]}). Locally, run `make start`.")
+    except GoogleAuthError:
+        fail("No Google credentials: run `gcloud auth application-default login`.")
+    except (GoogleAPICallError, FirebaseError) as error:
+        fail(f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}")
+    except ChatsyncError as error:
+        fail(str(error))
+    except Exception as error:
+        # Of typer's parser; its own message says what was wrong with the arguments.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        fail(f"{message()} See --help.")
+
+
+def fail(message: str) -> NoReturn:
+    people.print(message, style="red", soft_wrap=True)
+    sys.exit(FAILED)
+
+
+@app.callback()
+def configure(
+    context: typer.Context,
+    project: Annotated[
+        str, typer.Option(help="The Firebase project; demo-... means the local emulators.")
+    ] = "",
+) -> None:
+    logger.write = _tell
+    if context.resilient_parsing or "--help" in sys.argv:
+        return
+    name = project or os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
+    if not name:
+        raise Refused("Which project? Say --project ID, or set GOOGLE_CLOUD_PROJECT.")
+    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
+    files = [".env", f".env.{name}"]
+    if name.startswith(_LOCAL_PROJECT):
+        files = [".env.local", ".secret.local"]
+        for variable, address in _EMULATORS.items():
+            os.environ.setdefault(variable, address)
+    for variable, value in _values_of(files).items():
+        os.environ.setdefault(variable, value)
+
+
+def _values_of(files: Sequence[str]) -> dict[str, str]:
+    """What the files of the functions' directory say; the later ones win."""
+    values = {}
+    for file in (_FUNCTIONS / name for name in files):
+        lines = file.read_text().splitlines() if file.exists() else []
+        for line in lines:
+            name, separator, value = line.partition("=")
+            if separator and not name.lstrip().startswith("#"):
+                values[name.strip()] = value.strip().strip("\"'")
+    return values
+
+
+def _tell(entry: Mapping[str, Any]) -> None:
+    """The functions' log, for people: what is worth their attention."""
+    if entry["severity"] in ("WARNING", "ERROR"):
+        people.print(entry.get("message", ""), style="yellow", soft_wrap=True)
+
+
+def connect() -> tuple[Clients, Settings]:
+    config = settings.load()
+    return client_module.connect(config).leaving(LEFT_BY_BACKGROUND), config
+
+
+# Looking
+
+
+@app.command()
+def audit(
+    team: Annotated[str, typer.Option(help="Only what belongs to this team.")] = "",
+    only_issues: Annotated[
+        bool, typer.Option("--only-issues", help="Leave out teams without findings.")
+    ] = False,
+    users: Annotated[bool, typer.Option("--users", help="Users only.")] = False,
+    channels: Annotated[bool, typer.Option("--channels", help="Channels only.")] = False,
+    repair: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Repair this kind of finding: {', '.join(audits.KINDS)}."),
+    ] = None,
+    apply: Apply = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> int:
+    """Compare every account and every channel, and tell the sync rate."""
+    kinds = _checked_kinds(repair or [])
+    if apply and not kinds:
+        raise Refused("--apply needs --repair KIND: say what to repair.")
+    sides, config = connect()
+    steps = [
+        *(audits.USER_STEPS if users or not channels else ()),
+        *(audits.CHANNEL_STEPS if channels or not users else ()),
+        audits.LAST_STEP,
+    ]
+    destroying = sorted({*audits.REMOVED, *audits.CLOSED} & set(kinds))
+    if apply and destroying:
+        confirm(f"Remove or close what is found as {', '.join(destroying)}?", yes)
+    began = audits.start(
+        "operator", sides, steps=steps, repair=kinds if apply else (), team=team or None
+    )
+    done = run_to_the_end(began, sides, config)
+    findings = list(islice(audits.findings_of(done, sides), audits.MAX_FINDINGS))
+    if as_json:
+        print_json({**_summary(done), "findings": [one._asdict() for one in findings]})
+    else:
+        _print_audit(done, findings, only_issues)
+        if kinds and not apply:
+            would = sum(finding.kind in kinds for finding in findings)
+            print_line(f"{would} findings would be repaired: say --apply.")
+    return FINDINGS if done.findings > done.repaired else IN_SYNC
+
+
+def _checked_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
+    for kind in kinds:
+        if kind in audits.BY_HAND:
+            raise Refused(f"{kind} is corrected by a person: see fix-team.")
+        if kind not in audits.KINDS:
+            raise Refused(f"{kind!r} is no kind of finding: {', '.join(audits.KINDS)}.")
+    return tuple(dict.fromkeys(kinds))
+
+
+def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
+    """Run page after page, with a bar; waits where Stream's limits say so."""
+    with people.status("Counting ..."):
+        total = audits.expected(audit.steps, sides)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started, began_at = time.monotonic(), audit.seen
+    with Progress(*columns, console=people, transient=True) as progress:
+        task = progress.add_task("", total=total, rate="")
+
+        def wait(seconds: int) -> None:
+            progress.update(task, description=f"waiting {seconds} s for Stream's rate limit")
+
+        while audit.state == "running":
+            progress.update(task, description=audit.steps[audit.step].replace("_", " "))
+            audit = run_page_patiently(audit, sides, config, wait)
+            rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
+            progress.update(
+                task, completed=audit.seen, total=max(total, audit.seen), rate=f"{rate:,.0f}/s"
+            )
+    return audit
+
+
+def run_page_patiently(
+    audit: Audit, sides: Clients, config: Settings, waiting: Callable[[int], None]
+) -> Audit:
+    """Try again after a pause: as often as it takes at rate limits, else a few times."""
+    failures = 0
+    while True:
+        try:
+            return audits.run_page(audit, sides, config)
+        except StreamRateLimited as limited:
+            waiting(limited.retry_after)
+            time.sleep(limited.retry_after)
+        except Temporary:
+            failures += 1
+            if failures == MAX_ATTEMPTS:
+                raise
+            time.sleep(2**failures / 2)
+
+
+def _summary(done: Audit) -> dict[str, Any]:
+    return {
+        "id": done.id,
+        "syncRate": done.sync_rate,
+        "counts": {section: dict(numbers) for section, numbers in done.counts.items()},
+        "teams": {team: dict(numbers) for team, numbers in done.teams.items()},
+        "repaired": done.repaired,
+        "failed": done.failed,
+        "streamCalls": done.stream_calls,
+    }
+
+
+def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:
+    kinds = [kind for kind in audits.KINDS if any(kind in one for one in done.teams.values())]
+    table = Table(title=f"Audit {done.id}")
+    table.add_column("team")
+    for title in ("records", "agreeing", "in sync", *kinds):
+        table.add_column(title.replace("_", " "), justify="right")
+    for team, numbers in sorted(done.teams.items()):
+        if only_issues and not any(kind in numbers for kind in kinds):
+            continue
+        records, agreeing = numbers.get("records", 0), numbers.get("agreeing", 0)
+        rate = percent(agreeing / records if records else None)
+        row = [team, str(records), str(agreeing), rate]
+        table.add_row(*row, *(str(numbers.get(kind, "")) for kind in kinds))
+    console().print(table)
+    if findings:
+        details = Table("kind", "what", "team", "detail")
+        for finding in findings[:MOST_SHOWN]:
+            details.add_row(finding.kind, finding.key, finding.team or "", finding.detail)
+        console().print(details)
+        if done.findings > MOST_SHOWN:
+            print_line(f"... {done.findings} in all; --json prints up to {audits.MAX_FINDINGS}.")
+    if done.repaired or done.failed:
+        print_line(f"{done.repaired} repaired, {done.failed} left to the outbox.")
+    print_line(f"In sync: {percent(done.sync_rate)}. {done.stream_calls} calls to Stream.")
+
+
+def percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.0%}"
+
+
+@app.command()
+def status(as_json: AsJson = False) -> int:
+    """Show the outbox, parked entries, and the last audit."""
+    sides, _ = connect()
+    entries = repairs.overview(sides)
+    last = audits.latest(sides)
+    waiting = [entry for entry in entries if entry.get("state") == "waiting"]
+    parked = [entry for entry in entries if entry.get("state") == "parked"]
+    by_reason = Counter(entry.get("reason", "") for entry in waiting)
+    oldest = waiting[0].get("firstFailedAt") if waiting else None
+    if as_json:
+        shown = ("kind", "key", "reason", "lastError", "attempts")
+        print_json(
+            {
+                "waiting": dict(by_reason),
+                "oldest": oldest.isoformat() if oldest else None,
+                "parked": [{name: entry.get(name) for name in shown} for entry in parked],
+                "lastAudit": _summary(last) | {"state": last.state} if last else None,
+            }
+        )
+    else:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
+        print_line(f"Waiting in the outbox: {len(waiting)}" + (f" ({reasons})" if waiting else ""))
+        if oldest:
+            age = datetime.now(UTC) - oldest
+            print_line(f"The oldest since {age.total_seconds() / 60:.0f} minutes.")
+        print_line(f"Parked: {len(parked)}")
+        if parked:
+            table = Table("kind", "key", "reason", "last error")
+            for entry in parked[:MOST_SHOWN]:
+                names = ("kind", "key", "reason", "lastError")
+                table.add_row(*(str(entry.get(name, "")) for name in names))
+            console().print(table)
+        if last:
+            rate = percent(last.sync_rate)
+            print_line(f"Last audit: {last.id}, {last.state}, {rate} in sync.")
+        else:
+            print_line("Last audit: none.")
+    return FINDINGS if parked else IN_SYNC
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> int:
+    """Check settings, credentials, Stream, and the webhook: a verdict each."""
+    verdicts = list(_verdicts())
+    if as_json:
+        print_json([{"check": name, "ok": ok, "verdict": text} for name, ok, text in verdicts])
+    else:
+        table = Table("", "check", "verdict")
+        for name, ok, text in verdicts:
+            table.add_row("[green]ok[/]" if ok else "[red]no[/]", name, text)
+        console().print(table)
+    return IN_SYNC if all(ok for _, ok, _ in verdicts) else FINDINGS
+
+
+def _verdicts() -> Iterator[tuple[str, bool, str]]:
+    try:
+        sides, config = connect()
+    except SettingInvalid as error:
+        yield "settings", False, str(error)
+        return
+    except GoogleAuthError:
+        yield "settings", True, "complete"
+        yield "credentials", False, "none: run `gcloud auth application-default login`"
+        return
+    yield "settings", True, "complete"
+    looks: dict[str, Callable[[], str]] = {
+        "Firestore": lambda: f"{len(repairs.overview(sides))} entries in the outbox",
+        "Auth": lambda: f"{len(firebase.list_accounts('', sides.auth)[0])} accounts on a page",
+    }
+    for name, look in looks.items():
+        try:
+            yield name, True, look()
+        except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
+            yield name, False, f"{type(error).__name__}: {str(error)[:120]}"
+    try:
+        app_settings = sides.stream.app_settings(time.monotonic() + SECONDS)
+    except ChatsyncError as error:
+        yield "Stream", False, f"{type(error).__name__}: {str(error)[:120]}"
+        return
+    yield "Stream", True, f"reached, app {app_settings.get('name') or config.stream_api_key}"
+    yield "webhook", *_webhook_verdict(app_settings)
+
+
+def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
+    """By ``event_hooks``, or the older ``webhook_url`` and ``webhook_events`` (GetApp)."""
+    hooks = [
+        (str(hook.get("webhook_url") or ""), hook.get("event_types") or [])
+        for hook in app_settings.get("event_hooks") or []
+        if isinstance(hook, dict) and hook.get("enabled", True)
+    ]
+    if app_settings.get("webhook_url"):
+        legacy = (str(app_settings["webhook_url"]), app_settings.get("webhook_events") or [])
+        hooks.append(legacy)
+    ours = [events for url, events in hooks if "streamWebhook" in url]
+    if not ours:
+        return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
+    needed = {"channel.created", "channel.updated", "channel.deleted"}
+    needed |= {"member.added", "member.removed", "message.new"}
+    if missing := [] if any(not events for events in ours) else needed - set().union(*ours):
+        return False, f"is not sent {', '.join(sorted(missing))}"
+    return True, "leads to streamWebhook"
+
+
+# Repairing
+
+
+@app.command()
+def repair(
+    uids: Annotated[list[str], typer.Argument(help="Accounts, or company:ID.")],
+    apply: Apply = False,
+    as_json: AsJson = False,
+) -> int:
+    """Heal some users, parked ones too."""
+    sides, config = connect()
+    keys = [_user_or_company(uid, config) for uid in dict.fromkeys(uids)]
+    findings = [one for batch in batches(keys) for one in audits.judge_users(batch, sides, config)]
+    rows: list[dict[str, Any]]
+    if not apply:
+        rows = [one._asdict() for one in findings]
+    else:
+        outcomes = repairs.reconcile(keys, sides, config)
+        repairs.forget([one.key for one in outcomes if not one.error and not one.recheck], sides)
+        rows = [
+            {"key": f"{one.key.kind}:{one.key.id}", "result": one.status or str(one.error)}
+            for one in outcomes
+        ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        table = Table(*rows[0])
+        for row in rows:
+            table.add_row(*(str(value or "") for value in row.values()))
+        console().print(table)
+    else:
+        print_line("In agreement.")
+    if apply:
+        return FINDINGS if any(one.error for one in outcomes) else IN_SYNC
+    return FINDINGS if findings else IN_SYNC
+
+
+def _user_or_company(name: str, config: Settings) -> Key:
+    if company := name.removeprefix("company:") if name.startswith("company:") else "":
+        return check_key(company, "company", "company", config.id_format)
+    return check_key(name, "uid", "user", config.id_format)
+
+
+@app.command()
+def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
+    """Bring all accounts and companies to Stream; goes on where it was stopped."""
+    sides, config = connect()
+    steps = ("accounts", "companies")
+    if not apply:
+        print_line(
+            f"{audits.expected(steps, sides)} accounts and companies would be compared, and the"
+            " missing created: say --apply."
+        )
+        return IN_SYNC
+    unfinished = audits.latest(sides, "backfill", "running")
+    if unfinished:
+        people.print(f"Going on with {unfinished.id}, of which {unfinished.seen} are done.")
+    began = unfinished or audits.start("backfill", sides, steps=steps, repair=audits.RECONCILED)
+    started = time.monotonic()
+    done = run_to_the_end(began, sides, config)
+    if as_json:
+        print_json(_summary(done) | {"seen": done.seen})
+    else:
+        seconds = time.monotonic() - started
+        print_line(
+            f"{done.seen} looked at, {done.repaired} created or patched, {done.failed} left to the"
+            f" outbox; {done.stream_calls} calls to Stream, {seconds:.0f} s."
+        )
+    return FINDINGS if done.failed else IN_SYNC
+
+
+@app.command("fix-team")
+def fix_team(
+    channel: Channel,
+    team: Annotated[str, typer.Option(help="The team it belongs to.")],
+    apply: Apply = False,
+) -> int:
+    """Correct a channel's team in Stream, keeping its history and other fields."""
+    sides, config = connect()
+    conversation_id, cid = _addressed(channel, config)
+    state, document = _both_sides(conversation_id, cid, sides, config)
+    if state is None:
+        raise Refused(f"Stream has no channel {cid}.")
+    present = state["channel"].get("team") or None
+    recorded = document.team if document.status else "no document"
+    print_line(f"{cid}: team {present} in Stream, {recorded} in Firestore.")
+    if present == team and recorded in (team, "no document"):
+        print_line("Nothing to correct.")
+        return IN_SYNC
+    if not apply:
+        print_line(f"Would become {team}: say --apply.")
+        return FINDINGS
+    address = conversations.address_of(conversation_id, config)
+    deadline = time.monotonic() + SECONDS
+    if present != team:
+        sides.stream.update_channel_partial(*address, {"team": team}, deadline)
+        state, _ = _both_sides(conversation_id, cid, sides, config)
+        if state is None or state["channel"].get("team") != team:
+            raise Refused(f"Stream accepted the change of {cid}, but says another team still.")
+    if document.status and document.team != team:
+        conversations.set_team(document, team, sides, config, deadline)
+    print_line(f"{cid} belongs to {team} now.")
+    return IN_SYNC
+
+
+@app.command("delete-orphan")
+def delete_orphan(
+    channel: Channel,
+    hard: Annotated[bool, typer.Option("--hard", help="Beyond recovery.")] = False,
+    apply: Apply = False,
+    yes: Yes = False,
+) -> int:
+    """Delete a channel that no document knows; refuses every other."""
+    sides, config = connect()
+    conversation_id, cid = _addressed(channel, config)
+    state, document = _both_sides(conversation_id, cid, sides, config)
+    if state is None:
+        raise Refused(f"Stream has no channel {cid}.")
+    if document.status not in ("", "deleted"):
+        raise Refused(f"{cid} is no orphan: its document is {document.status}.")
+    if others := conversations.documents_of(cid, sides):
+        raise Refused(f"{cid} is no orphan: {', '.join(others)} is about it.")
+    members = state["channel"].get("member_count", len(state["members"]))
+    last = state["channel"].get("last_message_at") or "never"
+    print_line(f"{cid}: {members} members, last message {last}, no document.")
+    if not apply:
+        print_line(f"Would be deleted{' for good' if hard else ''}: say --apply.")
+        return FINDINGS
+    confirm(f"Delete {cid}{' for good' if hard else ''}?", yes)
+    address = conversations.address_of(conversation_id, config)
+    sides.stream.delete_channel(*address, hard, time.monotonic() + SECONDS)
+    print_line(f"{cid} is deleted.")
+    return IN_SYNC
+
+
+@app.command("sync-channel")
+def sync_channel(channel: Channel, apply: Apply = False) -> int:
+    """Record one channel in Firestore, as Stream has it."""
+    sides, config = connect()
+    conversation_id, cid = _addressed(channel, config)
+    state, document = _both_sides(conversation_id, cid, sides, config)
+    if state is None:
+        raise Refused(f"Stream has no channel {cid}.")
+    before = document.status or "absent"
+    print_line(f"{cid}: document {before}, {len(state['members'])} members in Stream.")
+    if not apply:
+        print_line("Would be recorded from Stream: say --apply.")
+        return FINDINGS if before != "ready" else IN_SYNC
+    [outcome] = conversations.reconcile_conversations(
+        [conversation_id], sides, config, origin="operator", may_close=False
+    )
+    if outcome.error:
+        raise outcome.error
+    print_line(f"{cid}: document {outcome.status}.")
+    return IN_SYNC
+
+
+def _addressed(channel: str, config: Settings) -> tuple[str, str]:
+    """The conversation's id, and the cid, of what the operator named."""
+    cid = channel if ":" in channel else f"{config.channel_type}:{channel}"
+    conversation_id = conversations.conversation_id_of(cid, config)
+    if not conversations.is_cid(cid):
+        raise InvalidArgument("channel", "must be type:id, of A-Z a-z 0-9 _ -")
+    return conversation_id, cid
+
+
+def _both_sides(
+    conversation_id: str, cid: str, sides: Clients, config: Settings
+) -> tuple[dict[str, Any] | None, conversations.Conversation]:
+    deadline = time.monotonic() + SECONDS
+    document = conversations.read(conversation_id, sides, deadline)
+    return sides.stream.query_channels([cid], deadline).get(cid), document
+
+
+# Printing
+
+
+def confirm(question: str, yes: bool) -> None:
+    if not yes and not typer.confirm(question, err=True):
+        raise typer.Abort
+
+
+def console() -> Console:
+    """Made when it is needed: tests replace the standard output."""
+    width = None if sys.stdout.isatty() else 200
+    return Console(highlight=False, width=width)
+
+
+def print_line(text: str) -> None:
+    console().print(text, markup=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

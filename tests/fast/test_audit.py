@@ -1,0 +1,473 @@
+"""The audit: each disagreement is found, told by kind and team, and repaired where asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chatsync import audit as audit_module
+from chatsync import repairs
+from chatsync.audit import CHANNEL_STEPS, CREATING, KINDS, USER_STEPS, Audit, Finding
+from chatsync.create_conversation import create_conversation
+from chatsync.errors import StreamRateLimited, StreamRejected
+from chatsync.events import reconcile_after_sign_up
+from chatsync.ids import Key
+from chatsync.settings import Settings
+from chatsync.sync import Outcome
+from tests.fast.outbox import drain_until_settled, entries
+
+SETTINGS = Settings("local-key", "local-secret")
+
+
+@pytest.fixture(autouse=True)
+def no_limits(stream):
+    for operation in ("QueryUsers", "UpdateUsers", "UpdateUsersPartial", "DeleteUser"):
+        stream.remove_limit(operation)
+    for operation in ("GetOrCreateChannel", "QueryChannels", "UpdateChannel", "DeleteUsers"):
+        stream.remove_limit(operation)
+
+
+@pytest.fixture
+def run(clients) -> Callable[..., Audit]:
+    """A whole audit, run page by page as an operator's command does."""
+
+    def run(settings: Settings = SETTINGS, **options: Any) -> Audit:
+        audit = audit_module.start("operator", clients, **options)
+        while audit.state == "running":
+            audit = audit_module.run_page(audit, clients, settings)
+        return audit
+
+    return run
+
+
+@pytest.fixture
+def found(run, clients) -> Callable[..., set[tuple[str, str]]]:
+    """Kind and key of each finding of a whole audit."""
+
+    def found(**options: Any) -> set[tuple[str, str]]:
+        audit = run(**options)
+        findings = list(audit_module.findings_of(audit, clients))
+        assert len(findings) == audit.findings
+        return {(finding.kind, finding.key) for finding in findings}
+
+    return found
+
+
+@pytest.fixture
+def people(accounts, clients) -> list[str]:
+    """Three who are in agreement everywhere."""
+    uids = ["ann", "bob", "eve"]
+    for uid in uids:
+        accounts.sign_up(uid, displayName=uid.title())
+        reconcile_after_sign_up(uid, clients, SETTINGS)
+    return uids
+
+
+@pytest.fixture
+def room(people, clients) -> str:
+    """A conversation of Ann and Bob that is in agreement."""
+    asked = {"participantIds": ["bob"], "conversationType": "group", "name": "Room"}
+    return create_conversation("ann", asked, clients, SETTINGS)["id"]
+
+
+def names(chat) -> set[str]:
+    return {user["id"] for user in chat.query_users({}, limit=100)["users"]}
+
+
+def test_agreement_has_no_findings(room, run, found):
+    audit = run()
+    assert audit.findings == 0
+    assert audit.sync_rate == 1
+    assert audit.counts["users"] == {"records": 3, "agreeing": 3}
+    assert audit.counts["channels"] == {"records": 1, "agreeing": 1}
+
+
+def test_an_empty_project_has_nothing_to_compare(run):
+    audit = run()
+    assert (audit.state, audit.findings, audit.sync_rate) == ("done", 0, None)
+
+
+def test_an_audit_writes_nothing_but_itself(room, run, firestore_api, stream, accounts):
+    accounts.sign_up("new")
+    before = {
+        name: document
+        for name, document in firestore_api.documents.items()
+        if "/audits/" not in name
+    }
+    since = stream.last_request()
+    run()
+    after = {n: d for n, d in firestore_api.documents.items() if "/audits/" not in n}
+    assert after == before
+    operations = {call["operation"] for call in stream.requests(since)}
+    assert operations <= {"QueryUsers", "QueryChannels"}
+
+
+# Each kind, made for real; found, repaired, and gone
+
+
+def missing_documents(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    firestore.document("user_stats/ann").delete()
+    return "missing_documents", "user:ann"
+
+
+def lagging_profile(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    firestore.document("users/ann").update({"photoURL": "https://p/new.png"})
+    chat.update_user_partial({"id": "ann", "set": {"image": "https://p/new.png"}})
+    return "missing_documents", "user:ann"
+
+
+def missing_stream_user(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    accounts.sign_up("new", displayName="New")
+    reconcile_after_sign_up("new", clients, SETTINGS)
+    chat.delete_user("new", hard_delete=False)
+    return "missing_stream_user", "user:new"
+
+
+def missing_company(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    firestore.document("companies/acme").set({"name": "Acme"})
+    return "missing_stream_user", "company:acme"
+
+
+def drifted_stream_user(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.update_user_partial({"id": "ann", "set": {"name": "Somebody else"}})
+    return "drifted_stream_user", "user:ann"
+
+
+def orphan_stream_user(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.upsert_user({"id": "ghost"})
+    return "orphan_stream_user", "user:ghost"
+
+
+def orphan_company(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.upsert_user({"id": "company_ghost"})
+    return "orphan_stream_user", "company:ghost"
+
+
+def orphan_documents(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    firestore.document("user_profiles/ghost").set({"displayName": "Ghost"})
+    return "orphan_documents", "user_profiles/ghost"
+
+
+def only_in_stream(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
+    return "only_in_stream", "messaging:lobby"
+
+
+def only_in_firestore(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.channel("messaging", room).delete(hard=True)
+    return "only_in_firestore", f"messaging:{room}"
+
+
+def member_mismatch(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.channel("messaging", room).add_members(["eve"])
+    return "member_mismatch", f"messaging:{room}"
+
+
+def other_name(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.channel("messaging", room).update_partial({"name": "Other"})
+    return "member_mismatch", f"messaging:{room}"
+
+
+def wrong_team(accounts, clients, firestore, chat, room) -> tuple[str, str]:
+    chat.channel("messaging", room).update_partial({"team": "green"})
+    return "wrong_team", f"messaging:{room}"
+
+
+INCONSISTENCIES = [
+    missing_documents,
+    lagging_profile,
+    missing_stream_user,
+    missing_company,
+    drifted_stream_user,
+    orphan_stream_user,
+    orphan_company,
+    orphan_documents,
+    only_in_stream,
+    only_in_firestore,
+    member_mismatch,
+    other_name,
+    wrong_team,
+]
+
+
+@pytest.mark.parametrize("make", INCONSISTENCIES, ids=lambda make: make.__name__)
+def test_a_disagreement_is_found_under_its_kind(
+    make, accounts, clients, firestore, chat, room, found
+):
+    finding = make(accounts, clients, firestore, chat, room)
+    assert found() == {finding}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [make for make in INCONSISTENCIES if make is not wrong_team],
+    ids=lambda make: make.__name__,
+)
+def test_a_disagreement_is_repaired_when_asked_and_gone_in_the_next_audit(
+    make, accounts, clients, firestore, chat, room, found, run
+):
+    kind, _ = make(accounts, clients, firestore, chat, room)
+    audit = run(repair=[kind])
+    assert (audit.repaired, audit.failed) == (1, 0)
+    assert found() == set()
+
+
+def test_only_the_kinds_that_were_named_are_repaired(
+    accounts, clients, firestore, chat, room, run, found
+):
+    made = {make(accounts, clients, firestore, chat, room) for make in (missing_documents,)}
+    made.add(orphan_stream_user(accounts, clients, firestore, chat, room))
+    run(repair=["missing_documents"])
+    assert found() == {("orphan_stream_user", "user:ghost")}
+
+
+def test_the_nightly_audit_never_deletes_moves_or_closes(
+    accounts, clients, firestore, chat, room, run, found
+):
+    for make in (orphan_stream_user, orphan_documents, only_in_firestore):
+        make(accounts, clients, firestore, chat, room)
+    before = names(chat)
+    run(repair=CREATING)
+    assert names(chat) == before
+    assert firestore.document("user_profiles/ghost").get().exists
+    assert firestore.document("conversations", room).get().get("status") == "ready"
+
+
+# What is no finding
+
+
+def test_who_is_left_alone_on_purpose_is_no_finding(accounts, clients, chat, people, found):
+    accounts.sign_up("disabled", disabled=True)
+    reconcile_after_sign_up("disabled", clients, SETTINGS)
+    chat.deactivate_user("eve")
+    chat.upsert_user({"id": "former"})
+    chat.delete_user("former")
+    assert found() == set()
+
+
+def test_anonymous_accounts_that_are_not_provisioned_are_no_records(accounts, run):
+    accounts.sign_up("guest")
+    settings = Settings("local-key", "local-secret", provision_anonymous_users=False)
+    audit = run(settings)
+    assert (audit.findings, audit.sync_rate) == (0, None)
+
+
+@pytest.mark.parametrize("policy", ["keep", "deactivate"])
+def test_what_a_delete_policy_leaves_is_no_orphan(people, accounts, clients, run, policy):
+    settings = Settings("local-key", "local-secret", delete_policy=policy)
+    accounts.delete("eve")
+    repairs.remove([Key("user", "eve")], clients, settings)
+    assert run(settings).findings == 0
+
+
+def test_a_conversation_that_is_being_made_is_left_to_the_outbox(room, firestore, chat, found):
+    firestore.document("conversations", room).update({"status": "pending"})
+    chat.channel("messaging", room).delete(hard=True)
+    assert found() == set()
+
+
+# Teams and steps
+
+
+def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestore, chat, run):
+    for uid, team in (("ann", "red"), ("bob", "blue")):
+        firestore.document(f"users/{uid}").update({"chat": {"teams": [team]}})
+        repairs.reconcile([Key("user", uid)], clients, SETTINGS)
+    chat.update_user_partial({"id": "bob", "set": {"name": "Somebody else"}})
+    audit = run(steps=USER_STEPS)
+    assert audit.teams["red"] == {"records": 1, "agreeing": 1}
+    assert audit.teams["blue"] == {"records": 1, "agreeing": 0, "drifted_stream_user": 1}
+    assert audit.teams["(none)"] == {"records": 1, "agreeing": 1}
+    only_red = run(steps=USER_STEPS, team="red")
+    assert (only_red.findings, only_red.sync_rate) == (0, 1)
+    assert set(only_red.teams) == {"red"}
+
+
+def test_users_and_channels_can_be_audited_apart(room, clients, chat, accounts, run):
+    accounts.sign_up("new")
+    chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
+    assert set(run(steps=USER_STEPS).counts) == {"users"}
+    assert set(run(steps=CHANNEL_STEPS).counts) == {"channels"}
+
+
+# Pages
+
+
+@pytest.fixture
+def small_pages(monkeypatch):
+    monkeypatch.setattr(audit_module, "_DOCUMENTS_PER_PAGE", 3)
+
+
+def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_pages, firestore):
+    for n in range(250):
+        accounts.sign_up(f"user-{n:03}", displayName="Name")
+    for start in range(0, 250, 50):
+        keys = [Key("user", f"user-{n:03}") for n in range(start, start + 50)]
+        repairs.reconcile(keys, clients, SETTINGS)
+    chat.upsert_users([{"id": f"ghost-{n}"} for n in range(100)])
+    firestore.document("users/user-100x").set({})
+    audit = run()
+    assert audit.counts["users"]["records"] == audit.counts["users"]["agreeing"] == 250
+    assert audit.counts["users"]["orphan_stream_user"] == 100
+    assert audit.counts["users"]["orphan_documents"] == 1
+
+
+def test_channels_of_one_and_the_same_time_are_all_seen(people, chat, clients, found, monkeypatch):
+    listed = [
+        {"cid": f"messaging:c{n:02}", "created_at": "2026-01-01T00:00:00Z", "team": ""}
+        for n in range(75)
+    ]
+
+    def list_channels(since: str, offset: int, team: str | None, deadline: float) -> list[Any]:
+        return [one for one in listed if one["created_at"] >= since][offset : offset + 30]
+
+    monkeypatch.setattr(clients.stream, "list_channels", list_channels)
+    assert len(found(steps=["channels"])) == 75
+
+
+def test_a_hundred_channels_are_seen_page_by_page(people, chat, found, stream):
+    for n in range(100):
+        chat.channel("messaging", f"c{n}", {"members": ["ann"]}).create("ann")
+    since = stream.last_request()
+    assert len(found(steps=["channels"])) == 100
+    assert len(stream.requests(since)) == 4
+
+
+@pytest.mark.parametrize("repair", [(), CREATING])
+def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
+    accounts, clients, chat, stream, firestore, firestore_api, people, repair, small_pages
+):
+    """Killed before each outside call in turn, and gone on with from what Firestore says."""
+
+    class Killed(BaseException):
+        pass
+
+    for n in range(5):
+        accounts.sign_up(f"new-{n}", displayName="New")
+    chat.upsert_user({"id": "ghost"})
+    chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
+    base = dict(firestore_api.documents)
+    users_before = names(chat)
+    at = 0
+    while True:
+        at += 1
+        firestore_api.documents = dict(base)
+        for uid in names(chat) - users_before:
+            chat.delete_user(uid, hard_delete=True, mark_messages_deleted=True)
+        stream.switch(hard_delete_blocks_id_reuse=False)
+        audit = audit_module.start("operator", clients, repair=repair)
+        calls = 0
+
+        def die(call: str, at=at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise Killed
+
+        firestore_api.before_call = accounts.before_call = die
+        killed = False
+        try:
+            while audit.state == "running":
+                audit = audit_module.run_page(audit, clients, SETTINGS)
+        except Killed:
+            killed = True
+        finally:
+            firestore_api.before_call = accounts.before_call = lambda _: None
+        if not killed:
+            break
+        audit = audit_module.read(audit.id, clients)
+        while audit.state == "running":
+            audit = audit_module.run_page(audit, clients, SETTINGS)
+        where = f"killed before call {at}"
+        assert audit.counts["users"]["records"] == 8, where
+        assert audit.counts["users"]["orphan_stream_user"] == 1, where
+        if not repair:
+            assert audit.counts["users"]["missing_stream_user"] == 5, where
+            assert len(list(audit_module.findings_of(audit, clients))) == audit.findings, where
+        else:
+            assert names(chat) >= {f"new-{n}" for n in range(5)}, where
+    assert at > 10
+
+
+def test_a_page_run_twice_at_once_counts_once(people, clients, accounts):
+    audit = audit_module.start("operator", clients)
+    first = audit_module.run_page(audit, clients, SETTINGS)
+    second = audit_module.run_page(audit, clients, SETTINGS)
+    assert first == second
+    assert second.counts["users"]["records"] == 3
+
+
+def test_a_rate_limit_counts_nothing_and_is_waited_for(people, accounts, clients, stream, tasks):
+    audit = audit_module.start("nightly", clients)
+    stream.limit("QueryUsers", 0, window_s=30)
+    with pytest.raises(StreamRateLimited):
+        audit_module.run_page(audit, clients, SETTINGS)
+    assert audit_module.read(audit.id, clients) == audit
+    audit_module.run(audit.id, clients, SETTINGS)
+    [again] = tasks.waiting
+    assert again["function"] == "runSweep"
+    assert again["data"] == {"auditId": audit.id}
+    assert again["at"] > time.time() + 20
+
+
+# The task queue
+
+
+def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
+    room, accounts, clients, tasks, chat, monkeypatch
+):
+    monkeypatch.setattr(audit_module, "BUDGET_SECONDS", 0.0001)
+    accounts.sign_up("new", displayName="New")
+    audit_module.begin_nightly(clients)
+    runs = 0
+    while waiting := [task for task in tasks.waiting if task["function"] == "runSweep"]:
+        tasks.waiting.clear()
+        [task] = waiting
+        audit_module.run(task["data"]["auditId"], clients, SETTINGS)
+        runs += 1
+    audit = audit_module.latest(clients)
+    assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 1)
+    assert runs > 3
+    assert "new" in names(chat)
+
+
+def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks):
+    audit_module.begin_nightly(clients)
+    unfinished = audit_module.latest(clients)
+    tasks.waiting.clear()
+    tasks.used_ids.clear()
+    audit_module.begin_nightly(clients)
+    assert tasks.waiting[0]["data"] == {"auditId": unfinished.id}
+
+
+def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):
+    audit_module.run("no-such-audit", clients, SETTINGS)
+    assert tasks.waiting == []
+
+
+def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients, firestore, run):
+    refusal = StreamRejected("no", 400, 4)
+    repairs.report([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    run()
+    assert entries(clients)["user_ann"]["state"] == "parked"
+    run(repair=CREATING)
+    drain_until_settled(clients, SETTINGS)
+    assert entries(clients) == {}
+
+
+def test_the_details_kept_are_limited_and_the_counts_are_not(accounts, clients, run, monkeypatch):
+    monkeypatch.setattr(audit_module, "MAX_FINDINGS", 5)
+    for n in range(20):
+        accounts.sign_up(f"user-{n}")
+    audit = run(steps=["accounts"])
+    assert audit.counts["users"]["missing_stream_user"] == 20
+    assert len(list(audit_module.findings_of(audit, clients))) == 5
+
+
+def test_every_kind_is_in_the_list_and_only_there():
+    assert len(set(KINDS)) == len(KINDS) == 9
+    assert set(CREATING) < set(KINDS)
+    assert Finding._fields == ("kind", "key", "team", "detail")

@@ -1,0 +1,461 @@
+"""The operator's command, as it is typed: what it prints, what it does, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatsync import audit as audits
+from chatsync import cli, repairs
+from chatsync.create_conversation import create_conversation
+from chatsync.errors import StreamRejected
+from chatsync.events import reconcile_after_sign_up
+from chatsync.ids import Key
+from chatsync.settings import Settings
+from chatsync.stream import Stream
+from chatsync.sync import Outcome
+from tests.fast.outbox import entries
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+SETTINGS = Settings("local-key", "local-secret")
+
+
+class Ran:
+    """What a run printed, and how it ended."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(clients, monkeypatch, capsys) -> Callable[..., Ran]:
+    monkeypatch.setattr(cli, "connect", lambda: (clients, SETTINGS))
+    monkeypatch.setattr(cli.logger, "write", cli.logger.write)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
+    monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["chatsync", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return Ran(ended.value.code or 0, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def ann_and_bob(accounts, clients) -> None:
+    for uid in ("ann", "bob"):
+        accounts.sign_up(uid, displayName=uid.title())
+        reconcile_after_sign_up(uid, clients, SETTINGS)
+
+
+@pytest.fixture
+def seed(ann_and_bob, clients, firestore, chat) -> dict[str, str]:
+    """The story of the seed documents: five of fifteen records agree."""
+    for uid in ("ann", "bob"):
+        teams = [f"gym_{n}" for n in range(1, 6)]
+        firestore.document(f"users/{uid}").update({"chat": {"teams": teams}})
+    repairs.reconcile([Key("user", "ann"), Key("user", "bob")], clients, SETTINGS)
+
+    def record(channel_id: str, team: str, **extra: Any) -> None:
+        firestore.document("conversations", channel_id).set(
+            {
+                "cid": f"messaging:{channel_id}",
+                "channelType": "messaging",
+                "channelId": channel_id,
+                "conversationType": "group",
+                "name": None,
+                "memberIds": ["ann", "bob"],
+                "participantIds": ["ann", "bob"],
+                "team": team,
+                "createdBy": "ann",
+                "status": "ready",
+                "origin": "operator",
+                **extra,
+            }
+        )
+
+    def channel(channel_id: str, team: str, **extra: Any) -> None:
+        data = {"members": ["ann", "bob"], "team": team, **extra}
+        chat.channel("messaging", channel_id, data).create("ann")
+
+    channel("room_General_4", "gym_1", gym_id=5)
+    record("room_General_4", "gym_5")
+    for n in (1, 2):
+        channel(f"event_{n}", "gym_2")
+    for n in range(9):
+        record(f"lost_{n}", "gym_4")
+    for n in range(5):
+        channel(f"fine_{n}", "gym_3")
+        record(f"fine_{n}", "gym_3")
+    return {}
+
+
+# The story of the seed documents
+
+
+def test_the_audit_finds_what_the_seed_documents_tell(run, seed):
+    ran = run("audit", "--channels", "--json")
+    assert ran.status == 1
+    result = ran.json()
+    assert round(result["syncRate"], 2) == 0.33
+    assert result["counts"]["channels"] == {
+        "records": 15,
+        "agreeing": 5,
+        "only_in_stream": 2,
+        "only_in_firestore": 9,
+        "wrong_team": 1,
+    }
+    teams = result["teams"]
+    assert teams["gym_5"]["wrong_team"] == 1
+    assert teams["gym_2"]["only_in_stream"] == 2
+    assert teams["gym_4"]["only_in_firestore"] == 9
+    assert teams["gym_3"] == {"records": 5, "agreeing": 5}
+
+
+def test_people_read_a_table_and_the_sync_rate(run, seed):
+    ran = run("audit", "--channels")
+    assert "In sync: 33%" in ran.out
+    for text in ("gym_4", "wrong team", "messaging:room_General_4", "gym_1 in Stream"):
+        assert text in ran.out
+
+
+def test_the_commands_fix_it_and_the_audit_says_so(run, seed, chat):
+    assert run("fix-team", "room_General_4", "--team", "gym_5", "--apply").status == 0
+    assert run("sync-channel", "event_1", "--apply").status == 0
+    assert run("delete-orphan", "event_2", "--apply", "--yes").status == 0
+    kinds = ["--repair", "only_in_firestore", "--apply", "--yes"]
+    assert run("audit", "--channels", *kinds).status == 0
+    ran = run("audit", "--channels")
+    assert ran.status == 0
+    assert "In sync: 100%" in ran.out
+
+
+def test_one_teams_findings_can_be_told_apart(run, seed):
+    result = run("audit", "--channels", "--team", "gym_4", "--json").json()
+    assert set(result["teams"]) == {"gym_4"}
+    assert {one["kind"] for one in result["findings"]} == {"only_in_firestore"}
+
+
+def test_teams_without_findings_can_be_left_out(run, seed):
+    assert "gym_3" not in run("audit", "--channels", "--only-issues").out
+
+
+# audit
+
+
+def test_an_audit_in_agreement_ends_well(run, ann_and_bob):
+    ran = run("audit")
+    assert (ran.status, "In sync: 100%" in ran.out) == (0, True)
+
+
+def test_an_audit_repairs_only_if_told_to_apply(run, accounts, chat, ann_and_bob):
+    accounts.sign_up("new")
+    ran = run("audit", "--repair", "missing_stream_user")
+    assert (ran.status, "say --apply" in ran.out) == (1, True)
+    assert len(chat.query_users({})["users"]) == 2
+    kinds = ["--repair", "missing_stream_user", "--repair", "missing_documents"]
+    assert run("audit", *kinds, "--apply").status in (0, 1)
+    assert len(chat.query_users({})["users"]) == 3
+    assert run("audit").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--repair", "wrong_team"], "fix-team"),
+        (["--repair", "everything"], "no kind of finding"),
+        (["--apply"], "say what to repair"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_a_wrong_use_is_told_in_one_line(run, arguments, problem):
+    ran = run("audit", *arguments)
+    assert ran.status == 2
+    assert problem in ran.err
+    assert "Traceback" not in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_nothing_is_destroyed_without_a_yes(run, chat, ann_and_bob, monkeypatch):
+    chat.upsert_user({"id": "ghost"})
+    monkeypatch.setattr(cli.typer, "confirm", lambda *_, **__: False)
+    ran = run("audit", "--repair", "orphan_stream_user", "--apply")
+    assert ran.status == 2
+    assert len(chat.query_users({})["users"]) == 3
+
+
+# repair and backfill
+
+
+def test_repair_tells_first_and_heals_when_told_to(run, accounts, chat):
+    accounts.sign_up("new", displayName="New")
+    dry = run("repair", "new", "--json")
+    assert dry.status == 1
+    assert {one["kind"] for one in dry.json()} == {"missing_documents", "missing_stream_user"}
+    ran = run("repair", "new", "--apply", "--json")
+    assert (ran.status, ran.json()) == (0, [{"key": "user:new", "result": "created"}])
+    assert run("repair", "new").out.strip() == "In agreement."
+
+
+def test_repair_tries_parked_users_again_and_clears_their_entries(run, accounts, clients):
+    accounts.sign_up("ann")
+    refusal = StreamRejected("no", 400, 4)
+    repairs.report([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    assert run("repair", "ann", "--apply").status == 0
+    assert entries(clients) == {}
+
+
+def test_repair_knows_companies(run, firestore, chat):
+    firestore.document("companies/acme").set({"name": "Acme"})
+    assert run("repair", "company:acme", "--apply").status == 0
+    assert chat.query_users({})["users"][0]["id"] == "company_acme"
+
+
+def test_repair_of_nobody_has_its_answer(run):
+    ran = run("repair", "nobody", "--apply")
+    assert (ran.status, "no such account" in ran.out) == (1, True)
+    ran = run("repair", "a/b")
+    assert (ran.status, "must not contain" in ran.err) == (2, True)
+
+
+def test_backfill_brings_everybody_and_sends_nobody_twice(run, accounts, chat, stream):
+    for n in range(250):
+        accounts.sign_up(f"user-{n:03}")
+    assert "250 accounts" in run("backfill").out
+    assert stream.requests() == []
+    ran = run("backfill", "--apply")
+    assert (ran.status, "250 looked at, 250 created" in ran.out) == (0, True)
+    sent = [one for call in upserts(stream) for one in call["ids"]]
+    assert sorted(sent) == [f"user-{n:03}" for n in range(250)]
+    since = stream.last_request()
+    assert run("backfill", "--apply").status == 0
+    assert upserts(stream, since) == []
+
+
+def upserts(stream, since: int = 0) -> list[dict[str, Any]]:
+    return [call for call in stream.requests(since) if call["operation"] == "UpdateUsers"]
+
+
+def test_a_backfill_that_was_stopped_goes_on(run, accounts, clients, stream, monkeypatch):
+    monkeypatch.setattr(audits.firebase, "list_accounts", small_pages(audits.firebase))
+    for n in range(50):
+        accounts.sign_up(f"user-{n:02}")
+    run_page, pages = audits.run_page, []
+
+    def stop_after_two(*args: Any) -> Any:
+        pages.append(1)
+        if len(pages) == 3:
+            raise KeyboardInterrupt
+        return run_page(*args)
+
+    monkeypatch.setattr(audits, "run_page", stop_after_two)
+    ran = run("backfill", "--apply")
+    assert (ran.status, "goes on" in ran.err) == (2, True)
+    assert len(pages) == 3
+    ran = run("backfill", "--apply")
+    assert ran.status == 0
+    assert "of which 20 are done" in ran.err
+    sent = [one for call in upserts(stream) for one in call["ids"]]
+    assert sorted(sent) == [f"user-{n:02}" for n in range(50)]
+
+
+def small_pages(firebase: Any) -> Callable[..., Any]:
+    def list_accounts(page_token: str, client: Any) -> Any:
+        page = client.list_users(page_token or None, 10)
+        accounts = {Key("user", one.uid): firebase._account(one) for one in page.users}
+        return accounts, page.next_page_token or ""
+
+    return list_accounts
+
+
+def test_a_backfill_waits_at_streams_rate_limit(run, accounts, stream, monkeypatch):
+    stream.limit("UpdateUsers", 2, window_s=3)
+    for n in range(300):
+        accounts.sign_up(f"user-{n:03}")
+    waits: list[float] = []
+    sleep = cli.time.sleep
+    monkeypatch.setattr(cli.time, "sleep", lambda s: (waits.append(s), sleep(s)))
+    assert run("backfill", "--apply").status == 0
+    assert stream.state()["counts"]["users"] == 300
+    assert max(waits) >= 1
+
+
+# Channels
+
+
+def test_fix_team_keeps_history_and_other_fields(run, seed, chat):
+    channel = chat.channel("messaging", "room_General_4")
+    channel.send_message({"text": "hello"}, "ann")
+    assert run("fix-team", "messaging:room_General_4", "--team", "gym_5").status == 1
+    assert run("fix-team", "messaging:room_General_4", "--team", "gym_5", "--apply").status == 0
+    [state] = chat.query_channels({"id": "room_General_4"})["channels"]
+    assert (state["channel"]["team"], state["channel"]["gym_id"]) == ("gym_5", 5)
+    assert [message["text"] for message in state["messages"]] == ["hello"]
+    assert run("fix-team", "room_General_4", "--team", "gym_5").status == 0
+
+
+def test_fix_team_files_the_document_too(run, seed, firestore):
+    assert run("fix-team", "room_General_4", "--team", "gym_2", "--apply").status == 0
+    assert firestore.document("conversations/room_General_4").get().get("team") == "gym_2"
+
+
+def test_delete_orphan_refuses_whatever_is_known(run, seed, firestore, chat):
+    firestore.document("conversations/elsewhere").set({"cid": "messaging:event_1", "status": "x"})
+    for channel in ("fine_1", "room_General_4", "event_1", "no_such_channel", "lost_1"):
+        ran = run("delete-orphan", channel, "--apply", "--yes")
+        assert (ran.status, ran.out) == (2, "")
+    ran = run("delete-orphan", "a/b", "--apply", "--yes")
+    assert ran.status == 2
+    assert len(chat.query_channels({}, limit=30)["channels"]) == 8
+
+
+def test_delete_orphan_is_soft_unless_told_otherwise(run, seed, stream, chat):
+    assert run("delete-orphan", "event_1").status == 1
+    run("delete-orphan", "event_1", "--apply", "--yes")
+    run("delete-orphan", "event_2", "--apply", "--yes", "--hard")
+    deletions = [one for one in stream.requests() if one["operation"] == "DeleteChannel"]
+    assert len(deletions) == 2
+    assert len(chat.query_channels({}, limit=30)["channels"]) == 6
+
+
+def test_sync_channel_records_one_channel(run, seed, firestore):
+    assert run("sync-channel", "event_1").status == 1
+    assert not firestore.document("conversations/event_1").get().exists
+    assert run("sync-channel", "event_1", "--apply").status == 0
+    kept = firestore.document("conversations/event_1").get().to_dict()
+    assert (kept["team"], kept["origin"], kept["status"]) == ("gym_2", "operator", "ready")
+
+
+# status and doctor
+
+
+def test_status_tells_of_outbox_and_last_audit(run, clients, ann_and_bob):
+    assert run("status").status == 0
+    refusal = StreamRejected("role no-such-role", 400, 4)
+    repairs.report([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    run("audit")
+    ran = run("status")
+    assert ran.status == 1
+    for text in ("Parked: 1", "rejected", "100% in sync"):
+        assert text in ran.out
+    result = run("status", "--json").json()
+    assert result["parked"][0]["key"] == "ann"
+    assert result["lastAudit"]["state"] == "done"
+
+
+@pytest.fixture
+def no_webhook_afterwards(stream):
+    yield
+    stream.webhook(None)
+
+
+def test_doctor_has_a_verdict_on_everything(run, chat, no_webhook_afterwards):
+    verdicts = {one["check"]: one for one in run("doctor", "--json").json()}
+    assert [verdicts[name]["ok"] for name in ("settings", "Firestore", "Auth", "Stream")] == [
+        True
+    ] * 4
+    assert not verdicts["webhook"]["ok"]
+    events = ["channel.created", "channel.updated", "channel.deleted", "member.added"]
+    url = "https://functions.example/streamWebhook"
+    chat.update_app_settings(webhook_url=url, webhook_events=events)
+    verdict = run("doctor").out
+    assert "is not sent member.removed, message.new" in verdict
+    chat.update_app_settings(webhook_events=[*events, "member.removed", "message.new"])
+    assert run("doctor").status == 0
+
+
+def test_doctor_tells_of_a_wrong_secret(run, clients, stream, monkeypatch):
+    wrong = Stream("local-key", "wrong", stream.url)
+    sides = type(clients)(clients.firestore, clients.auth, wrong, clients.tasks)
+    monkeypatch.setattr(cli, "connect", lambda: (sides, SETTINGS))
+    ran = run("doctor", "--json")
+    assert ran.status == 1
+    assert {one["check"]: one["ok"] for one in ran.json()}["Stream"] is False
+    ran = run("backfill", "--apply")
+    assert ran.status in (0, 2)
+
+
+def test_errors_say_what_to_do(run, clients, stream, monkeypatch, accounts):
+    accounts.sign_up("ann")
+    wrong = Stream("local-key", "wrong", stream.url)
+    sides = type(clients)(clients.firestore, clients.auth, wrong, clients.tasks)
+    monkeypatch.setattr(cli, "connect", lambda: (sides, SETTINGS))
+    ran = run("audit")
+    assert (ran.status, "STREAM_API_SECRET" in ran.err) == (2, True)
+    nobody = Stream("local-key", "local-secret", "http://127.0.0.1:1")
+    sides = type(clients)(clients.firestore, clients.auth, nobody, clients.tasks)
+    monkeypatch.setattr(cli, "MAX_ATTEMPTS", 1)
+    ran = run("audit")
+    assert (ran.status, "make start" in ran.err) == (2, True)
+
+
+# The process
+
+
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "chatsync", *arguments],
+        cwd=FUNCTIONS,
+        env={**kept, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_every_command_has_its_help():
+    listed = process("--help")
+    assert listed.returncode == 0
+    for command in ("audit", "repair", "backfill", "fix-team", "delete-orphan", "sync-channel"):
+        assert command in listed.stdout
+        assert process(command, "--help").returncode == 0
+
+
+def test_without_a_project_one_line_says_so():
+    ran = process("status")
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert "--project" in ran.stderr
+
+
+def test_missing_settings_are_named():
+    ran = process("--project", "somebody-elses", "status")
+    assert (ran.returncode, "STREAM_API_KEY" in ran.stderr) == (2, True)
+
+
+def test_missing_google_credentials_are_told():
+    settings = {"STREAM_API_KEY": "key", "STREAM_API_SECRET": "secret", "HOME": "/nonexistent"}
+    ran = process("--project", "a-project", "status", **settings, NO_GCE_CHECK="true")
+    assert ran.returncode == 2
+    assert "gcloud auth application-default login" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_the_deployed_functions_do_without_the_commands_packages():
+    code = "import sys, main; print({'typer', 'chatsync.cli'} & set(sys.modules))"
+    environment = {"GCLOUD_PROJECT": "demo-chatsync"}
+    kept = {"PATH": os.environ["PATH"], **environment}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=FUNCTIONS, env=kept, capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == "set()", ran.stderr
+
+
+def test_a_conversation_can_be_made_beside_all_this(ann_and_bob, clients, run):
+    """The commands leave what the app makes in agreement."""
+    create_conversation("ann", {"participantIds": ["bob"]}, clients, SETTINGS)
+    assert run("audit").status == 0
