@@ -2,12 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from firebase_functions import logger
 
 from . import firebase, ids, side_by_side
 from .clients import Clients
-from .errors import ChatsyncError, InvalidArgument, NotFound, StreamRejected, Temporary
+from .errors import (
+    ChatsyncError,
+    InvalidArgument,
+    NotFound,
+    StreamRejected,
+    StreamUnavailable,
+    Temporary,
+)
 from .ids import Key
 from .settings import Settings
 from .sync import GRACE_SECONDS, Outcome, new_deadline, reconcile_users
@@ -38,15 +46,18 @@ def remove_users(
     gone = [key for key in removable if key not in existing]
     for key, failure in _remove(gone, clients, settings, deadline).items():
         stream_id = settings.id_format.stream_id(key)
-        outcomes[key] = Outcome(key, stream_id, None, failure or NotFound([key.id]), removal=True)
+        # A deletion without an answer may come late, when the account is back.
+        recheck = isinstance(failure, StreamUnavailable)
+        result = failure or NotFound([key.id])
+        outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=True)
     existing |= firebase.existing_keys(
         gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS
     )
     alive = [key for key in removable if key in existing]
-    outcomes |= {
-        outcome.key: outcome
-        for outcome in reconcile_users(alive, clients, settings, deadline=deadline + GRACE_SECONDS)
-    }
+    for outcome in reconcile_users(alive, clients, settings, deadline=deadline + GRACE_SECONDS):
+        before = outcomes.get(outcome.key)
+        recheck = outcome.recheck or bool(before and before.recheck)
+        outcomes[outcome.key] = replace(outcome, recheck=recheck)
     return [outcomes[key] for key in keys]
 
 

@@ -11,6 +11,7 @@ however many failures they met:
     removal                   true if what Stream has of them must go, should the account be gone
     firstFailedAt
     nextAttemptAt             absent while parked
+    recheckAt                 until then Stream may still apply a call whose answer was lost
 """
 
 import math
@@ -79,6 +80,9 @@ class Entry:
     reference: firestore.DocumentReference
     version: object
     """Firestore's update time: whoever reports this user anew changes it."""
+
+    recheck_at: float = 0.0
+    """A Unix time before which nothing is final."""
 
 
 def reconcile(
@@ -216,7 +220,11 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
     batch = BulkWriteBatch(clients.firestore)
     for entry, outcome in outcomes.items():
         unchanged = clients.firestore.write_option(last_update_time=entry.version)
-        if is_done(outcome):
+        is_final = is_done(outcome) or is_permanent(outcome)
+        if is_final and entry.recheck_at > time.time():
+            again_at = datetime.fromtimestamp(entry.recheck_at, UTC)
+            batch.update(entry.reference, {"nextAttemptAt": again_at}, unchanged)
+        elif is_done(outcome):
             batch.delete(entry.reference, unchanged)
         else:
             batch.update(entry.reference, _next_fields(entry, outcome), unchanged)
@@ -312,7 +320,10 @@ def is_permanent(outcome: Outcome) -> bool:
     """Whether the entry is parked: a person has to change something first.
 
     A user who is disabled or deactivated needs nothing; a conversation with them cannot open.
+    Nothing is permanent as long as a call may still come late.
     """
+    if outcome.recheck:
+        return False
     match outcome.error:
         case FailedPrecondition(reason="deleted" | "rejected"):
             return True
@@ -367,6 +378,7 @@ def _entry(snapshot: Any) -> Entry:
         attempts=fields.get("attempts", 0),
         reference=snapshot.reference,
         version=snapshot.update_time,
+        recheck_at=fields["recheckAt"].timestamp() if "recheckAt" in fields else 0.0,
     )
 
 
@@ -382,6 +394,9 @@ def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
         "firstFailedAt": known.get("firstFailedAt") or firestore.SERVER_TIMESTAMP,
         **_state_fields(outcome, pause),
     }
+    recheck_at = known.get("recheckAt")
+    if is_permanent(outcome) and recheck_at and recheck_at.timestamp() > time.time():
+        fields |= {"state": "waiting", "nextAttemptAt": recheck_at}
     waits = known.get("state") == "waiting" and known.get("attempts")
     if waits and later:
         del fields["nextAttemptAt"]
@@ -418,6 +433,8 @@ def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
         "reason": reason_of(outcome),
         "lastError": str(outcome.error)[:_MAX_ERROR_LENGTH] if outcome.error else "",
     }
+    if outcome.recheck:
+        fields["recheckAt"] = datetime.fromtimestamp(time.time() + RECHECK_SECONDS, UTC)
     return {**fields, "removal": True} if outcome.removal else fields
 
 

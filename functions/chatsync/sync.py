@@ -424,6 +424,7 @@ class _Repair:
         failed: dict[Key, ChatsyncError] = {}
         for key in mine:
             failed |= self.send(self.remove_stream_user, {key: self.stream_ids[key]})
+        self.unanswered_updates |= _unanswered(failed)
         failed |= self.remove_documents(gone)
         for key in mine - failed.keys():
             self.made.discard(key)

@@ -173,10 +173,7 @@ def test_the_outbox_is_looked_at_every_five_minutes(manifest):
 
 
 @pytest.mark.parametrize(
-    "name",
-    sorted(
-        set(FUNCTIONS) - set(EVENT_FUNCTIONS) - {"drainRepairs", "wakeRepairs", "streamWebhook"}
-    ),
+    "name", sorted(set(FUNCTIONS) - set(EVENT_FUNCTIONS) - set(NOT_CALLED_BY_APPS))
 )
 def test_the_others_are_callables(deployed, name):
     assert deployed[name]["labels"]["deployment-callable"] == "true"

@@ -42,6 +42,17 @@ def down(stream):
     stream.fault("*", "status", status=503, rate=1)
 
 
+@pytest.fixture
+def half_minute(monkeypatch, clients):
+    """As in production; returns how to let that time pass."""
+    monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
+
+    def pass_by() -> None:
+        change_entry(clients, nextAttemptAt=datetime.now(UTC), recheckAt=datetime.now(UTC))
+
+    return pass_by
+
+
 def queue(clients, *uids: str, removal: bool = False) -> None:
     outcomes = [
         Outcome(Key("user", uid), uid, None, StreamUnavailable("down"), removal=removal)
@@ -341,10 +352,9 @@ def test_who_is_reported_while_drained_stays_in_the_outbox(
 
 
 def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhile(
-    accounts, clients, entry, stream, chat, firestore_api, monkeypatch
+    accounts, clients, entry, stream, chat, firestore_api, half_minute
 ):
     """The drain made the user, the answer was lost, the account went, and Stream is late."""
-    monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
     accounts.sign_up("ann")
     queue(clients, "ann")
     stream.fault("UpdateUsers", "reset", times=1)
@@ -361,9 +371,62 @@ def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhi
     repairs.settle(outcomes, clients, time.monotonic() + 20)
     chat.upsert_user({"id": "ann"})
     assert entry()["removal"]
-    change_entry(clients, nextAttemptAt=datetime.now(UTC))
+    half_minute()
     drain_until_settled(clients, SETTINGS)
     assert names(chat) == set()
+
+
+def test_a_lost_answer_is_looked_at_even_if_the_repair_ends_for_good(
+    accounts, clients, chat, stream, firestore, entry, half_minute
+):
+    """The restoration timed out, the rest was refused; the restoration comes late."""
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
+    chat.upsert_user({"id": "ann"})
+    chat.delete_user("ann")
+    stream.fault("RestoreUsers", "reset", times=1)
+    repairs.reconcile([ANN], clients, SETTINGS)
+    assert entry()["state"] == "waiting"
+    accounts.accounts.clear()
+    remove_after_event("ann", clients, SETTINGS)
+    chat.restore_users(["ann"])
+    half_minute()
+    drain_until_settled(clients, SETTINGS)
+    assert names(chat) == set()
+
+
+def test_a_removal_that_stream_applies_late_is_made_good(
+    accounts, clients, chat, stream, entry, half_minute
+):
+    """The deletion timed out, the account came back, and then the deletion came."""
+    chat.upsert_user({"id": "ann"})
+    stream.fault("DeleteUser", "reset", times=1)
+    remove_after_event("ann", clients, SETTINGS)
+    accounts.sign_up("ann", displayName="Ann")
+    change_entry(clients, nextAttemptAt=datetime.now(UTC))
+    drain(0, clients, SETTINGS)
+    assert entry(), "the late call may be still to come"
+    chat.delete_user("ann")
+    half_minute()
+    drain_until_settled(clients, SETTINGS)
+    assert names(chat) == {"ann"}
+    assert entry() is None
+
+
+def test_a_success_before_the_late_call_is_not_the_end(
+    accounts, clients, chat, stream, entry, half_minute
+):
+    accounts.sign_up("ann", displayName="Ann")
+    stream.fault("UpdateUsers", "reset", times=9)
+    repairs.reconcile([ANN], clients, SETTINGS)
+    stream.clear_faults()
+    change_entry(clients, nextAttemptAt=datetime.now(UTC))
+    drain(0, clients, SETTINGS)
+    assert names(chat) == {"ann"}
+    chat.upsert_user({"id": "ann", "name": "Old"})
+    half_minute()
+    drain_until_settled(clients, SETTINGS)
+    assert chat.query_users({"id": "ann"})["users"][0]["name"] == "Ann"
 
 
 def test_an_entry_that_cannot_be_written_ends_the_drain(accounts, clients, firestore_api, entry):
