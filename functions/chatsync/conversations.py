@@ -252,7 +252,7 @@ def finish(
         if failed is None:
             refusal = Unsettled(f"conversation {document.id} changed meanwhile")
         elif isinstance(error, StreamRejected):
-            refusal = FailedPrecondition([document.id], "rejected")
+            refusal = FailedPrecondition([], "rejected")
         return _outcome(failed or document, settings, refusal)
     except Temporary as error:
         return _outcome(document, settings, error)
@@ -294,7 +294,7 @@ def open_ready(
             _make_channel(document, clients, settings, deadline)
     except StreamRejected as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        return _outcome(document, settings, FailedPrecondition([document.id], "rejected"))
+        return _outcome(document, settings, FailedPrecondition([], "rejected"))
     except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
         return _outcome(document, settings, error)
     return replace(_outcome(document, settings), healed=healed_keys(outcomes))
@@ -387,7 +387,7 @@ def _make_channel_once(
     state = clients.stream.get_or_create_channel(*address, data, deadline)
     channel = state["channel"]
     if (channel.get("team") or None) != document.team:
-        raise FailedPrecondition([document.id], "wrong_team")
+        raise FailedPrecondition([], "wrong_team")
     present = {member["user_id"] for member in state["members"]}
     if missing := [member for member in wanted if member not in present]:
         clients.stream.add_members(*address, missing, deadline)

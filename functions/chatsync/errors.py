@@ -45,11 +45,12 @@ class FailedPrecondition(ChatsyncError):
 
     ``reason`` is one of ``disabled`` and ``anonymous`` (in Firebase Auth), or ``deactivated``,
     ``banned``, ``deleted`` (beyond restore) and ``rejected`` (its data are refused) in Stream. Of a
-    conversation it can be ``wrong_team`` as well: its channel belongs to another one.
+    conversation, with no ids, it can be ``rejected`` or ``wrong_team``: its channel is another's.
     """
 
     def __init__(self, ids: list[str], reason: str) -> None:
-        super().__init__(f"user is {reason}: {', '.join(ids)}")
+        who = f"user is {reason}: {', '.join(ids)}" if ids else f"conversation is {reason}"
+        super().__init__(who)
         self.ids = ids
         self.reason = reason
 

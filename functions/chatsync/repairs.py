@@ -127,7 +127,7 @@ def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = 8.0) 
     Who waits already goes on waiting for the same time, or asking again and again would bring
     every attempt forward. The wake is arranged first: a crash in between costs a call for nothing,
     not an entry that nobody works off. A wake that cannot be arranged
-    takes 1.5 s more.
+    takes 2 s more.
     Raises FirebaseUnavailable if the outbox cannot be written.
     """
     collection = clients.firestore.collection(COLLECTION)

@@ -13,7 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from .errors import FirebaseUnavailable
 from .side_by_side import result
 
-ENQUEUE_SECONDS = 1.5
+ENQUEUE_SECONDS = 2.0
 _DISPATCH_DEADLINE_SECONDS = 120
 
 

@@ -47,7 +47,7 @@ from .users import Document
 MAX_BYTES = 1_000_000
 """Of a body, unpacked. Stream's largest object, a message, has 5 KB and 50 members at most."""
 
-INLINE_SECONDS = 2.5
+INLINE_SECONDS = 2.0
 """Then the outbox goes on: Stream waits for an answer for six."""
 
 REPORT_SECONDS = 1.0
@@ -57,6 +57,7 @@ COUNTED_FOR = timedelta(days=7)
 """How long a counted message is remembered; older ones are not counted any more."""
 
 _COUNTED = "counted_messages"
+_MAX_ID_LENGTH = 255
 
 
 def verified_event(
@@ -161,7 +162,9 @@ def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadl
     message_id, sender = _text(message.get("id")), _text(_object(message.get("user")).get("id"))
     sent_at = _time(message.get("created_at"))
     key = settings.id_format.key(sender) if sender else None
-    if not message_id or not sent_at or key is None or key.kind != "user":
+    if not message_id or len(message_id) > _MAX_ID_LENGTH or not sent_at:
+        return
+    if key is None or key.kind != "user":
         return
     now = datetime.now(UTC)
     sent_at = min(sent_at, now)

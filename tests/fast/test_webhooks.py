@@ -400,6 +400,8 @@ def test_a_message_whose_sender_cannot_be_healed_now_is_sent_again(
     [
         {"user": {"id": "a@2fb"}},
         {"user": {"id": "\ud800"}},
+        {"user": {"id": "__bot__"}},
+        {"id": "x" * 5000},
         {"created_at": "9999-12-31T23:59:59Z"},
         {"created_at": "0001-01-01T00:00:00Z"},
     ],
