@@ -125,7 +125,8 @@ class Pace:
                 f"{operation}: {window.remaining} of {window.limit} calls are left in this window",
                 max(1, math.ceil(window.reset - time.time())),
             )
-        if window.remaining - self.in_flight <= kept:
+        if window.remaining - self.in_flight <= kept or (left_to_others and self.in_flight):
+            # Who can wait goes one by one, so that a refusal is met once, and not by all at once.
             return _UNKNOWN_SECONDS
         return self._until_burst_allows(window.limit * (1 - left_to_others))
 

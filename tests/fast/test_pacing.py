@@ -91,6 +91,32 @@ def test_a_refusal_holds_until_the_reset_for_all_threads(client, stream):
     assert calls(stream, "UpdateUsers").count(429) == 1
 
 
+def test_who_can_wait_meets_a_window_that_others_used_up_meanwhile_with_one_refusal(client, stream):
+    """Sign-ups of one process, which knew of room when it last asked."""
+    stream.limit("UpdateUsers", 300, window_s=60)
+    stream.switch(burst_guard=False)
+    events = client.leaving(LEFT_BY_EVENTS)
+    events.upsert_users([{"id": "first"}], soon())
+    others = Stream(stream.key, stream.secret, stream.url)
+    for n in range(299):
+        for pace in others._paces.values():
+            pace.sent.clear()
+        others.upsert_users([{"id": f"other-{n}"}], soon())
+    client._paces["upsert_users"].sent.clear()
+    stream.fault("UpdateUsers", "delay", delay_ms=100, rate=1)
+
+    def upsert(n: int) -> bool:
+        try:
+            events.upsert_users([{"id": f"mine-{n}"}], soon())
+        except StreamRateLimited:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert not any(threads.map(upsert, range(8)))
+    assert calls(stream, "UpdateUsers").count(429) == 1
+
+
 def test_a_second_takes_no_more_than_a_thirtieth_of_the_limit(client, stream):
     stream.limit("UpdateUsers", 90, window_s=60)
     with ThreadPoolExecutor(7) as threads:
