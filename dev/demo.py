@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from google.cloud import firestore
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
-from dev import app_client, emulators
+from dev import app_client, emulators, seed
 from dev.start import LOG, Stack, StackError, running_stack
 from tests.stream_server.control_client import LocalStream
 
@@ -185,6 +186,30 @@ def tell_the_story(stack: Stack) -> None:
     print_step(started, f"Stream has all {len(people)}")
     wait_for(lambda: not entries.get(), "The end of the last entry")
     print_step(started, "the outbox is empty again")
+
+    print("\n9. Another chat, whose two sides have drifted apart. An operator asks for an audit.")
+    for cid in (channel.cid, conversation["cid"]):
+        stream.channel(*cid.split(":")).delete(hard=True)
+    reference.delete()
+    for uid in (ann.uid, LENA):
+        documents.document("users", uid).set({"chat": {"teams": seed.TEAMS}}, merge=True)
+        wait_for(lambda uid=uid: stream_user(uid).get("teams") == seed.TEAMS, "Their teams")
+    seed.seed(documents, stream, [ann.uid, LENA])
+    report = operate("audit", "--channels", status=1)
+    expect("In sync: 33%" in report, "five of fifteen records should be in sync")
+    for command in seed.COMMANDS_THAT_FIX_IT:
+        operate(*command)
+    report = operate("audit", "--channels")
+    expect("In sync: 100%" in report, "all records should be in sync")
+
+
+def operate(*arguments: str, status: int = 0) -> str:
+    """Run a command of the operator, and show it with what it prints."""
+    print(f"\n  $ python -m chatsync {' '.join(arguments)}", flush=True)
+    ran = seed.run_command(*arguments)
+    print(textwrap.indent(ran.stdout + ran.stderr, "  "), end="", flush=True)
+    expect(ran.returncode == status, f"exit status {ran.returncode}")
+    return ran.stdout
 
 
 def print_step(started: float, what: str) -> None:

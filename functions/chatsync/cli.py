@@ -4,9 +4,11 @@ Exit status 0: in sync. 1: there are findings. 2: it could not be done.
 """
 
 import json
+import math
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,6 +155,7 @@ def configure(
     files = [".env", f".env.{name}"]
     if name.startswith(_LOCAL_PROJECT):
         files = [".env.local", ".secret.local"]
+        warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
         for variable, address in _EMULATORS.items():
             os.environ.setdefault(variable, address)
     for variable, value in _values_of(files).items():
@@ -320,11 +323,13 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
             print_line(f"... {done.findings} in all; --json prints up to {audits.MAX_FINDINGS}.")
     if done.repaired or done.failed:
         print_line(f"{done.repaired} repaired, {done.failed} left to the outbox.")
-    print_line(f"In sync: {percent(done.sync_rate)}. {done.stream_calls} calls to Stream.")
+    before = " before the repairs" if done.repaired else ""
+    print_line(f"In sync: {percent(done.sync_rate)}{before}. {done.stream_calls} calls to Stream.")
 
 
 def percent(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.0%}"
+    """Rounded down: 100 % is said only if all agree."""
+    return "-" if rate is None else f"{math.floor(rate * 100 + 1e-9)}%"
 
 
 @app.command()

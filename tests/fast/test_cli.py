@@ -21,6 +21,7 @@ from chatsync.ids import Key
 from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome
+from dev import seed as seeds
 from tests.fast.outbox import entries
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -63,45 +64,11 @@ def ann_and_bob(accounts, clients) -> None:
 
 
 @pytest.fixture
-def seed(ann_and_bob, clients, firestore, chat) -> dict[str, str]:
-    """The story of the seed documents: five of fifteen records agree."""
+def seed(ann_and_bob, clients, firestore, chat) -> None:
     for uid in ("ann", "bob"):
-        teams = [f"gym_{n}" for n in range(1, 6)]
-        firestore.document(f"users/{uid}").update({"chat": {"teams": teams}})
+        firestore.document(f"users/{uid}").update({"chat": {"teams": seeds.TEAMS}})
     repairs.reconcile([Key("user", "ann"), Key("user", "bob")], clients, SETTINGS)
-
-    def record(channel_id: str, team: str, **extra: Any) -> None:
-        firestore.document("conversations", channel_id).set(
-            {
-                "cid": f"messaging:{channel_id}",
-                "channelType": "messaging",
-                "channelId": channel_id,
-                "conversationType": "group",
-                "name": None,
-                "memberIds": ["ann", "bob"],
-                "participantIds": ["ann", "bob"],
-                "team": team,
-                "createdBy": "ann",
-                "status": "ready",
-                "origin": "operator",
-                **extra,
-            }
-        )
-
-    def channel(channel_id: str, team: str, **extra: Any) -> None:
-        data = {"members": ["ann", "bob"], "team": team, **extra}
-        chat.channel("messaging", channel_id, data).create("ann")
-
-    channel("room_General_4", "gym_1", gym_id=5)
-    record("room_General_4", "gym_5")
-    for n in (1, 2):
-        channel(f"event_{n}", "gym_2")
-    for n in range(9):
-        record(f"lost_{n}", "gym_4")
-    for n in range(5):
-        channel(f"fine_{n}", "gym_3")
-        record(f"fine_{n}", "gym_3")
-    return {}
+    seeds.seed(firestore, chat, ["ann", "bob"])
 
 
 # The story of the seed documents
@@ -134,14 +101,18 @@ def test_people_read_a_table_and_the_sync_rate(run, seed):
 
 
 def test_the_commands_fix_it_and_the_audit_says_so(run, seed, chat):
-    assert run("fix-team", "room_General_4", "--team", "gym_5", "--apply").status == 0
-    assert run("sync-channel", "event_1", "--apply").status == 0
-    assert run("delete-orphan", "event_2", "--apply", "--yes").status == 0
-    kinds = ["--repair", "only_in_firestore", "--apply", "--yes"]
-    assert run("audit", "--channels", *kinds).status == 0
+    for command in seeds.COMMANDS_THAT_FIX_IT:
+        assert run(*command).status == 0
     ran = run("audit", "--channels")
     assert ran.status == 0
     assert "In sync: 100%" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(None, "-"), (5 / 15, "33%"), (0.29, "29%"), (0.9999, "99%"), (1, "100%")]
+)
+def test_only_agreement_of_all_is_called_100_percent(rate, shown):
+    assert cli.percent(rate) == shown
 
 
 def test_one_teams_findings_can_be_told_apart(run, seed):
