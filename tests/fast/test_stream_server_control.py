@@ -293,6 +293,18 @@ def test_the_request_log_can_be_read_from_a_number_on(chat, stream):
     assert entry["duration_ms"] >= 0
 
 
+def test_the_state_counts_calls_by_operation_and_status(chat, stream):
+    stream.fault("UpdateUsers", "status", status=429)
+    stream.fault("UpdateUsers", "reset")
+    assert outcome(upsert, chat) == (429, 9)
+    with pytest.raises(requests.ConnectionError):
+        upsert(chat)
+    upsert(chat)
+    chat.get_app_settings()
+    calls = stream.state()["calls"]
+    assert calls == {"UpdateUsers": {"429": 1, "none": 1, "201": 1}, "GetApp": {"200": 1}}
+
+
 @pytest.mark.parametrize("since", ["-1", "x", "9" * 5000], ids=lambda since: since[:9])
 def test_a_bad_number_to_read_the_request_log_from_is_refused(stream, since):
     response = control(stream, "GET", f"requests?since={since}")

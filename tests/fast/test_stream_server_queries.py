@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import requests
 from stream_chat.base.exceptions import StreamAPIException
+
+from tests.stream_server.queries import query_users
+from tests.stream_server.state import State
+from tests.stream_server.users import new_user
 
 PEOPLE = [
     {"id": "ann", "name": "Ann Lee", "teams": ["a", "b"], "age": 30, "tags": ["x"], "vip": True},
@@ -146,6 +152,37 @@ def test_thirty_users_are_a_page_unless_told(chat):
 def test_offset_and_limit_make_pages(people):
     sort = [{"field": "id", "direction": 1}]
     assert ids(people, {}, sort, limit=1, offset=1) == ["bea"]
+
+
+BY_ID = [{"field": "id", "direction": 1}]
+
+
+def test_everybody_is_found_by_going_on_after_the_last_id(chat):
+    everybody = [f"u{n:03}" for n in range(50)]
+    chat.upsert_users([{"id": user_id} for user_id in reversed(everybody)])
+    chat.delete_user("u007")
+    chat.deactivate_user("u008")
+    walked: list[str] = []
+    while page := ids(chat, {"id": {"$gt": walked[-1]}} if walked else {}, BY_ID, limit=10):
+        walked += page
+    assert walked == [one for one in everybody if one not in ("u007", "u008")]
+    assert ids(chat, {"id": {"$gt": "u010"}}, BY_ID, limit=2, offset=3) == ["u014", "u015"]
+
+
+def test_going_on_after_an_id_looks_at_few_of_very_many():
+    looked_at = []
+
+    class User(dict):
+        def get(self, field, default=None):
+            looked_at.append(field)
+            return super().get(field, default)
+
+    users = {f"u{n:05}": User(new_user(f"u{n:05}", "")) for n in range(10_000)}
+    state = State(limits={}, users=users)
+    payload = {"filter_conditions": {"id": {"$gt": "u04999"}}, "sort": BY_ID, "limit": 100}
+    answer = query_users(state, {"payload": json.dumps(payload)}, {})
+    assert [user["id"] for user in answer["users"]] == [f"u{n:05}" for n in range(5_000, 5_100)]
+    assert len(looked_at) <= 200
 
 
 def test_the_old_id_bounds_are_understood(people):

@@ -1,6 +1,7 @@
 """The control surface, outside of Stream's namespace and without authentication.
 
-    GET    /_control/state              counts, switches, limits and faults
+    GET    /_control/state              counts, calls by operation and status as far as the log of
+                                        requests goes back, switches, limits and faults
     POST   /_control/reset              forget everything but the limits and where webhooks go;
                                         windows begin anew, options of webhooks are gone, clients
                                         are disconnected
@@ -51,7 +52,7 @@ The first fault in the list that strikes is the one that happens. Its fields:
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from random import Random
@@ -123,6 +124,7 @@ async def get_state(state: State, request: web.Request) -> web.Response:
                 "connections": len(state.connections),
                 "last_delivery": state.webhooks.count,
             },
+            "calls": calls_by_status(state.requests),
             "webhook": {
                 "url": state.app.get("webhook_url"),
                 "events": state.app.get("webhook_events", []),
@@ -137,6 +139,16 @@ async def get_state(state: State, request: web.Request) -> web.Response:
             ],
         }
     )
+
+
+def calls_by_status(requests: Iterable[Json]) -> dict[str, dict[str, int]]:
+    """By operation, how many were answered with which status; "none" without an answer."""
+    calls: dict[str, dict[str, int]] = {}
+    for entry in requests:
+        statuses = calls.setdefault(entry["operation"], {})
+        status = str(entry["status"] or "none")
+        statuses[status] = statuses.get(status, 0) + 1
+    return calls
 
 
 async def reset(state: State, request: web.Request) -> web.Response:
