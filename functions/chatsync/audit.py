@@ -55,7 +55,10 @@ BUDGET_SECONDS = 45.0
 MAX_FINDINGS = 10_000
 """Kept in detail; all are counted."""
 
-_DOCUMENTS_PER_PAGE = 300
+# A page is a thousand of what is looked at, as many as Auth lists: it ends with a write of the
+# audit's document, and Firestore is at ease with one write of a document per second.
+_LISTS_PER_PAGE = 10
+_DOCUMENTS_PER_PAGE = 1000
 _COLLECTIONS_OF_USERS = ("users", "user_profiles", "user_stats")
 _NO_TEAM = "(none)"
 
@@ -348,30 +351,43 @@ def _judge(
 
 
 def _stream_users(audit: Audit, clients: Clients, settings: Settings) -> Page:
-    """A hundred users as Stream lists them by id: whose account or company is gone?
+    """A thousand users as Stream lists them by id: whose account or company is gone?"""
+    if settings.delete_policy == "keep":
+        return Page()
+    page = Page(audit.cursor)
+    for _ in range(_LISTS_PER_PAGE):
+        deadline = time.monotonic() + PAGE_SECONDS
+        listed = clients.stream.list_users(page.cursor, deadline)
+        page.seen += len(listed)
+        page.findings += _orphans_among(listed, clients, settings, deadline)
+        page.cursor = listed[-1]["id"] if len(listed) == BATCH else ""
+        if not page.cursor:
+            break
+    return page
+
+
+def _orphans_among(
+    listed: Sequence[Document], clients: Clients, settings: Settings, deadline: float
+) -> list[Finding]:
+    """Of up to a hundred Stream users, those who are nobody's.
 
     Deactivated ones were removed already, in the way of a delete policy or of a moderator.
     """
-    if settings.delete_policy == "keep":
-        return Page()
-    deadline = time.monotonic() + PAGE_SECONDS
-    listed = clients.stream.list_users(audit.cursor, deadline)
-    page = Page(listed[-1]["id"] if len(listed) == BATCH else "", seen=len(listed))
     present = {
         key: user
         for user in listed
         if not user.get("deactivated_at") and (key := settings.id_format.key(user["id"]))
     }
     existing = firebase.existing_keys(list(present), clients.auth, clients.firestore, deadline)
-    for key, user in present.items():
-        if key not in existing:
-            team = (user.get("teams") or [None])[0]
-            page.findings.append(Finding("orphan_stream_user", f"{key.kind}:{key.id}", team, ""))
-    return page
+    return [
+        Finding("orphan_stream_user", f"{key.kind}:{key.id}", (user.get("teams") or [None])[0], "")
+        for key, user in present.items()
+        if key not in existing
+    ]
 
 
 def _documents(audit: Audit, clients: Clients, settings: Settings) -> Page:
-    """Some hundred documents of a collection: whose account is gone?"""
+    """A thousand documents of a collection: whose account is gone?"""
     collections = _COLLECTIONS_OF_USERS
     collection, _, after = (audit.cursor or collections[0]).partition("/")
     documents, last = firebase.list_documents(
@@ -381,12 +397,13 @@ def _documents(audit: Audit, clients: Clients, settings: Settings) -> Page:
     next_cursor = f"{collection}/{last}" if last else next(iter(following), "")
     page = Page(next_cursor, seen=len(documents))
     keys = [Key("user", document_id) for document_id, _ in documents]
-    for batch in batches(keys):
-        existing = firebase.read_accounts(batch, clients.auth)
-        for key in batch:
-            if key not in existing:
-                finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")
-                page.findings.append(finding)
+    deadline = time.monotonic() + PAGE_SECONDS
+    reading = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(keys)]
+    existing = {key for accounts in reading for key in result(accounts, deadline)}
+    for key in keys:
+        if key not in existing:
+            finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")
+            page.findings.append(finding)
     return page
 
 

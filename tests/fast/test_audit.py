@@ -315,6 +315,19 @@ def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_page
     assert audit.counts["users"]["orphan_documents"] == 1
 
 
+def test_a_page_is_a_thousand_so_that_the_audits_document_is_seldom_written(
+    chat, firestore, run, found
+):
+    for start in range(0, 1100, 100):
+        chat.upsert_users([{"id": f"ghost-{n:04}"} for n in range(start, start + 100)])
+    assert run(steps=["stream_users"]).page == 2
+    assert len(found(steps=["stream_users"])) == 1100
+    for n in range(1100):
+        firestore.document(f"users/ghost-{n:04}").set({})
+    assert run(steps=["documents"]).page == 4  # the two other collections are empty
+    assert len(found(steps=["documents"])) == 1100
+
+
 def test_channels_of_one_and_the_same_time_are_all_seen(people, chat, clients, found, monkeypatch):
     listed = [
         {"cid": f"messaging:c{n:02}", "created_at": "2026-01-01T00:00:00Z", "team": ""}
