@@ -254,11 +254,17 @@ def section_of(kind: str) -> str:
 # The steps. Each runs one page from audit.cursor on.
 
 
-def expected(steps: Sequence[str], clients: Clients) -> int:
-    """About how many things an audit of these steps will look at, for telling how far it is."""
+def expected(steps: Sequence[str], clients: Clients) -> int | None:
+    """About how many things an audit of these steps will look at, for telling how far it is.
+
+    None if there are too many accounts to be counted before.
+    """
     counts = dict.fromkeys(_STEPS, 0)
     if {"accounts", "stream_users"} & set(steps):
-        counts["accounts"] = counts["stream_users"] = firebase.count_accounts(clients.auth)
+        accounts = firebase.count_accounts(clients.auth)
+        if accounts is None:
+            return None
+        counts["accounts"] = counts["stream_users"] = accounts
     if "companies" in steps:
         counts["companies"] = firebase.count_documents("companies", clients.firestore)
     if "documents" in steps:

@@ -264,9 +264,9 @@ def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
             progress.update(task, description=audit.steps[audit.step].replace("_", " "))
             audit = run_page_patiently(audit, sides, config, wait)
             rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
-            progress.update(
-                task, completed=audit.seen, total=max(total, audit.seen), rate=f"{rate:,.0f}/s"
-            )
+            if total is not None:
+                total = max(total, audit.seen)
+            progress.update(task, completed=audit.seen, total=total, rate=f"{rate:,.0f}/s")
     return audit
 
 
@@ -485,9 +485,10 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     sides, config = connect()
     steps = ("accounts", "companies")
     if not apply:
+        count = audits.expected(steps, sides)
         print_line(
-            f"{audits.expected(steps, sides)} accounts and companies would be compared, and the"
-            " missing created: say --apply."
+            f"{'Very many' if count is None else count} accounts and companies would be compared,"
+            " and the missing created: say --apply."
         )
         return IN_SYNC
     unfinished = audits.latest(sides, "backfill", "running")

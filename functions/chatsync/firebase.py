@@ -49,6 +49,7 @@ _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 _MAX_CONFLICTS = 3
 _PROFILE_SECONDS = 20.0
 _LISTING_SECONDS = 40.0
+_MOST_COUNTED = 100_000
 
 
 class Made(NamedTuple):
@@ -80,14 +81,18 @@ def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Accou
     return accounts, page.next_page_token or ""
 
 
-def count_accounts(client: auth.Client) -> int:
-    """By listing them: Auth has no other way, and takes a call for each thousand."""
+def count_accounts(client: auth.Client) -> int | None:
+    """By listing them: Auth has no other way, and takes a call for each thousand.
+
+    None if there are more than 100,000, which would take minutes, and of millions hours.
+    """
     count, page_token = 0, ""
-    while True:
+    while count <= _MOST_COUNTED:
         accounts, page_token = list_accounts(page_token, client)
         count += len(accounts)
         if not page_token:
             return count
+    return None
 
 
 def count_documents(collection: str, client: firestore.Client) -> int:

@@ -328,6 +328,17 @@ def test_a_page_is_a_thousand_so_that_the_audits_document_is_seldom_written(
     assert len(found(steps=["documents"])) == 1100
 
 
+def test_counting_beforehand_ends_where_it_would_take_long(accounts, clients, monkeypatch):
+    for n in range(2001):
+        accounts.sign_up(f"user-{n:04}")
+    assert audit_module.expected(["accounts"], clients) == 2001
+    monkeypatch.setattr(audit_module.firebase, "_MOST_COUNTED", 999)
+    calls: list[str] = []
+    accounts.before_call = calls.append
+    assert audit_module.expected(["accounts", "stream_users"], clients) is None
+    assert len(calls) == 1
+
+
 def test_channels_of_one_and_the_same_time_are_all_seen(people, chat, clients, found, monkeypatch):
     listed = [
         {"cid": f"messaging:c{n:02}", "created_at": "2026-01-01T00:00:00Z", "team": ""}

@@ -217,6 +217,16 @@ def test_backfill_brings_everybody_and_sends_nobody_twice(run, accounts, chat, s
     assert upserts(stream, since) == []
 
 
+def test_a_backfill_of_too_many_to_be_counted_first(run, accounts, stream, monkeypatch):
+    monkeypatch.setattr(audits.firebase, "list_accounts", small_pages(audits.firebase))
+    monkeypatch.setattr(audits.firebase, "_MOST_COUNTED", 5)
+    for n in range(20):
+        accounts.sign_up(f"user-{n:02}")
+    assert "Very many accounts" in run("backfill").out
+    ran = run("backfill", "--apply")
+    assert (ran.status, "20 looked at, 20 created" in ran.out) == (0, True)
+
+
 def upserts(stream, since: int = 0) -> list[dict[str, Any]]:
     return [call for call in stream.requests(since) if call["operation"] == "UpdateUsers"]
 
