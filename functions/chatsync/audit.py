@@ -55,12 +55,16 @@ BUDGET_SECONDS = 45.0
 MAX_FINDINGS = 10_000
 """Kept in detail; all are counted."""
 
+MAX_TEAMS = 1_000
+"""Counted apart: the audit's document has room for so many, in its mebibyte."""
+
 # A page is a thousand of what is looked at, as many as Auth lists: it ends with a write of the
 # audit's document, and Firestore is at ease with one write of a document per second.
 _LISTS_PER_PAGE = 10
 _DOCUMENTS_PER_PAGE = 1000
 _COLLECTIONS_OF_USERS = ("users", "user_profiles", "user_stats")
 _NO_TEAM = "(none)"
+_OTHER_TEAMS = "(others)"
 
 
 class Finding(NamedTuple):
@@ -218,16 +222,19 @@ def run_page(audit: Audit, clients: Clients, settings: Settings) -> Audit:
 def _advanced(audit: Audit, page: Page, stream_calls: int) -> Audit:
     counts = {section: Counter(numbers) for section, numbers in audit.counts.items()}
     teams = {team: Counter(numbers) for team, numbers in audit.teams.items()}
+
+    def of_team(team: str | None) -> Counter[str]:
+        name = team or _NO_TEAM
+        has_room = name in teams or len(teams) < MAX_TEAMS
+        return teams.setdefault(name if has_room else _OTHER_TEAMS, Counter())
+
     for section, team, agrees in page.records:
-        for numbers in (
-            counts.setdefault(section, Counter()),
-            teams.setdefault(team or _NO_TEAM, Counter()),
-        ):
+        for numbers in (counts.setdefault(section, Counter()), of_team(team)):
             numbers["records"] += 1
             numbers["agreeing"] += agrees
     for finding in page.findings:
         counts.setdefault(section_of(finding.kind), Counter())[finding.kind] += 1
-        teams.setdefault(finding.team or _NO_TEAM, Counter())[finding.kind] += 1
+        of_team(finding.team)[finding.kind] += 1
     step = audit.step if page.cursor else audit.step + 1
     done = step == len(audit.steps)
     return replace(

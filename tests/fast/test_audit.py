@@ -286,6 +286,19 @@ def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestor
     assert set(only_red.teams) == {"red"}
 
 
+def test_of_very_many_teams_the_document_keeps_what_it_has_room_for(
+    accounts, clients, firestore, run, monkeypatch
+):
+    monkeypatch.setattr(audit_module, "MAX_TEAMS", 2)
+    for n in range(5):
+        accounts.sign_up(f"user-{n}", displayName="Name")
+        firestore.document(f"users/user-{n}").set({"chat": {"teams": [f"team-{n}"]}})
+    audit = run(steps=["accounts"])
+    assert set(audit.teams) == {"team-0", "team-1", "(others)"}
+    assert audit.teams["(others)"]["records"] == 3
+    assert audit.counts["users"]["records"] == 5
+
+
 def test_users_and_channels_can_be_audited_apart(room, clients, chat, accounts, run):
     accounts.sign_up("new")
     chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
