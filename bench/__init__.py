@@ -1,0 +1,1 @@
+"""Measurements of chatsync on the emulators and the local Stream server."""
