@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +14,7 @@ from dev import setup
 ROOT = setup.ROOT
 CONFIG = ROOT / "firebase.local.json"
 FUNCTIONS_ENVIRONMENT = ROOT / "functions" / ".env.local"
+FUNCTIONS_SECRETS = ROOT / "functions" / ".secret.local"
 HOST = "127.0.0.1"
 PROJECT = "demo-chatsync"
 REGION = "asia-south1"
@@ -79,9 +81,27 @@ def cli_environment() -> dict[str, str]:
 
 def functions_environment() -> dict[str, str]:
     """What functions/.env.local says, which a developer may have changed."""
-    lines = FUNCTIONS_ENVIRONMENT.read_text().splitlines()
+    return _settings_in(FUNCTIONS_ENVIRONMENT)
+
+
+def _settings_in(file: Path) -> dict[str, str]:
+    lines = file.read_text().splitlines() if file.exists() else []
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+
+
+def wrong_local_settings() -> str | None:
+    """Says what the local Stream server would refuse in the functions' calls, if anything."""
+    for file, name, known in (
+        (FUNCTIONS_ENVIRONMENT, "STREAM_API_KEY", STREAM_API_KEY),
+        (FUNCTIONS_SECRETS, "STREAM_API_SECRET", STREAM_API_SECRET),
+    ):
+        if _settings_in(file).get(name) != known:
+            return (
+                f"{file.relative_to(ROOT)} must say {name}={known}: the local Stream server knows"
+                " no other. Correct it, or delete the file and run `make setup`."
+            )
+    return None
 
 
 def ports() -> dict[str, int]:

@@ -54,6 +54,8 @@ def refuse_unless_ready(any_stream_app: bool = False) -> None:
             "functions/.env.local does not point to the local Stream server. For demo and tests,"
             " move it away and run `make setup`, which writes a new one."
         )
+    if base_url == emulators.STREAM_BASE_URL and (wrong := emulators.wrong_local_settings()):
+        raise StackError(wrong)
     deadline = time.monotonic() + STOP_TIMEOUT + 5
     while taken := emulators.taken_ports(emulators.ports()):
         # The stack of a killed test run notices that it is an orphan, and needs a moment to end.

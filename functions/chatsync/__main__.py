@@ -5,8 +5,11 @@ import sys
 try:
     from .cli import main
 except ModuleNotFoundError as missing:
-    if missing.name not in ("typer", "rich"):
+    if missing.name is None or missing.name.startswith("chatsync"):
         raise
-    sys.exit("The command needs two packages that functions do without: pip install typer rich")
+    sys.exit(
+        f"This Python has no {missing.name}: use functions/venv/bin/python, which `make setup`"
+        " makes, or pip install -r requirements.txt typer rich."
+    )
 
 main()

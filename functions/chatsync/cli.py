@@ -6,6 +6,7 @@ Exit status 0: in sync. 1: there are findings. 2: it could not be done.
 import json
 import math
 import os
+import socket
 import sys
 import time
 import warnings
@@ -110,7 +111,10 @@ def errors_in_one_line() -> Iterator[None]:
     except (typer.Abort, KeyboardInterrupt):
         fail("Stopped. What was done is done; the same command goes on.")
     except SettingInvalid as error:
-        fail(f"{error} The command reads functions/.env files and the environment.")
+        fail(
+            f"{error} This command reads functions/.env, .env.PROJECT and the environment; a"
+            " deployed secret is told by `firebase functions:secrets:access STREAM_API_SECRET`."
+        )
     except StreamCredentialsRejected:
         fail("Stream refuses key or secret: are STREAM_API_KEY and STREAM_API_SECRET of one app?")
     except StreamRateLimited as error:
@@ -150,7 +154,10 @@ def configure(
         return
     name = project or os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not name:
-        raise Refused("Which project? Say --project ID, or set GOOGLE_CLOUD_PROJECT.")
+        raise Refused(
+            "Which project? Say it before the command, as in `--project ID audit`, or set"
+            " GOOGLE_CLOUD_PROJECT."
+        )
     os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
     files = [".env", f".env.{name}"]
     if name.startswith(_LOCAL_PROJECT):
@@ -158,8 +165,22 @@ def configure(
         warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
         for variable, address in _EMULATORS.items():
             os.environ.setdefault(variable, address)
+        refuse_without_emulators()
     for variable, value in _values_of(files).items():
         os.environ.setdefault(variable, value)
+
+
+def refuse_without_emulators() -> None:
+    """At once, where the clients would try for most of a minute."""
+    for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
+        host, _, port = os.environ[variable].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            raise Refused(
+                f"No emulator answers at {os.environ[variable]}: run `make start` in another"
+                " terminal, and wait until it is up."
+            ) from None
 
 
 def _values_of(files: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -410,12 +411,30 @@ def test_every_command_has_its_help():
 def test_without_a_project_one_line_says_so():
     ran = process("status")
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "--project" in ran.stderr
+    assert "before the command, as in `--project ID audit`" in ran.stderr
+
+
+def test_without_emulators_one_line_says_so_at_once():
+    nobody = "127.0.0.1:1"
+    addresses = {"FIREBASE_AUTH_EMULATOR_HOST": nobody, "FIRESTORE_EMULATOR_HOST": nobody}
+    began = time.monotonic()
+    ran = process("--project", "demo-chatsync", "status", **addresses)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert f"No emulator answers at {nobody}: run `make start`" in ran.stderr
+    assert time.monotonic() - began < 30
+
+
+def test_a_python_without_the_packages_is_told_which_one_has_them():
+    command = [sys.executable, "-S", "-m", "chatsync", "status"]
+    ran = subprocess.run(command, cwd=FUNCTIONS, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert "functions/venv/bin/python" in ran.stderr
 
 
 def test_missing_settings_are_named():
     ran = process("--project", "somebody-elses", "status")
     assert (ran.returncode, "STREAM_API_KEY" in ran.stderr) == (2, True)
+    assert "functions:secrets:access" in ran.stderr
 
 
 def test_missing_google_credentials_are_told():

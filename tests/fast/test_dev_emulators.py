@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,26 @@ def test_the_developers_own_settings_of_the_functions_are_read(
         "STREAM_API_KEY": "abc",
         "STREAM_BASE_URL": "https://example.com",
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "told"),
+    [
+        ("local-key", "local-secret", None),
+        ("other", "local-secret", "functions/.env.local must say STREAM_API_KEY=local-key"),
+        ("local-key", None, "functions/.secret.local must say STREAM_API_SECRET=local-secret"),
+    ],
+)
+def test_settings_that_the_local_stream_server_refuses_are_told_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, secret: str | None, told: str | None
+) -> None:
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (functions / ".env.local").write_text(f"STREAM_API_KEY={key}\n")
+    if secret:
+        (functions / ".secret.local").write_text(f"STREAM_API_SECRET={secret}\n")
+    monkeypatch.setattr(emulators, "ROOT", tmp_path)
+    monkeypatch.setattr(emulators, "FUNCTIONS_ENVIRONMENT", functions / ".env.local")
+    monkeypatch.setattr(emulators, "FUNCTIONS_SECRETS", functions / ".secret.local")
+    said = emulators.wrong_local_settings()
+    assert said is None if told is None else said and said.startswith(told)
