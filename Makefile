@@ -10,10 +10,10 @@ PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$
 	$(error chatsync needs Python 3.11, 3.12 or 3.13: https://www.python.org/downloads/))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python demo start test test-fast chaos check format clean
+.PHONY: help setup setup-python demo start test test-fast test-pythons chaos check format clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 demo: setup  ## show a sign-up, a missing chat user and its repair, on the emulators
 	@$(VENV)/python -m dev.demo
@@ -26,6 +26,9 @@ test: setup  ## run all tests
 
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast
+
+test-pythons: setup-python  ## run the fast tests on each supported Python of this machine
+	@$(VENV)/python -m dev.pythons
 
 chaos: setup  ## let everything fail under load, and see that nobody is lost (six minutes)
 	@$(VENV)/python -m tests.chaos

@@ -1,0 +1,41 @@
+"""Runs the fast tests on every supported Python that this machine has."""
+
+import os
+import subprocess
+import sys
+
+from dev import setup
+
+
+def main() -> None:
+    results = {version: run(version) for version in reversed(setup.PYTHON_VERSIONS)}
+    for version, result in results.items():
+        print(f"Python {version}: {result}")
+    if "failed" in results.values():
+        sys.exit(1)
+
+
+def run(version: str) -> str:
+    python = next((one for one in candidates(version) if setup.python_version(one) == version), "")
+    if not python:
+        return "not on this machine"
+    place = setup.LOCAL / f"venv-{version}"
+    print(f"\nPython {version} ({python})", flush=True)
+    if not (place / "bin" / "pytest").exists():
+        subprocess.run([python, "-m", "venv", "--clear", place], check=True)
+    pip = [place / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", "requirements.txt"], cwd=setup.ROOT, check=True)
+    tests = subprocess.run([place / "bin" / "pytest", "-q", "tests/fast"], cwd=setup.ROOT)
+    return "failed" if tests.returncode else "passed"
+
+
+def candidates(version: str) -> list[str]:
+    pyenv = os.environ.get("PYENV_ROOT", "~/.pyenv")
+    return [
+        f"python{version}",
+        *setup.expand(f"{pyenv}/versions/{version}.*/bin/python{version}"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
