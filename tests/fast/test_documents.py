@@ -1,12 +1,46 @@
-"""The README names what a user of the bundle meets."""
+"""The documents name what a user of the bundle meets."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+import typer
+
+from chatsync import audit, cli
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+CALLABLES = ROOT / "docs" / "callables.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")]
+PACKAGE = ROOT / "functions" / "chatsync"
+
+
+def section(document: Path, heading: str) -> str:
+    text = document.read_text()
+    found = re.search(rf"^(#+) {re.escape(heading)}\n", text, re.MULTILINE)
+    assert found, f"{document.name} has no section {heading}"
+    level = len(found[1])
+    return re.split(rf"^#{{1,{level}}} ", text[found.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def table(document: Path, heading: str) -> list[str]:
+    """What the first column of the tables under a heading names."""
+    cells = re.findall(r"^\| (`[^|]*) \|", section(document, heading), re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([\w-]+)[^`]*`", cell)]
+
+
+def source(module: str) -> str:
+    return (PACKAGE / f"{module}.py").read_text()
+
+
+def body_of(module: str, function: str) -> str:
+    tree = ast.parse(source(module))
+    [found] = [
+        one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == function
+    ]
+    return ast.unparse(found)
 
 
 def deployed_functions() -> list[str]:
@@ -14,28 +48,140 @@ def deployed_functions() -> list[str]:
     return re.findall(r"^def ([a-z]+[A-Z]\w*)\(", main, re.MULTILINE)
 
 
-def table(heading: str) -> list[str]:
-    """The first column of the table under a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+def callables() -> set[str]:
+    main = (ROOT / "functions" / "main.py").read_text()
+    return set(re.findall(r"^@callable_function\ndef (\w+)\(", main, re.MULTILINE))
+
+
+def refusals() -> set[str]:
+    """The reasons of FailedPrecondition that the package states."""
+    everything = "\n".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    reasons = set(re.findall(r'FailedPrecondition\([^()]*, "(\w+)"\)', everything))
+    assert {"disabled", "banned", "wrong_team"} <= reasons
+    return reasons
+
+
+def reasons_of_entries() -> set[str]:
+    """Of the outbox: the error's own reason where it is a refusal, else one of these."""
+    reasons = set(re.findall(r"return '(\w+)'", body_of("repairs", "reason_of")))
+    reasons |= set(re.findall(r"'reason': '(\w+)'", body_of("repairs", "begin_entry")))
+    assert {"credentials", "answer_lost", "begun"} <= reasons
+    return reasons
+
+
+# A member who is banned does not keep a conversation from opening, and is nothing to park alone.
+PARKED_REFUSALS = refusals() - {"banned"}
+PARKED_OTHERWISE = {"rejected", "invalid_id", "not_found"}
 
 
 def test_every_function_has_its_line():
-    assert table("Functions") == deployed_functions()
+    assert table(README, "Functions") == deployed_functions()
+
+
+def test_every_callable_has_its_line_and_a_section_with_dart():
+    text = CALLABLES.read_text()
+    first_column = re.findall(r"^\| \[(`[^\]]*)\]", text, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(first_column))) == callables()
+    dart = "\n".join(re.findall(r"^```dart\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    for name in callables():
+        assert f"'{name}'" in dart, name
+
+
+def test_every_callable_error_has_its_line():
+    codes = set(re.findall(r"FunctionsErrorCode\.([A-Z_]+)", body_of("callables", "https_error")))
+    wanted = {code.lower().replace("_", "-") for code in codes}
+    assert wanted <= set(table(CALLABLES, "Errors"))
+
+
+def test_every_reason_of_a_refusal_has_its_line():
+    after = section(CALLABLES, "Errors").split("The `reason` of a `failed-precondition`")[1]
+    cells = " ".join(re.findall(r"^\| (`[^|]*) \|", after, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", cells)) == refusals()
 
 
 def test_every_setting_has_its_line():
     example = (ROOT / "functions" / ".env.example").read_text()
     in_example = set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
-    assert set(table("Settings")) == in_example | {"STREAM_API_SECRET"}
+    assert set(table(OPERATIONS, "Settings")) == in_example | {"STREAM_API_SECRET"}
 
 
 def test_every_setting_that_is_read_is_in_the_example():
-    source = (ROOT / "functions" / "chatsync" / "settings.py").read_text()
-    read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', source))
-    assert read == set(table("Settings"))
+    read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', source("settings")))
+    assert read == set(table(OPERATIONS, "Settings"))
 
 
-@pytest.mark.parametrize("target", re.findall(r"^ {4}make ([a-z-]+)", README, re.MULTILINE))
-def test_every_make_target_of_the_readme_exists(target):
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+def test_every_command_has_its_line():
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    assert set(table(OPERATIONS, "The command")) == set(commands)
+
+
+def test_every_kind_of_finding_has_its_line():
+    assert sorted(table(OPERATIONS, "Findings")) == sorted(audit.KINDS)
+
+
+def test_every_reason_to_be_parked_has_its_line():
+    assert set(table(OPERATIONS, "What is parked")) == PARKED_REFUSALS | PARKED_OTHERWISE
+
+
+def test_every_reason_to_wait_has_its_line():
+    assert set(table(OPERATIONS, "What waits")) == reasons_of_entries() - PARKED_OTHERWISE
+
+
+def test_every_module_has_its_line():
+    [listed] = re.findall(
+        r"^\| module \|.*?\n\n", (ROOT / "docs" / "architecture.md").read_text(), re.M | re.S
+    )
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert set(re.findall(r"`(\w+)`", listed)) == modules
+
+
+LOG_LINES = re.findall(
+    r'"([^"`]+)"', " ".join(re.findall(r"`([^`]*\"[^`]*)`", section(OPERATIONS, "Alerts")))
+)
+
+
+@pytest.mark.parametrize("words", LOG_LINES)
+def test_what_an_alert_looks_for_is_what_the_functions_log(words):
+    everything = "\n".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    [line, *reason] = words.split(": ")
+    assert line.removesuffix(":") in everything or line == "Traceback"
+    assert not reason or reason[0] in reasons_of_entries()
+
+
+MENTIONED = [
+    (path, target)
+    for path in DOCUMENTS
+    for target in re.findall(r"(?:^ {4}|`)(?:\w+=\S+ )?make ([a-z-]+)", path.read_text(), re.M)
+]
+
+
+@pytest.mark.parametrize(("path", "target"), MENTIONED)
+def test_every_make_target_of_the_documents_exists(path, target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), path.name
+
+
+LINKS = [
+    (path, link)
+    for path in DOCUMENTS
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text())
+    if not link.startswith("http")
+]
+
+
+@pytest.mark.parametrize(("path", "link"), LINKS)
+def test_every_link_leads_somewhere(path, link):
+    file, _, anchor = link.partition("#")
+    target = path.parent / file if file else path
+    assert target.exists()
+    headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    assert not anchor or anchor in anchors
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_every_file_that_a_document_names_exists(path):
+    names = re.findall(r"`((?:functions|tests|dev|docs)/[\w./]+\w/?)`", path.read_text())
+    made_later = {"functions/venv", "functions/venv/bin/python", "functions/.secret.local"}
+    ours = {name for name in names if not re.search(r"/\.env\.(local|my)|\.env$", name)}
+    for name in ours - made_later:
+        assert (ROOT / name).exists(), name

@@ -1,0 +1,186 @@
+"""What an event costs in calls and documents, as docs/operations.md tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatsync import audit, events, repairs, tokens, webhooks
+from chatsync.clients import Clients
+from chatsync.create_conversation import create_conversation
+from chatsync.ids import Key
+from chatsync.settings import Settings
+from chatsync.stream import Stream
+from chatsync.users import Held
+from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi, firestore_client
+from tests.stream_server.control_client import LocalStream
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+SETTINGS = Settings("local-key", "local-secret")
+
+
+class MeteredFirestoreApi(MemoryFirestoreApi):
+    """Counts as Firestore bills: documents asked for, a query without results as one."""
+
+    reads = writes = deletes = 0
+
+    def batch_get_documents(self, request: Any, **options: object) -> Any:
+        self.reads += len(request["documents"])
+        return super().batch_get_documents(request, **options)
+
+    def run_query(self, request: Any, **options: object) -> Any:
+        found = list(super().run_query(request, **options))
+        self.reads += max(1, len(found))
+        return iter(found)
+
+    def _write(self, write: Any) -> Any:
+        written = super()._write(write)
+        if write.delete:
+            self.deletes += 1
+        else:
+            self.writes += 1
+        return written
+
+
+class Meter:
+    def __init__(self, api: MeteredFirestoreApi, stream: LocalStream) -> None:
+        self.api, self.stream = api, stream
+
+    def of(self, do: Callable[[], object]) -> tuple[int, int, int, int]:
+        """Firestore reads, writes and deletes, and calls to Stream."""
+        self.api.reads = self.api.writes = self.api.deletes = 0
+        before = len(self.stream.requests())
+        do()
+        calls = len(self.stream.requests()) - before
+        return self.api.reads, self.api.writes, self.api.deletes, calls
+
+
+@pytest.fixture
+def api() -> MeteredFirestoreApi:
+    return MeteredFirestoreApi()
+
+
+@pytest.fixture
+def clients(api, accounts: MemoryAuth, stream: LocalStream, tasks) -> Clients:
+    sides = Stream(stream.key, stream.secret, stream.url)
+    return Clients(firestore_client(api), accounts, sides, tasks)
+
+
+@pytest.fixture
+def meter(api, stream) -> Meter:
+    return Meter(api, stream)
+
+
+def sign_up(uid: str, clients: Clients) -> None:
+    """The sign-up, and the events of the two documents that it makes and functions listen to."""
+    events.reconcile_after_sign_up(uid, clients, SETTINGS)
+    events.reconcile_after_creation(uid, clients, SETTINGS)
+    profile = clients.firestore.document(f"user_profiles/{uid}").get().to_dict()
+    events.reconcile_after_change(uid, Held(), Held(profile=profile), clients, SETTINGS)
+
+
+@pytest.fixture
+def people(accounts, clients) -> None:
+    for uid in ("ann", "bob"):
+        accounts.sign_up(uid, displayName=uid.title(), email=f"{uid}@example.com")
+        sign_up(uid, clients)
+
+
+@pytest.fixture
+def conversation(people, clients) -> dict[str, Any]:
+    return create_conversation("ann", {"participantIds": ["bob"]}, clients, SETTINGS)
+
+
+def told(what: str) -> tuple[int, ...]:
+    """The row of the document: reads, writes, deletes, calls to Stream."""
+    [row] = re.findall(rf"^\| {re.escape(what)} \|(.*)\|$", OPERATIONS.read_text(), re.MULTILINE)
+    return tuple(int(cell) for cell in row.split("|")[1:])
+
+
+def profile_of(uid: str, clients: Clients) -> Held:
+    return Held(profile=clients.firestore.document(f"user_profiles/{uid}").get().to_dict())
+
+
+def test_a_sign_up(accounts, clients, meter):
+    accounts.sign_up("ann", displayName="Ann", email="ann@example.com")
+    first = meter.of(lambda: events.reconcile_after_sign_up("ann", clients, SETTINGS))
+    second = meter.of(lambda: events.reconcile_after_creation("ann", clients, SETTINGS))
+    written = profile_of("ann", clients)
+    third = meter.of(
+        lambda: events.reconcile_after_change("ann", Held(), written, clients, SETTINGS)
+    )
+    total = tuple(map(sum, zip(first, second, third, strict=True)))
+    assert total == told("a sign-up")
+
+
+def test_a_changed_name(people, clients, meter):
+    document = clients.firestore.document("users/ann")
+    before, profile_before = Held(user=document.get().to_dict()), profile_of("ann", clients)
+    document.update({"displayName": "Anna"})
+    after = Held(user=document.get().to_dict())
+    first = meter.of(lambda: events.reconcile_after_change("ann", before, after, clients, SETTINGS))
+    followed = profile_of("ann", clients)
+    assert followed != profile_before
+    second = meter.of(
+        lambda: events.reconcile_after_change("ann", profile_before, followed, clients, SETTINGS)
+    )
+    assert tuple(map(sum, zip(first, second, strict=True))) == told("a name changed in `users`")
+
+
+def test_a_deletion(people, clients, accounts, meter):
+    before = profile_of("bob", clients)
+    accounts.delete("bob")
+    first = meter.of(lambda: events.remove_after_event("bob", clients, SETTINGS))
+    second = meter.of(
+        lambda: events.reconcile_after_change("bob", before, Held(), clients, SETTINGS)
+    )
+    assert tuple(map(sum, zip(first, second, strict=True))) == told("a deleted account")
+
+
+def test_a_token(people, clients, meter):
+    measured = meter.of(lambda: tokens.issue_token("ann", clients, SETTINGS))
+    assert measured == told("`getStreamUserToken`")
+
+
+def test_somebody_in_agreement(people, clients, meter):
+    measured = meter.of(lambda: repairs.reconcile([Key("user", "bob")], clients, SETTINGS))
+    assert measured == told("`ensureStreamUser`, in agreement")
+
+
+def test_a_conversation(people, clients, meter):
+    def create() -> None:
+        create_conversation("ann", {"participantIds": ["bob"]}, clients, SETTINGS)
+
+    assert meter.of(create) == told("`createConversation` for two, new")
+    assert meter.of(create) == told("`createConversation` for two, again")
+
+
+def test_an_echo_and_a_message(conversation, clients, meter):
+    cid = conversation["cid"]
+    members = [{"user_id": uid} for uid in ("ann", "bob")]
+    created = {"cid": cid, "channel": {"cid": cid, "member_count": 2}, "members": members}
+    echo = {"type": "channel.created", **created}
+    assert meter.of(lambda: webhooks.handle(echo, clients, SETTINGS)) == told("an echo from Stream")
+    at = datetime.now(UTC).isoformat()
+    message = {"id": "1", "user": {"id": "ann"}, "created_at": at}
+    new = {"type": "message.new", "cid": cid, "message": message, "user": {"id": "ann"}}
+    assert meter.of(lambda: webhooks.handle(new, clients, SETTINGS)) == told("a message counted")
+
+
+def test_the_look_every_five_minutes(clients, meter):
+    measured = meter.of(lambda: repairs.wake_if_due(clients))
+    assert measured == told("`wakeRepairs`, nothing due")
+
+
+def test_a_nightly_audit(accounts, clients, meter):
+    for number in range(100):
+        accounts.sign_up(f"user-{number}", displayName="Somebody")
+        sign_up(f"user-{number}", clients)
+    nightly = audit.start("nightly", clients, repair=audit.CREATING)
+    measured = meter.of(lambda: audit.run(nightly.id, clients, SETTINGS))
+    assert measured == told("a nightly audit of 100 accounts")
