@@ -1,25 +1,23 @@
-"""What `firebase deploy` makes of the functions: its own code, without an account or network."""
+"""What `firebase deploy` makes of the project: its own code, without an account or network."""
 
 import json
-import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
+import tempfile
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import firebase_functions
 import pytest
-import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "demo-chatsync"
-# Deploy runs the file, not the module, which puts its folder first on the import path.
-SERVING = Path(firebase_functions.__file__).parent / "private" / "serving.py"
-DEADLINE_SECONDS = 30
+RUNTIME = f"python{sys.version_info.major}{sys.version_info.minor}"
+DEADLINE_SECONDS = 60
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 FUNCTIONS = [
     "auditSync",
     "createConversation",
@@ -49,73 +47,43 @@ NOT_CALLED_BY_APPS = ["auditSync", "drainRepairs", "runSweep", "streamWebhook", 
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The functions as they describe themselves at deployment."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("deploy") / "serving.log"
-    environment = {
-        **os.environ,
-        "ADMIN_PORT": str(port),
-        "FIREBASE_CONFIG": json.dumps({"projectId": PROJECT}),
-        "GCLOUD_PROJECT": PROJECT,
-        "GOOGLE_CLOUD_QUOTA_PROJECT": PROJECT,
-    }
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, SERVING],
-            cwd=ROOT / "functions",
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for_port(port, process)
-        url = f"http://127.0.0.1:{port}/__/functions.yaml"
-        with urllib.request.urlopen(url, timeout=DEADLINE_SECONDS) as response:
-            return yaml.safe_load(response)
-    except OSError as error:
-        pytest.fail(f"The functions don't describe themselves: {error}\n{log.read_text()}")
-    finally:
-        process.kill()
-        process.wait()
+def directory() -> Iterator[Path]:
+    """Settings for a deployment; the CLI demands that they are inside of the project."""
+    with tempfile.TemporaryDirectory(dir=ROOT / ".local", prefix="deploy-") as name:
+        example = (ROOT / "functions" / ".env.example").read_text()
+        every_setting = re.sub(r"^# (?=[A-Z_]+=)", "", example, flags=re.MULTILINE)
+        (Path(name) / f".env.{PROJECT}").write_text(every_setting)
+        yield Path(name)
 
 
-@pytest.fixture(scope="module")
-def deployed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The functions as the CLI would create them, by name."""
+def prepare(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
     node = shutil.which("node")
     if node is None:
         pytest.fail("This test runs the Firebase CLI's code: install Node.js.")
     if not (ROOT / "node_modules" / "firebase-tools").is_dir():
         pytest.fail("This test runs the Firebase CLI's code: run `npm ci` first.")
-    result = subprocess.run(
-        [node, Path(__file__).with_name("deploy_manifest.cjs")],
-        input=json.dumps(manifest),
+    script = Path(__file__).with_name("deploy_manifest.cjs")
+    return subprocess.run(
+        [node, script, ROOT, directory, RUNTIME, *options],
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
     )
-    if result.returncode != 0:
-        pytest.fail(f"The Firebase CLI refuses the manifest:\n{result.stderr}")
-    return json.loads(result.stdout)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="module")
+def deployment(directory: Path) -> dict[str, Any]:
+    """What the CLI would create."""
+    done = prepare(directory, "--force")
+    if done.returncode != 0:
+        pytest.fail(f"The Firebase CLI refuses the project:\n{done.stderr}\n{done.stdout}")
+    return json.loads((directory / "result.json").read_text())
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError("nothing is served")
+@pytest.fixture(scope="module")
+def deployed(deployment: dict[str, Any]) -> dict[str, Any]:
+    """The functions, by name."""
+    return deployment["functions"]
 
 
 def test_the_functions_of_the_bundle_are_deployed(deployed):
@@ -128,15 +96,36 @@ def test_a_function_is_deployed_in_asia_south1(deployed, name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_has_a_whole_cpu_and_serves_four_at_once(deployed, name):
+    service = deployed[name]["serviceConfig"]
+    assert (service["availableCpu"], service["availableMemory"]) == ("1", "512Mi")
+    assert service["maxInstanceRequestConcurrency"] == 4
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_stream_secret_is_bound(deployed, name):
     secrets = deployed[name]["serviceConfig"]["secretEnvironmentVariables"]
     assert [secret["key"] for secret in secrets] == ["STREAM_API_SECRET"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_setting_of_the_example_reaches_the_functions(deployed, name):
+    example = (ROOT / "functions" / ".env.example").read_text()
+    settings = re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE)
+    assert set(settings) <= set(deployed[name]["serviceConfig"]["environmentVariables"])
 
 
 @pytest.mark.parametrize(("name", "event_type"), EVENT_FUNCTIONS.items())
 def test_a_failed_event_is_delivered_again(deployed, name, event_type):
     trigger = deployed[name]["eventTrigger"]
     assert (trigger["eventType"], trigger["retryPolicy"]) == (event_type, "RETRY_POLICY_RETRY")
+
+
+def test_without_force_nobody_is_there_to_agree_to_the_retries(directory):
+    refused = prepare(directory)
+    assert refused.returncode == 1
+    assert "--force" in refused.stderr
+    assert "--force" in OPERATIONS
 
 
 def test_sign_up_triggers_create_stream_user_until_it_succeeds(deployed):
@@ -157,19 +146,25 @@ def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(depl
             {"attribute": "document", "value": "users/{uid}", "operator": "match-path-pattern"},
         ],
         "retryPolicy": "RETRY_POLICY_RETRY",
+        "triggerRegion": "asia-south1",
     }
 
 
-def test_one_drain_at_a_time_works_the_outbox_off_and_is_called_until_it_succeeds(manifest):
-    trigger = manifest["endpoints"]["drainRepairs"]["taskQueueTrigger"]
-    assert trigger["rateLimits"]["maxConcurrentDispatches"] == 1
-    retries = trigger["retryConfig"]
-    assert (retries["minBackoffSeconds"], retries["maxBackoffSeconds"]) == (1, 10)
+def test_one_drain_at_a_time_works_the_outbox_off_and_is_called_until_it_succeeds(deployment):
+    queue = deployment["queues"]["drainRepairs"]
+    assert queue["name"] == f"projects/{PROJECT}/locations/asia-south1/queues/drainRepairs"
+    assert queue["rateLimits"]["maxConcurrentDispatches"] == 1
+    retries = queue["retryConfig"]
+    assert (retries["minBackoff"], retries["maxBackoff"]) == ("1s", "10s")
     assert retries["maxAttempts"] == 100
 
 
-def test_the_outbox_is_looked_at_every_five_minutes(manifest):
-    assert manifest["endpoints"]["wakeRepairs"]["scheduleTrigger"]["schedule"] == "every 5 minutes"
+def test_the_outbox_is_looked_at_every_five_minutes_and_all_is_audited_at_night(deployment):
+    jobs = {name: (job["schedule"], job["timeZone"]) for name, job in deployment["jobs"].items()}
+    assert jobs == {
+        "wakeRepairs": ("every 5 minutes", "UTC"),
+        "auditSync": ("every day 02:00", "UTC"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,5 +175,30 @@ def test_the_others_are_callables(deployed, name):
     assert "eventTrigger" not in deployed[name]
 
 
-def test_stream_may_call_the_webhook(manifest):
-    assert manifest["endpoints"]["streamWebhook"]["httpsTrigger"] is not None
+@pytest.mark.parametrize("name", NOT_CALLED_BY_APPS)
+def test_what_apps_dont_call_is_no_callable(deployed, name):
+    assert "deployment-callable" not in deployed[name].get("labels", {})
+
+
+def test_what_is_uploaded_is_the_functions_and_no_local_file(deployment, directory):
+    with zipfile.ZipFile(directory / "source.zip") as source:
+        names = source.namelist()
+    package = {f"chatsync/{file.name}" for file in (ROOT / "functions/chatsync").glob("*.py")}
+    assert {"main.py", "requirements.txt", *package} <= set(names)
+    settings = {name for name in names if name.startswith(".env")}  # of one's own deployments
+    assert set(names) - package - settings == {"main.py", "requirements.txt"}
+    assert not {".env.local", ".env.example"} & settings
+
+
+def test_the_document_names_every_api_and_role_that_the_cli_asks_for(deployment):
+    roles = {binding["role"] for binding in deployment["bindings"]}
+    assert roles
+    for name in (*deployment["apis"], *roles):
+        assert f"`{name}`" in OPERATIONS, name
+
+
+def test_counted_messages_expire_and_their_time_has_no_index():
+    indexes = json.loads((ROOT / "firestore.indexes.json").read_text())
+    assert indexes["fieldOverrides"] == [
+        {"collectionGroup": "counted_messages", "fieldPath": "expireAt", "ttl": True, "indexes": []}
+    ]
