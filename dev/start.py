@@ -193,7 +193,7 @@ def addresses() -> str:
     table = "\n".join(f"  {what:<24}{address}" for what, address in rows)
     return (
         f"\n{READY_LINE} Ctrl-C stops it.\n\n{table}\n\n"
-        f"In the Android emulator, {emulators.HOST} is 10.0.2.2.\n"
+        f"In the Android emulator, {emulators.HOST} is 10.0.2.2. For a phone: docs/callables.md.\n"
     )
 
 

@@ -7,27 +7,29 @@ if nobody else ended the same page: so a page can be lost, repeated or run twice
 once. Memory holds one page, however many users there are.
 """
 
+import hashlib
 import json
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from firebase_functions import logger
 from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from . import conversations, firebase, ids, repairs, users
 from .clients import Clients
-from .errors import StreamRateLimited, Temporary
+from .errors import InvalidArgument, StreamRateLimited, Temporary
 from .ids import Key
 from .removal import remove_users
 from .settings import Settings
 from .side_by_side import begin, result
-from .stream import BATCH, CHANNELS, batches
+from .stream import BATCH, CHANNELS, MAX_OFFSET, batches
 from .sync import Outcome, reconcile_users
 from .users import Document, Held
 
@@ -40,18 +42,28 @@ CHANNEL_STEPS = ("channels", "conversations")
 LAST_STEP = "parked"
 
 RECONCILED = ("missing_documents", "missing_stream_user", "drifted_stream_user")
-REMOVED = ("orphan_stream_user", "orphan_documents")
+REMOVED = ("orphan_stream_user",)
+DELETED = ("orphan_documents",)
 FOLLOWED = ("only_in_stream", "member_mismatch")
 CLOSED = ("only_in_firestore",)
 BY_HAND = ("wrong_team",)
 """A person says which side is right, with ``fix-team``."""
 
-KINDS = (*RECONCILED, *REMOVED, *FOLLOWED, *CLOSED, *BY_HAND)
+KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED)
+KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, *BY_HAND)
+KINDS = (*KINDS_OF_USERS, *KINDS_OF_CHANNELS)
+DESTROYING = (*REMOVED, *DELETED, *CLOSED)
 CREATING = (*RECONCILED, *FOLLOWED)
 """What the nightly audit repairs: it creates and patches, and never deletes, moves or closes."""
 
 PAGE_SECONDS = 40.0
 BUDGET_SECONDS = 45.0
+STALLED_AFTER = timedelta(hours=6)
+"""Without an end of a page: something is in the way, and the next night begins anew."""
+
+KEPT_FOR = timedelta(days=90)
+"""Audits and their findings, by Firestore's TTL policy on ``expireAt``."""
+
 MAX_FINDINGS = 10_000
 """Kept in detail; all are counted."""
 
@@ -65,6 +77,8 @@ _DOCUMENTS_PER_PAGE = 1000
 _COLLECTIONS_OF_USERS = ("users", "user_profiles", "user_stats")
 _NO_TEAM = "(none)"
 _OTHER_TEAMS = "(others)"
+_MAX_ID_BYTES = 1_400
+"""Firestore takes 1,500."""
 
 
 class Finding(NamedTuple):
@@ -88,6 +102,8 @@ class Audit:
     repair: tuple[str, ...] = ()
     team: str | None = None
     state: str = "running"
+    """``running``, ``stopped`` by its operator, ``done``, or ``failed``: given up."""
+
     step: int = 0
     cursor: str = ""
     page: int = 0
@@ -95,9 +111,13 @@ class Audit:
     """By ``users`` and ``channels``: records, agreeing, and of each kind of finding."""
 
     teams: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    repaired: int = 0
-    failed: int = 0
     findings: int = 0
+    repaired: int = 0
+    """Of the findings."""
+
+    failed: int = 0
+    """Repairs, of users or conversations, that were left to the outbox."""
+
     seen: int = 0
     """Accounts, users, documents, channels and conversations that were looked at."""
 
@@ -105,6 +125,7 @@ class Audit:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     version: datetime | None = None
+    """Firestore's update time: when its last page ended."""
 
     @property
     def sync_rate(self) -> float | None:
@@ -140,7 +161,10 @@ def start(
     now = datetime.now(UTC)
     audit_id = f"{now:%Y-%m-%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     audit = Audit(audit_id, mode, tuple(steps), tuple(repair), team, started_at=now)
-    return _save(audit, clients) or _lost(audit)
+    saved = _save(audit, clients)
+    if saved is None:
+        raise Temporary(f"audit {audit_id} exists already")
+    return saved
 
 
 def read(audit_id: str, clients: Clients) -> Audit | None:
@@ -150,28 +174,49 @@ def read(audit_id: str, clients: Clients) -> Audit | None:
     return _audit(snapshot) if snapshot.exists else None
 
 
-def latest(clients: Clients, mode: str | None = None, state: str | None = None) -> Audit | None:
-    """The audit that began last; of a mode and a state, if these are given."""
+def latest(clients: Clients) -> Audit | None:
+    """The audit that began last; a backfill is none."""
     query = clients.firestore.collection(COLLECTION).order_by(
         "startedAt", direction=firestore.Query.DESCENDING
     )
     with firebase.temporary_failures_named():
-        for snapshot in query.limit(100).stream(**firebase.until(time.monotonic() + PAGE_SECONDS)):
-            audit = _audit(snapshot)
-            if mode in (None, audit.mode) and state in (None, audit.state):
-                return audit
-    return None
+        found = query.limit(100).get(**firebase.until(time.monotonic() + PAGE_SECONDS))
+    return next((audit for one in found if (audit := _audit(one)).mode != "backfill"), None)
+
+
+def unfinished(mode: str, clients: Clients) -> Audit | None:
+    """The audit of this mode that began last, among those that are running or stopped."""
+    collection = clients.firestore.collection(COLLECTION)
+    query = collection.where(filter=FieldFilter("mode", "==", mode))
+    query = query.where(filter=FieldFilter("state", "in", ["running", "stopped"]))
+    with firebase.temporary_failures_named():
+        found = query.get(**firebase.until(time.monotonic() + PAGE_SECONDS))
+    audits = [_audit(one) for one in found]
+    return max(audits, key=lambda audit: audit.id, default=None)
+
+
+def set_state(audit: Audit, state: str, clients: Clients) -> Audit | None:
+    """Stop an audit, give it up, or let it run again; None if somebody else is at it."""
+    return _save(replace(audit, state=state), clients)
 
 
 def begin_nightly(clients: Clients) -> None:
-    """Begin the nightly audit, or go on with one that a failure has left unfinished."""
-    audit = latest(clients, "nightly", "running")
+    """Begin the nightly audit, or go on with the last one, if that is still getting on."""
+    audit = unfinished("nightly", clients)
+    if audit and datetime.now(UTC) - _last_progress(audit) > STALLED_AFTER:
+        set_state(audit, "failed", clients)
+        logger.error(f"Audit {audit.id} is given up", audit=audit.id, page=audit.page)
+        audit = None
     if audit is None:
         audit = start("nightly", clients, repair=CREATING)
         logger.info(f"Audit {audit.id} begins", audit=audit.id)
     else:
         logger.warn(f"Audit {audit.id} goes on", audit=audit.id, page=audit.page)
     _call_again(audit, clients, time.time())
+
+
+def _last_progress(audit: Audit) -> datetime:
+    return audit.version or datetime.now(UTC)
 
 
 def run(audit_id: str, clients: Clients, settings: Settings) -> None:
@@ -215,8 +260,11 @@ def run_page(audit: Audit, clients: Clients, settings: Settings) -> Audit:
     _write_findings(page, audit, clients)
     advanced = _advanced(audit, page, clients.stream.calls() - calls)
     saved = _save(advanced, clients)
-    # Somebody else ran the same page, and was faster: theirs counts.
-    return saved or read(audit.id, clients) or _lost(audit)
+    if saved is None:  # Somebody else ran the same page, and was faster: theirs counts.
+        saved = read(audit.id, clients)
+    if saved is None:
+        raise Temporary(f"audit {audit.id} has vanished")
+    return saved
 
 
 def _advanced(audit: Audit, page: Page, stream_calls: int) -> Audit:
@@ -233,7 +281,8 @@ def _advanced(audit: Audit, page: Page, stream_calls: int) -> Audit:
             numbers["records"] += 1
             numbers["agreeing"] += agrees
     for finding in page.findings:
-        counts.setdefault(section_of(finding.kind), Counter())[finding.kind] += 1
+        section = "users" if finding.kind in KINDS_OF_USERS else "channels"
+        counts.setdefault(section, Counter())[finding.kind] += 1
         of_team(finding.team)[finding.kind] += 1
     step = audit.step if page.cursor else audit.step + 1
     done = step == len(audit.steps)
@@ -252,10 +301,6 @@ def _advanced(audit: Audit, page: Page, stream_calls: int) -> Audit:
         stream_calls=audit.stream_calls + stream_calls,
         finished_at=datetime.now(UTC) if done else None,
     )
-
-
-def section_of(kind: str) -> str:
-    return "users" if kind in (*RECONCILED, *REMOVED) else "channels"
 
 
 # The steps. Each runs one page from audit.cursor on.
@@ -286,24 +331,25 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
 
 
 def judge_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Finding]:
-    """What disagrees about up to 100 users; ``orphan_documents`` of those without account."""
+    """What disagrees about up to 100 users and companies; ``not_found``: nobody of that id."""
     deadline = time.monotonic() + PAGE_SECONDS
-    accounts = begin(firebase.read_accounts, keys, clients.auth)
-    documents = firebase.read_documents(keys, clients.firestore, deadline)
+    accounts = begin(firebase.read_accounts, _users(keys), clients.auth)
+    documents = begin(firebase.read_documents, keys, clients.firestore, deadline)
     found = clients.stream.query_users(
         [settings.id_format.stream_id(key) for key in keys], deadline
     )
     known = result(accounts, deadline)
     page = Page()
-    for key, held in documents.items():
-        if key in known:
-            _judge(key, replace(held, account=known[key]), found, page, settings)
+    for key, held in result(documents, deadline).items():
+        if key in known or (key.kind == "company" and held.user is not None):
+            _judge(key, replace(held, account=known.get(key)), found, page, None, settings)
             continue
-        name = f"user:{key.id}"
-        if settings.id_format.stream_id(key) in found:
-            page.findings.append(Finding("orphan_stream_user", name, None, ""))
+        page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
+        stream_user = found.get(settings.id_format.stream_id(key))
+        if stream_user and _is_orphan(stream_user, settings):
+            page.findings.append(Finding("orphan_stream_user", name_of(key), None, ""))
         if (held.user, held.profile, held.stats) != (None, None, None):
-            page.findings.append(Finding("orphan_documents", name, None, ""))
+            page.findings.append(Finding("orphan_documents", name_of(key), None, ""))
     return page.findings
 
 
@@ -311,15 +357,27 @@ def _accounts(audit: Audit, clients: Clients, settings: Settings) -> Page:
     """A thousand accounts, as Auth lists them, each with its documents and its Stream user."""
     accounts, next_cursor = firebase.list_accounts(audit.cursor, clients.auth)
     page = Page(next_cursor, seen=len(accounts))
-    for batch in batches(list(accounts)):
+    for batch in batches(_possible(accounts, page, settings)):
         deadline = time.monotonic() + PAGE_SECONDS
         reading = begin(firebase.read_documents, batch, clients.firestore, deadline)
         found = clients.stream.query_users(
             [settings.id_format.stream_id(key) for key in batch], deadline
         )
         for key, held in result(reading, deadline).items():
-            _judge(key, replace(held, account=accounts[key]), found, page, settings)
+            _judge(key, replace(held, account=accounts[key]), found, page, audit.team, settings)
     return page
+
+
+def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
+    """Those of whom there can be documents and a Stream user; the others are findings for good."""
+    possible = []
+    for key in keys:
+        try:
+            possible.append(ids.check_key(key.id, "id", key.kind, settings.id_format))
+        except InvalidArgument as error:
+            page.findings.append(Finding("missing_stream_user", name_of(key), None, str(error)))
+            page.records.append(("users", None, False))
+    return possible
 
 
 def _companies(audit: Audit, clients: Clients, settings: Settings) -> Page:
@@ -327,24 +385,34 @@ def _companies(audit: Audit, clients: Clients, settings: Settings) -> Page:
         "companies", audit.cursor, BATCH, clients.firestore
     )
     page = Page(next_cursor, seen=len(documents))
-    keys = {Key("company", document_id): Held(user=fields) for document_id, fields in documents}
+    held = {Key("company", document_id): Held(user=fields) for document_id, fields in documents}
+    keys = _possible(held, page, settings)
     found = clients.stream.query_users(
         [settings.id_format.stream_id(key) for key in keys], time.monotonic() + PAGE_SECONDS
     )
-    for key, held in keys.items():
-        _judge(key, held, found, page, settings)
+    for key in keys:
+        _judge(key, held[key], found, page, audit.team, settings)
     return page
 
 
 def _judge(
-    key: Key, held: Held, found: Mapping[str, Document], page: Page, settings: Settings
+    key: Key,
+    held: Held,
+    found: Mapping[str, Document],
+    page: Page,
+    wanted_team: str | None,
+    settings: Settings,
 ) -> None:
-    """Compare one of ours with what was found in Stream."""
+    """Compare one of ours with what was found in Stream.
+
+    Who is in several teams counts for the first of them, or for the one that was asked for.
+    """
     account = held.account
     if account and account.anonymous and not settings.provision_anonymous_users:
         return
     owned = users.owned_fields(held, settings.extra_fields)
     teams = owned.get("teams") or [None]
+    team = wanted_team if wanted_team in teams else teams[0]
     stream_user = found.get(settings.id_format.stream_id(key))
     disagreements = []
     if key.kind == "user" and users.documents_differ(held):
@@ -359,8 +427,8 @@ def _judge(
             differing = [*difference["set"], *difference["unset"]]
             disagreements.append(("drifted_stream_user", ", ".join(differing)))
     for kind, detail in disagreements:
-        page.findings.append(Finding(kind, f"{key.kind}:{key.id}", teams[0], detail))
-    page.records.append(("users", teams[0], not disagreements))
+        page.findings.append(Finding(kind, name_of(key), team, detail))
+    page.records.append(("users", team, not disagreements))
 
 
 def _stream_users(audit: Audit, clients: Clients, settings: Settings) -> Page:
@@ -382,21 +450,40 @@ def _stream_users(audit: Audit, clients: Clients, settings: Settings) -> Page:
 def _orphans_among(
     listed: Sequence[Document], clients: Clients, settings: Settings, deadline: float
 ) -> list[Finding]:
-    """Of up to a hundred Stream users, those who are nobody's.
-
-    Deactivated ones were removed already, in the way of a delete policy or of a moderator.
-    """
+    """Of up to a hundred Stream users, those whose account or company is gone."""
     present = {
         key: user
         for user in listed
-        if not user.get("deactivated_at") and (key := settings.id_format.key(user["id"]))
+        if _is_orphan(user, settings) and (key := _key_behind(user["id"], settings))
     }
     existing = firebase.existing_keys(list(present), clients.auth, clients.firestore, deadline)
     return [
-        Finding("orphan_stream_user", f"{key.kind}:{key.id}", (user.get("teams") or [None])[0], "")
+        Finding("orphan_stream_user", name_of(key), (user.get("teams") or [None])[0], "")
         for key, user in present.items()
         if key not in existing
     ]
+
+
+def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether someone without account or company should go.
+
+    Who is deactivated was removed already, in the way of a delete policy or of a moderator.
+    """
+    removed = stream_user.get("deactivated_at")
+    return not removed and stream_user["id"] not in settings.service_users
+
+
+def _key_behind(stream_id: str, settings: Settings) -> Key | None:
+    """None for an id that this project never made."""
+    key = settings.id_format.key(stream_id)
+    try:
+        return key and ids.check_key(key.id, "id", key.kind, settings.id_format)
+    except InvalidArgument:
+        return None
+
+
+def _users(keys: Iterable[Key]) -> list[Key]:
+    return [key for key in keys if key.kind == "user"]
 
 
 def _documents(audit: Audit, clients: Clients, settings: Settings) -> Page:
@@ -427,6 +514,8 @@ def _channels(audit: Audit, clients: Clients, settings: Settings) -> Page:
     """
     deadline = time.monotonic() + PAGE_SECONDS
     since, seen = json.loads(audit.cursor or '["", 0]')
+    if seen > MAX_OFFSET:
+        logger.warn(f"Over {MAX_OFFSET} channels were made at {since}: some are not looked at")
     listed = clients.stream.list_channels(since, seen, audit.team, deadline)
     page = Page(seen=len(listed))
     if len(listed) == CHANNELS:
@@ -450,7 +539,7 @@ def _conversations(audit: Audit, clients: Clients, settings: Settings) -> Page:
     ready = [document for document in listed if document.status == "ready"]
     channels = conversations.query(ready, clients, settings, deadline) if ready else {}
     for document in ready:
-        kind, detail = _compare(document, channels.get(document.id))
+        kind, detail = compare(document, channels.get(document.id), clients)
         if kind:
             cid = ":".join(conversations.address_of(document.id, settings))
             page.findings.append(Finding(kind, cid, document.team, detail))
@@ -458,8 +547,8 @@ def _conversations(audit: Audit, clients: Clients, settings: Settings) -> Page:
     return page
 
 
-def _compare(
-    document: conversations.Conversation, state: Mapping[str, Any] | None
+def compare(
+    document: conversations.Conversation, state: Mapping[str, Any] | None, clients: Clients
 ) -> tuple[str, str]:
     """The kind of disagreement, or nothing, and what a person may want to know of it."""
     if state is None:
@@ -468,11 +557,10 @@ def _compare(
     team = channel.get("team") or None
     if team != document.team:
         return "wrong_team", f"{team} in Stream"
-    members = {member["user_id"] for member in state["members"]}
-    count = channel.get("member_count", len(members))
-    if count != len(document.member_ids) or not members <= set(document.member_ids):
-        return "member_mismatch", f"{len(document.member_ids)} here, {count} in Stream"
-    if (channel.get("name") or None) != document.name:
+    members = conversations.members_of(state, clients, time.monotonic() + PAGE_SECONDS)
+    if set(members) != set(document.member_ids):
+        return "member_mismatch", f"{len(document.member_ids)} here, {len(members)} in Stream"
+    if conversations.name_of(channel) != document.name:
         return "member_mismatch", "the name differs"
     return "", ""
 
@@ -501,16 +589,21 @@ _STEPS: Mapping[str, Callable[[Audit, Clients, Settings], Page]] = {
 def _repair(page: Page, audit: Audit, clients: Clients, settings: Settings) -> None:
     """Repair what was asked for, a hundred users or thirty channels at a time."""
 
-    def named(kinds: Sequence[str]) -> list[str]:
+    def found(kinds: Sequence[str]) -> list[str]:
         asked = {one.key for one in page.findings if one.kind in kinds and one.kind in audit.repair}
         return sorted(asked)
 
-    for batch in batches([_key(name) for name in named(RECONCILED)]):
-        _note(reconcile_users(batch, clients, settings), page, clients)
-    for batch in batches(list(dict.fromkeys(_key(name) for name in named(REMOVED)))):
-        _note(remove_users(batch, clients, settings), page, clients)
+    def note(kinds: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        _note(kinds, outcomes, page, clients, settings)
+
+    for batch in batches([_key(name) for name in found(RECONCILED)]):
+        note(RECONCILED, reconcile_users(batch, clients, settings))
+    for batch in batches([_key(name) for name in found(REMOVED)]):
+        note(REMOVED, remove_users(batch, clients, settings, documents=False))
+    for batch in batches(list(dict.fromkeys(_key(name) for name in found(DELETED)))):
+        note(DELETED, remove_users(batch, clients, settings, from_stream=False))
     for kinds, may_close in ((FOLLOWED, False), (CLOSED, True)):
-        rooms = [conversations.conversation_id_of(cid, settings) for cid in named(kinds)]
+        rooms = [conversations.conversation_id_of(cid, settings) for cid in found(kinds)]
         for start_at in range(0, len(rooms), CHANNELS):
             outcomes = conversations.reconcile_conversations(
                 rooms[start_at : start_at + CHANNELS],
@@ -519,19 +612,49 @@ def _repair(page: Page, audit: Audit, clients: Clients, settings: Settings) -> N
                 origin="operator",
                 may_close=may_close,
             )
-            _note(outcomes, page, clients)
+            note(kinds, outcomes)
 
 
-def _note(outcomes: Sequence[Outcome], page: Page, clients: Clients) -> None:
-    """Count repairs; leave to the outbox what fails, but a rate limit, after which all goes on."""
-    for outcome in outcomes:
-        if isinstance(outcome.error, StreamRateLimited):
-            raise outcome.error
-    left = [outcome for outcome in outcomes if not repairs.is_done(outcome)]
+def _note(
+    kinds: Sequence[str],
+    outcomes: Sequence[Outcome],
+    page: Page,
+    clients: Clients,
+    settings: Settings,
+) -> None:
+    """Count the findings that are repaired, and leave to the outbox what fails.
+
+    But for a rate limit, after which the page is run again: then only what is known of late
+    answers goes there.
+    """
+    limited = next((one.error for one in outcomes if _is_limited(one)), None)
+    left = [one for one in outcomes if (one.recheck if limited else not repairs.is_done(one))]
     if left:
         repairs.report(left, clients)
-    page.failed += len([outcome for outcome in left if outcome.error])
-    page.repaired += len(outcomes) - len([outcome for outcome in left if outcome.error])
+    if limited:
+        raise limited
+    failed = {outcome.key for outcome in left if outcome.error}
+    repaired = {outcome.key for outcome in outcomes} - failed
+    page.failed += len(failed)
+    page.repaired += sum(
+        finding.kind in kinds and _subject(finding, settings) in repaired
+        for finding in page.findings
+    )
+
+
+def _is_limited(outcome: Outcome) -> bool:
+    return isinstance(outcome.error, StreamRateLimited)
+
+
+def _subject(finding: Finding, settings: Settings) -> Key:
+    if finding.kind in KINDS_OF_USERS:
+        return _key(finding.key)
+    return Key("conversation", conversations.conversation_id_of(finding.key, settings))
+
+
+def name_of(key: Key) -> str:
+    """How a finding names somebody, and how the operator does."""
+    return f"{key.kind}:{key.id}"
 
 
 def _key(name: str) -> Key:
@@ -553,10 +676,17 @@ def _write_findings(page: Page, audit: Audit, clients: Clients) -> None:
     for batch_of in batches(page.findings[:room]):
         batch = BulkWriteBatch(clients.firestore)
         for finding in batch_of:
-            name = ids.document_id(f"{finding.kind} {finding.key}")
-            batch.set(findings.document(name), finding._asdict())
+            fields = {**finding._asdict(), "expireAt": _expires_at(audit)}
+            batch.set(findings.document(_finding_id(finding)), fields)
         with firebase.temporary_failures_named():
             batch.commit(**firebase.until(deadline))
+
+
+def _finding_id(finding: Finding) -> str:
+    name = ids.document_id(f"{finding.kind} {finding.key}")
+    if len(name.encode()) <= _MAX_ID_BYTES:
+        return name
+    return f"{finding.kind} {hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
@@ -565,6 +695,10 @@ def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
     for snapshot in query.stream():
         fields = snapshot.to_dict()
         yield Finding(fields["kind"], fields["key"], fields["team"], fields["detail"])
+
+
+def _expires_at(audit: Audit) -> datetime | None:
+    return audit.started_at and audit.started_at + KEPT_FOR
 
 
 def _reference(audit_id: str, clients: Clients) -> firestore.DocumentReference:
@@ -595,6 +729,7 @@ def _save(audit: Audit, clients: Clients) -> Audit | None:
         "startedAt": audit.started_at,
         "finishedAt": audit.finished_at,
         "updatedAt": firestore.SERVER_TIMESTAMP,
+        "expireAt": _expires_at(audit),
     }
     batch = clients.firestore.batch()
     if audit.version is None:
@@ -604,10 +739,6 @@ def _save(audit: Audit, clients: Clients) -> Audit | None:
         batch.update(reference, fields, unchanged)
     written_at = firebase.commit(batch, time.monotonic() + PAGE_SECONDS)
     return replace(audit, version=written_at[0]) if written_at else None
-
-
-def _lost(audit: Audit) -> Audit:
-    raise Temporary(f"audit {audit.id} has vanished")
 
 
 def _audit(snapshot: Any) -> Audit:

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from . import audit as audits
 from . import clients as client_module
@@ -44,6 +45,7 @@ from .errors import (
     ChatsyncError,
     FirebaseUnavailable,
     InvalidArgument,
+    NotFound,
     SettingInvalid,
     StreamCredentialsRejected,
     StreamRateLimited,
@@ -54,10 +56,17 @@ from .ids import Key, check_key
 from .pacing import LEFT_BY_BACKGROUND
 from .settings import Settings
 from .stream import batches
+from .sync import Outcome
 
 IN_SYNC, FINDINGS, FAILED = 0, 1, 2
 SECONDS = 60.0
 MAX_ATTEMPTS = 5
+SECONDS_UNTIL_DEAD = 150
+"""Without an end of a page: a rate limit may hold one up for a minute or two."""
+
+MAX_TEAM_BYTES = 100
+"""Of a team's name, in Stream."""
+
 MOST_SHOWN = 50
 
 _INTERRUPTED = 130
@@ -78,7 +87,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-people = Console(stderr=True, highlight=False)
+people = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """For what people read beside the result, so that ``--json`` can be piped."""
 
 Apply = Annotated[
@@ -109,7 +118,7 @@ def errors_in_one_line() -> Iterator[None]:
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        fail("Stopped. What was done is done; the same command goes on.")
+        fail("Stopped. What was done is done; a backfill goes on when it is started again.")
     except SettingInvalid as error:
         fail(
             f"{error} This command reads functions/.env, .env.PROJECT and the environment; a"
@@ -166,6 +175,12 @@ def configure(
         for variable, address in _EMULATORS.items():
             os.environ.setdefault(variable, address)
         refuse_without_emulators()
+    elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
+        # Half of a project, compared with the whole of Stream, would be called orphans.
+        raise Refused(
+            f"{' and '.join(variables)} would lead away from project {name}: unset them, or use a"
+            " project named demo-..."
+        )
     for variable, value in _values_of(files).items():
         os.environ.setdefault(variable, value)
 
@@ -226,22 +241,23 @@ def audit(
     as_json: AsJson = False,
 ) -> int:
     """Compare every account and every channel, and tell the sync rate."""
-    kinds = _checked_kinds(repair or [])
-    if apply and not kinds:
-        raise Refused("--apply needs --repair KIND: say what to repair.")
-    sides, config = connect()
     steps = [
         *(audits.USER_STEPS if users or not channels else ()),
         *(audits.CHANNEL_STEPS if channels or not users else ()),
         audits.LAST_STEP,
     ]
-    destroying = sorted({*audits.REMOVED, *audits.CLOSED} & set(kinds))
-    if apply and destroying:
-        confirm(f"Remove or close what is found as {', '.join(destroying)}?", yes)
-    began = audits.start(
-        "operator", sides, steps=steps, repair=kinds if apply else (), team=team or None
-    )
-    done = run_to_the_end(began, sides, config)
+    kinds = _checked_kinds(repair or [], steps)
+    if apply and not kinds:
+        raise Refused("--apply needs --repair KIND: say what to repair.")
+    sides, config = connect()
+
+    def run(repair: Sequence[str]) -> Audit:
+        began = audits.start("operator", sides, steps=steps, repair=repair, team=team or None)
+        return run_to_the_end(began, sides, config)
+
+    if apply and not yes and set(kinds) & set(audits.DESTROYING):
+        confirm_destruction(run(()), kinds)
+    done = run(kinds if apply else ())
     findings = list(islice(audits.findings_of(done, sides), audits.MAX_FINDINGS))
     if as_json:
         print_json({**_summary(done), "findings": [one._asdict() for one in findings]})
@@ -253,12 +269,26 @@ def audit(
     return FINDINGS if done.findings > done.repaired else IN_SYNC
 
 
-def _checked_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
+def confirm_destruction(found: Audit, kinds: Sequence[str]) -> None:
+    """Tells how much would go, of how much, before anything does."""
+    counts = Counter[str]()
+    for numbers in found.counts.values():
+        counts.update(numbers)
+    destroyed = [kind for kind in audits.DESTROYING if kind in kinds and counts[kind]]
+    if destroyed:
+        amounts = ", ".join(f"{counts[kind]} {kind}" for kind in destroyed)
+        confirm(f"Remove or close {amounts}, beside {counts['records']} records of ours?", False)
+
+
+def _checked_kinds(kinds: Sequence[str], steps: Sequence[str]) -> tuple[str, ...]:
     for kind in kinds:
         if kind in audits.BY_HAND:
             raise Refused(f"{kind} is corrected by a person: see fix-team.")
         if kind not in audits.KINDS:
             raise Refused(f"{kind!r} is no kind of finding: {', '.join(audits.KINDS)}.")
+        needed = audits.USER_STEPS if kind in audits.KINDS_OF_USERS else audits.CHANNEL_STEPS
+        if not set(needed) & set(steps):
+            raise Refused(f"{kind} is not looked for with --users or --channels alone.")
     return tuple(dict.fromkeys(kinds))
 
 
@@ -283,7 +313,12 @@ def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
 
         while audit.state == "running":
             progress.update(task, description=audit.steps[audit.step].replace("_", " "))
-            audit = run_page_patiently(audit, sides, config, wait)
+            try:
+                audit = run_page_patiently(audit, sides, config, wait)
+            except BaseException:
+                with suppress(ChatsyncError):
+                    audits.set_state(audit, "stopped", sides)
+                raise
             rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
             if total is not None:
                 total = max(total, audit.seen)
@@ -312,6 +347,10 @@ def run_page_patiently(
 def _summary(done: Audit) -> dict[str, Any]:
     return {
         "id": done.id,
+        "mode": done.mode,
+        "state": done.state,
+        "steps": done.steps,
+        "team": done.team,
         "syncRate": done.sync_rate,
         "counts": {section: dict(numbers) for section, numbers in done.counts.items()},
         "teams": {team: dict(numbers) for team, numbers in done.teams.items()},
@@ -343,7 +382,7 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
         if done.findings > MOST_SHOWN:
             print_line(f"... {done.findings} in all; --json prints up to {audits.MAX_FINDINGS}.")
     if done.repaired or done.failed:
-        print_line(f"{done.repaired} repaired, {done.failed} left to the outbox.")
+        print_line(f"{done.repaired} findings repaired; {done.failed} repairs left to the outbox.")
     before = " before the repairs" if done.repaired else ""
     print_line(f"In sync: {percent(done.sync_rate)}{before}. {done.stream_calls} calls to Stream.")
 
@@ -357,29 +396,32 @@ def percent(rate: float | None) -> str:
 def status(as_json: AsJson = False) -> int:
     """Show the outbox, parked entries, and the last audit."""
     sides, _ = connect()
-    entries = repairs.overview(sides)
+    waiting_count, parked_count = (repairs.count(one, sides) for one in ("waiting", "parked"))
+    waiting, parked = (repairs.sample(one, sides) for one in ("waiting", "parked"))
     last = audits.latest(sides)
-    waiting = [entry for entry in entries if entry.get("state") == "waiting"]
-    parked = [entry for entry in entries if entry.get("state") == "parked"]
     by_reason = Counter(entry.get("reason", "") for entry in waiting)
     oldest = waiting[0].get("firstFailedAt") if waiting else None
     if as_json:
         shown = ("kind", "key", "reason", "lastError", "attempts")
         print_json(
             {
-                "waiting": dict(by_reason),
+                "waiting": waiting_count,
+                "reasons": dict(by_reason),
                 "oldest": oldest.isoformat() if oldest else None,
-                "parked": [{name: entry.get(name) for name in shown} for entry in parked],
-                "lastAudit": _summary(last) | {"state": last.state} if last else None,
+                "parked": parked_count,
+                "parkedEntries": [{name: entry.get(name) for name in shown} for entry in parked],
+                "lastAudit": _summary(last) if last else None,
             }
         )
     else:
         reasons = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
-        print_line(f"Waiting in the outbox: {len(waiting)}" + (f" ({reasons})" if waiting else ""))
+        if waiting_count > len(waiting):
+            reasons = f"of {len(waiting)}: {reasons}"
+        print_line(f"Waiting in the outbox: {waiting_count}" + (f" ({reasons})" if waiting else ""))
         if oldest:
             age = datetime.now(UTC) - oldest
             print_line(f"The oldest since {age.total_seconds() / 60:.0f} minutes.")
-        print_line(f"Parked: {len(parked)}")
+        print_line(f"Parked: {parked_count}")
         if parked:
             table = Table("kind", "key", "reason", "last error")
             for entry in parked[:MOST_SHOWN]:
@@ -388,10 +430,19 @@ def status(as_json: AsJson = False) -> int:
             console().print(table)
         if last:
             rate = percent(last.sync_rate)
-            print_line(f"Last audit: {last.id}, {last.state}, {rate} in sync.")
+            print_line(f"Last audit: {last.id}, {_described(last)}, {rate} in sync.")
         else:
             print_line("Last audit: none.")
-    return FINDINGS if parked else IN_SYNC
+    return FINDINGS if parked_count else IN_SYNC
+
+
+def _described(audit: Audit) -> str:
+    """``nightly, done``; and what it was limited to."""
+    sections = {"users": audits.USER_STEPS, "channels": audits.CHANNEL_STEPS}
+    only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
+    limits = [f"{only[0]} only"] if len(only) == 1 else []
+    limits += [f"team {audit.team}"] if audit.team else []
+    return ", ".join([audit.mode, *limits, audit.state])
 
 
 @app.command()
@@ -403,7 +454,7 @@ def doctor(as_json: AsJson = False) -> int:
     else:
         table = Table("", "check", "verdict")
         for name, ok, text in verdicts:
-            table.add_row("[green]ok[/]" if ok else "[red]no[/]", name, text)
+            table.add_row(Text("ok", "green") if ok else Text("no", "red"), name, text)
         console().print(table)
     return IN_SYNC if all(ok for _, ok, _ in verdicts) else FINDINGS
 
@@ -419,8 +470,11 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
         yield "credentials", False, "none: run `gcloud auth application-default login`"
         return
     yield "settings", True, "complete"
+    project = os.environ["GOOGLE_CLOUD_PROJECT"]
+    where = "the emulators" if project.startswith(_LOCAL_PROJECT) else "Google Cloud"
+    yield "project", True, f"{project}, in {where}"
     looks: dict[str, Callable[[], str]] = {
-        "Firestore": lambda: f"{len(repairs.overview(sides))} entries in the outbox",
+        "Firestore": lambda: f"{repairs.count('waiting', sides)} entries wait in the outbox",
         "Auth": lambda: f"{len(firebase.list_accounts('', sides.auth)[0])} accounts on a page",
     }
     for name, look in looks.items():
@@ -469,33 +523,46 @@ def repair(
     """Heal some users, parked ones too."""
     sides, config = connect()
     keys = [_user_or_company(uid, config) for uid in dict.fromkeys(uids)]
-    findings = [one for batch in batches(keys) for one in audits.judge_users(batch, sides, config)]
-    rows: list[dict[str, Any]]
-    if not apply:
-        rows = [one._asdict() for one in findings]
+    if apply:
+        outcomes = reconcile_by_hand(keys, sides, config)
+        rows = [{"key": audits.name_of(one.key), "result": _result(one)} for one in outcomes]
+        ended = FINDINGS if any(one.error for one in outcomes) else IN_SYNC
     else:
-        outcomes = repairs.reconcile(keys, sides, config)
-        repairs.forget([one.key for one in outcomes if not one.error and not one.recheck], sides)
-        rows = [
-            {"key": f"{one.key.kind}:{one.key.id}", "result": one.status or str(one.error)}
-            for one in outcomes
-        ]
+        found = [one for batch in batches(keys) for one in audits.judge_users(batch, sides, config)]
+        rows = [{"kind": one.kind, "key": one.key, "detail": one.detail} for one in found]
+        ended = FINDINGS if found else IN_SYNC
     if as_json:
         print_json(rows)
     elif rows:
         table = Table(*rows[0])
         for row in rows:
-            table.add_row(*(str(value or "") for value in row.values()))
+            table.add_row(*row.values())
         console().print(table)
     else:
         print_line("In agreement.")
-    if apply:
-        return FINDINGS if any(one.error for one in outcomes) else IN_SYNC
-    return FINDINGS if findings else IN_SYNC
+    return ended
+
+
+def reconcile_by_hand(keys: Sequence[Key], sides: Clients, config: Settings) -> list[Outcome]:
+    """Heal some users, and clear the entries in the outbox of those who are done."""
+    entries = repairs.entries_of(keys, sides)
+    outcomes = repairs.reconcile(keys, sides, config)
+    done = [one for one in outcomes if one.key in entries and repairs.is_done(one)]
+    settled = {entries[one.key]: one for one in done}
+    if settled:
+        repairs.settle(settled, sides, time.monotonic() + SECONDS)
+    return outcomes
+
+
+def _result(outcome: Outcome) -> str:
+    if isinstance(outcome.error, NotFound):
+        return "no such account or company"
+    return outcome.status or str(outcome.error)
 
 
 def _user_or_company(name: str, config: Settings) -> Key:
-    if company := name.removeprefix("company:") if name.startswith("company:") else "":
+    kind, separator, company = name.partition(":")
+    if separator and kind == "company":
         return check_key(company, "company", "company", config.id_format)
     return check_key(name, "uid", "user", config.id_format)
 
@@ -512,21 +579,43 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
             " and the missing created: say --apply."
         )
         return IN_SYNC
-    unfinished = audits.latest(sides, "backfill", "running")
-    if unfinished:
-        people.print(f"Going on with {unfinished.id}, of which {unfinished.seen} are done.")
-    began = unfinished or audits.start("backfill", sides, steps=steps, repair=audits.RECONCILED)
+    began = _unfinished_backfill(sides)
+    if began:
+        people.print(f"Going on with {began.id}, of which {began.seen} are done.")
+    else:
+        began = audits.start("backfill", sides, steps=steps, repair=audits.RECONCILED)
+    seen_before = began.seen
     started = time.monotonic()
     done = run_to_the_end(began, sides, config)
+    numbers = done.counts.get("users", {})
+    # An account can have two findings: here people count.
+    healed = numbers.get("records", 0) - numbers.get("agreeing", 0) - done.failed
     if as_json:
-        print_json(_summary(done) | {"seen": done.seen})
+        print_json(_summary(done) | {"seen": done.seen, "repaired": healed})
     else:
         seconds = time.monotonic() - started
         print_line(
-            f"{done.seen} looked at, {done.repaired} created or patched, {done.failed} left to the"
+            f"{done.seen} looked at, {healed} created or patched, {done.failed} left to the"
             f" outbox; {done.stream_calls} calls to Stream, {seconds:.0f} s."
         )
+        if seen_before:
+            print_line("What was imported since it first began may be missed: run it once more.")
     return FINDINGS if done.failed else IN_SYNC
+
+
+def _unfinished_backfill(sides: Clients) -> Audit | None:
+    """The one to go on with, made running; refuses while another process is at it."""
+    audit = audits.unfinished("backfill", sides)
+    if audit is None:
+        return None
+    quiet_for = (datetime.now(UTC) - (audit.version or datetime.now(UTC))).total_seconds()
+    if audit.state == "running" and quiet_for < SECONDS_UNTIL_DEAD:
+        left = SECONDS_UNTIL_DEAD - quiet_for
+        raise Refused(
+            f"A backfill was at work {quiet_for:.0f} s ago. If it was killed, try again in"
+            f" {left:.0f} s."
+        )
+    return audits.set_state(audit, "running", sides) or _unfinished_backfill(sides)
 
 
 @app.command("fix-team")
@@ -536,6 +625,8 @@ def fix_team(
     apply: Apply = False,
 ) -> int:
     """Correct a channel's team in Stream, keeping its history and other fields."""
+    if not 1 <= len(team.encode()) <= MAX_TEAM_BYTES:
+        raise InvalidArgument("team", f"must have 1 to {MAX_TEAM_BYTES} bytes")
     sides, config = connect()
     conversation_id, cid = _addressed(channel, config)
     state, document = _both_sides(conversation_id, cid, sides, config)
@@ -573,13 +664,7 @@ def delete_orphan(
     """Delete a channel that no document knows; refuses every other."""
     sides, config = connect()
     conversation_id, cid = _addressed(channel, config)
-    state, document = _both_sides(conversation_id, cid, sides, config)
-    if state is None:
-        raise Refused(f"Stream has no channel {cid}.")
-    if document.status not in ("", "deleted"):
-        raise Refused(f"{cid} is no orphan: its document is {document.status}.")
-    if others := conversations.documents_of(cid, sides):
-        raise Refused(f"{cid} is no orphan: {', '.join(others)} is about it.")
+    state = _orphan(conversation_id, cid, sides, config)
     members = state["channel"].get("member_count", len(state["members"]))
     last = state["channel"].get("last_message_at") or "never"
     print_line(f"{cid}: {members} members, last message {last}, no document.")
@@ -587,10 +672,23 @@ def delete_orphan(
         print_line(f"Would be deleted{' for good' if hard else ''}: say --apply.")
         return FINDINGS
     confirm(f"Delete {cid}{' for good' if hard else ''}?", yes)
+    _orphan(conversation_id, cid, sides, config)  # the answer took its time
     address = conversations.address_of(conversation_id, config)
     sides.stream.delete_channel(*address, hard, time.monotonic() + SECONDS)
     print_line(f"{cid} is deleted.")
     return IN_SYNC
+
+
+def _orphan(conversation_id: str, cid: str, sides: Clients, config: Settings) -> dict[str, Any]:
+    """What Stream says of a channel that no document knows; refuses every other."""
+    state, document = _both_sides(conversation_id, cid, sides, config)
+    if state is None:
+        raise Refused(f"Stream has no channel {cid}.")
+    if document.status not in ("", "deleted"):
+        raise Refused(f"{cid} is no orphan: its document is {document.status}.")
+    if others := conversations.documents_of(cid, sides):
+        raise Refused(f"{cid} is no orphan: {', '.join(others)} is about it.")
+    return state
 
 
 @app.command("sync-channel")
@@ -601,18 +699,31 @@ def sync_channel(channel: Channel, apply: Apply = False) -> int:
     state, document = _both_sides(conversation_id, cid, sides, config)
     if state is None:
         raise Refused(f"Stream has no channel {cid}.")
-    before = document.status or "absent"
-    print_line(f"{cid}: document {before}, {len(state['members'])} members in Stream.")
+    print_line(
+        f"{cid}: document {document.status or 'absent'}{_difference(document, state, sides)}."
+    )
     if not apply:
+        if document.status == "ready" and not audits.compare(document, state, sides)[0]:
+            return IN_SYNC
         print_line("Would be recorded from Stream: say --apply.")
-        return FINDINGS if before != "ready" else IN_SYNC
+        return FINDINGS
     [outcome] = conversations.reconcile_conversations(
         [conversation_id], sides, config, origin="operator", may_close=False
     )
     if outcome.error:
         raise outcome.error
-    print_line(f"{cid}: document {outcome.status}.")
-    return IN_SYNC
+    difference = _difference(outcome.document, state, sides)
+    print_line(f"{cid}: document {outcome.status}{difference}.")
+    return FINDINGS if difference else IN_SYNC
+
+
+def _difference(
+    document: conversations.Conversation, state: Mapping[str, Any], sides: Clients
+) -> str:
+    if document.status != "ready":
+        return ""
+    kind, detail = audits.compare(document, state, sides)
+    return f", {kind}: {detail}" if kind else ""
 
 
 def _addressed(channel: str, config: Settings) -> tuple[str, str]:
@@ -643,11 +754,11 @@ def confirm(question: str, yes: bool) -> None:
 def console() -> Console:
     """Made when it is needed: tests replace the standard output."""
     width = None if sys.stdout.isatty() else 200
-    return Console(highlight=False, width=width)
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_line(text: str) -> None:
-    console().print(text, markup=False, soft_wrap=True)
+    console().print(text, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

@@ -45,13 +45,18 @@ DEADLINE_SECONDS = 25.0
 PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 """Between attempts at a channel whose answer was lost, or whose members Stream didn't know yet."""
 
+_STATUSES = ("pending", "ready", "failed", "deleted")
+
 _NO_OBSTACLES = ("banned",)
 """Reasons of a member that don't keep a conversation from opening."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """``conversations/{id}`` as it was read; ``status`` is empty where there is no document."""
+    """``conversations/{id}`` as it was read; ``status`` is empty where there is no document.
+
+    A document without a status of ours, which somebody else wrote, claims to be ``ready``.
+    """
 
     id: str
     status: str = ""
@@ -105,19 +110,32 @@ def list_page(
 
 
 def _conversation(snapshot: Any) -> Conversation:
+    """Reads what anybody may have written: a value of another type than ours is none."""
     fields = snapshot.to_dict() or {}
+    status = fields.get("status")
+    members = fields.get("memberIds")
+    created_at = fields.get("createdAt")
+    members = [one for one in members if _text(one)] if isinstance(members, list) else []
     return Conversation(
         id=snapshot.id,
-        status=fields.get("status", ""),
-        member_ids=tuple(fields.get("memberIds", ())),
-        name=fields.get("name"),
-        team=fields.get("team"),
-        created_by=fields.get("createdBy") or "",
-        created_at=fields.get("createdAt"),
-        conversation_type=fields.get("conversationType", ""),
-        arguments=fields.get("arguments", ""),
+        status=status if status in _STATUSES else "ready" if snapshot.exists else "",
+        member_ids=tuple(dict.fromkeys(members)),
+        name=_text(fields.get("name")) or None,
+        team=_text(fields.get("team")) or None,
+        created_by=_text(fields.get("createdBy")),
+        created_at=created_at if isinstance(created_at, datetime) else None,
+        conversation_type=_text(fields.get("conversationType")),
+        arguments=_text(fields.get("arguments")),
         version=snapshot.update_time,
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def name_of(channel: Mapping[str, Any]) -> str | None:
+    return _text(channel.get("name")) or None
 
 
 def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
@@ -171,10 +189,22 @@ def is_cid(text: str) -> bool:
 
 def documents_of(cid: str, clients: Clients) -> list[str]:
     """The ids of documents about a channel, wherever they are kept, but for deleted ones."""
-    about = clients.firestore.collection(COLLECTION).where(filter=FieldFilter("cid", "==", cid))
-    with firebase.temporary_failures_named():
-        snapshots = about.get(**firebase.until(time.monotonic() + DEADLINE_SECONDS))
-    return [one.id for one in snapshots if one.get("status") != "deleted"]
+    channel_type, _, channel_id = cid.partition(":")
+    collection = clients.firestore.collection(COLLECTION)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    about: list[Any] = []
+    for name, value in (("cid", cid), ("channelId", channel_id)):
+        query = collection.where(filter=FieldFilter(name, "==", value))
+        with firebase.temporary_failures_named():
+            about += query.get(**firebase.until(deadline))
+    return sorted(
+        {
+            one.id
+            for one in about
+            if (fields := one.to_dict()).get("status") != "deleted"
+            and fields.get("channelType", channel_type) == channel_type
+        }
+    )
 
 
 def set_team(
@@ -410,8 +440,8 @@ def _follow(
 ) -> Conversation:
     """Write down what Stream says of an existing channel."""
     channel = state["channel"]
-    members = tuple(_members_of(state, clients, deadline))
-    name = channel.get("name") if isinstance(channel.get("name"), str) else None
+    members = tuple(members_of(state, clients, deadline))
+    name = name_of(channel)
     team = channel.get("team") or None
     if document.status == "ready":
         if team != document.team:
@@ -437,7 +467,7 @@ def _follow(
     return _write(recorded, clients, settings, deadline, origin)
 
 
-def _members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> list[str]:
+def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> list[str]:
     """The Stream ids of all members of a channel, asked for only where they are over a hundred."""
     channel = state["channel"]
     members = [member["user_id"] for member in state["members"]]

@@ -62,7 +62,7 @@ def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict
     others = [entry for entry in people if not entry.removal]
 
     def remove(keys: Sequence[Key]) -> list[Outcome]:
-        return remove_users(keys, clients, settings, deadline)
+        return remove_users(keys, clients, settings, deadline=deadline)
 
     def reconcile(keys: Sequence[Key]) -> list[Outcome]:
         return reconcile_users(keys, clients, settings, deadline=deadline)

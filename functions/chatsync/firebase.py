@@ -27,7 +27,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from .errors import FirebaseUnavailable, Unsettled
-from .ids import Key
+from .ids import MAX_KEY_LENGTH, Key
 from .side_by_side import begin, result
 from .users import Account, Held, missing_documents, profile_update
 
@@ -64,8 +64,11 @@ Written = tuple[dict[Key, list[Made]], FirebaseUnavailable | None]
 
 
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
-    """The accounts that exist among up to 100 users, in one call (accounts:lookup)."""
-    identifiers = [auth.UidIdentifier(key.id) for key in keys]
+    """The accounts that exist among up to 100 users, in one call (accounts:lookup).
+
+    What is too long for a uid, as the id of a document can be, is nobody's.
+    """
+    identifiers = [auth.UidIdentifier(key.id) for key in keys if len(key.id) <= MAX_KEY_LENGTH]
     if not identifiers:
         return {}
     with temporary_failures_named():

@@ -22,9 +22,17 @@ from .sync import GRACE_SECONDS, Outcome, new_deadline, reconcile_users
 
 
 def remove_users(
-    keys: Sequence[Key], clients: Clients, settings: Settings, deadline: float = math.inf
+    keys: Sequence[Key],
+    clients: Clients,
+    settings: Settings,
+    *,
+    from_stream: bool = True,
+    documents: bool = True,
+    deadline: float = math.inf,
 ) -> list[Outcome]:
     """Remove the Stream users of up to 100 deleted accounts by policy, and their documents.
+
+    An operator may want only one of the two to go.
 
     Level-triggered like the repair: who exists, because the event is late or the uid is in use
     again, is reconciled instead. One outcome per key, in the same order; NotFound is the good one:
@@ -44,12 +52,14 @@ def remove_users(
     deadline = min(new_deadline(), deadline)
     existing = firebase.existing_keys(removable, clients.auth, clients.firestore, deadline)
     gone = [key for key in removable if key not in existing]
-    for key, failure in _remove(gone, clients, settings, deadline).items():
+    removed = _remove(gone, clients, settings, from_stream, documents, deadline)
+    for key, failure in removed.items():
         stream_id = settings.id_format.stream_id(key)
         # A deletion without an answer may come late, when the account is back.
         recheck = isinstance(failure, StreamUnavailable)
         result = failure or NotFound([key.id])
-        outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=True)
+        removal = from_stream and documents
+        outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=removal)
     existing |= firebase.existing_keys(
         gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS
     )
@@ -62,24 +72,28 @@ def remove_users(
 
 
 def _remove(
-    gone: Sequence[Key], clients: Clients, settings: Settings, deadline: float
+    gone: Sequence[Key],
+    clients: Clients,
+    settings: Settings,
+    from_stream: bool,
+    documents: bool,
+    deadline: float,
 ) -> dict[Key, ChatsyncError | None]:
-    """Remove these from both sides; the error of each whom Stream still has."""
-    uids = [key.id for key in gone if key.kind == "user"]
-    documents = side_by_side.begin(
-        firebase.delete_user_documents, uids, clients.firestore, deadline
-    )
-    failures = _remove_from_stream(gone, clients, settings, deadline)
-    side_by_side.result(documents, deadline + GRACE_SECONDS)
+    """Remove these from both sides, or one; the error of each whom Stream still has."""
+    uids = [key.id for key in gone if key.kind == "user" and documents]
+    deleting = side_by_side.begin(firebase.delete_user_documents, uids, clients.firestore, deadline)
+    failures = _remove_from_stream(gone, clients, settings, deadline) if from_stream else {}
+    side_by_side.result(deleting, deadline + GRACE_SECONDS)
     for key in gone:
         if key not in failures:
-            _log(key, settings)
+            _log(key, settings.delete_policy if from_stream else "", documents)
     return {key: failures.get(key) for key in gone}
 
 
-def _log(key: Key, settings: Settings) -> None:
-    documents = ", and their documents" if key.kind == "user" else ""
-    message = f"Removed {key.kind} {key.id} by policy {settings.delete_policy}{documents}"
+def _log(key: Key, policy: str, documents: bool) -> None:
+    message = f"Removed {key.kind} {key.id} by policy {policy}" if policy else ""
+    if documents and key.kind == "user":
+        message += ", and their documents" if policy else f"Removed the documents of {key.id}"
     logger.info(message, **{key.kind: key.id})
 
 

@@ -247,33 +247,51 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
 _OK, _CHANGED = 0, (5, 9)
 
 
-def forget(keys: Iterable[Key], clients: Clients) -> None:
-    """Delete the entries of those who were just repaired by hand, parked ones above all."""
-    batch = BulkWriteBatch(clients.firestore)
-    for key in keys:
-        batch.delete(clients.firestore.collection(COLLECTION).document(document_id(key)))
-    if len(batch):
-        with temporary_failures_named():
-            batch.commit(**until(time.monotonic() + _LISTING_SECONDS))
-
-
-def overview(clients: Clients) -> list[dict[str, Any]]:
-    """Up to 2,000 entries, the one that failed first at the top."""
-    query = clients.firestore.collection(COLLECTION).order_by("firstFailedAt").limit(_MOST_SHOWN)
+def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:
+    """The entries that these keys have now, waiting or parked."""
+    collection = clients.firestore.collection(COLLECTION)
+    references = [collection.document(document_id(key)) for key in keys]
     with temporary_failures_named():
-        snapshots = query.get(**until(time.monotonic() + _LISTING_SECONDS))
-        return [snapshot.to_dict() or {} for snapshot in snapshots]
+        snapshots = clients.firestore.get_all(
+            references, **until(time.monotonic() + _LISTING_SECONDS)
+        )
+        entries = [_entry(snapshot) for snapshot in snapshots if snapshot.exists]
+    return {entry.key: entry for entry in entries}
+
+
+def count(state: str, clients: Clients) -> int:
+    counting: Any = _in_state(state, clients).count()
+    with temporary_failures_named():
+        [[counted]] = counting.get(**until(time.monotonic() + _LISTING_SECONDS))
+    return int(counted.value)
+
+
+def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
+    """Up to 2,000 entries that are ``waiting`` or ``parked``; the first to have failed at the top.
+
+    Sorted here: a query that filters and sorts would want an index of its own.
+    """
+    with temporary_failures_named():
+        snapshots = (
+            _in_state(state, clients)
+            .limit(_MOST_SHOWN)
+            .get(**until(time.monotonic() + _LISTING_SECONDS))
+        )
+    entries = [snapshot.to_dict() or {} for snapshot in snapshots]
+    return sorted(entries, key=lambda entry: str(entry.get("firstFailedAt", "")))
+
+
+def _in_state(state: str, clients: Clients) -> firestore.Query:
+    collection = clients.firestore.collection(COLLECTION)
+    return collection.where(filter=FieldFilter("state", "==", state))
 
 
 def retry_parked(clients: Clients) -> int:
     """Have the drain try parked entries once more; returns how many there are."""
     deadline = time.monotonic() + _LISTING_SECONDS
-    parked = clients.firestore.collection(COLLECTION).where(
-        filter=FieldFilter("state", "==", "parked")
-    )
     retried = 0
     with temporary_failures_named():
-        snapshots = list(parked.limit(_MOST_SHOWN).get(**until(deadline)))
+        snapshots = list(_in_state("parked", clients).limit(_MOST_SHOWN).get(**until(deadline)))
         for start in range(0, len(snapshots), BATCH):
             batch = BulkWriteBatch(clients.firestore)
             for snapshot in snapshots[start : start + BATCH]:

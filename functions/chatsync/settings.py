@@ -36,6 +36,9 @@ class Settings:
     user_role: str = "user"
     company_role: str = "user"
     extra_fields: tuple[str, ...] = ()
+    service_users: tuple[str, ...] = ()
+    """Stream ids of bots and the like, which no account stands behind."""
+
     delete_policy: str = "soft"
     token_lifetime_seconds: int = 3600
     provision_anonymous_users: bool = True
@@ -63,6 +66,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         user_role=environ.get("STREAM_USER_ROLE") or "user",
         company_role=environ.get("STREAM_COMPANY_ROLE") or "user",
         extra_fields=_extra_fields(environ),
+        service_users=_names(environ, "STREAM_SERVICE_USERS"),
         delete_policy=_one_of(environ, "STREAM_DELETE_POLICY", DELETE_POLICIES),
         token_lifetime_seconds=_seconds(environ, "STREAM_TOKEN_LIFETIME_SECONDS", 3600),
         provision_anonymous_users=_switch(environ, "PROVISION_ANONYMOUS_USERS", True),
@@ -140,11 +144,16 @@ def _channel_type(environ: Mapping[str, str]) -> str:
 
 
 def _extra_fields(environ: Mapping[str, str]) -> tuple[str, ...]:
-    names = (name.strip() for name in environ.get("STREAM_EXTRA_FIELDS", "").split(","))
-    fields = tuple(name for name in names if name)
+    fields = _names(environ, "STREAM_EXTRA_FIELDS")
     for name in fields:
         if name not in EXTRA_FIELDS:
             raise SettingInvalid(
                 f"STREAM_EXTRA_FIELDS may name {', '.join(EXTRA_FIELDS)}, not {name!r}"
             )
     return fields
+
+
+def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """A comma list."""
+    names = (one.strip() for one in environ.get(name, "").split(","))
+    return tuple(one for one in names if one)

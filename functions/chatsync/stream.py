@@ -35,6 +35,7 @@ BATCH = 100
 
 CHANNELS = 30
 """Channels per call of QueryChannels; asked for more, it returns 30."""
+MAX_OFFSET = 1_000
 
 _MAX_QUERY_BYTES = 6_000
 """An id list travels in the URL of a GET; gateways refuse long ones."""
@@ -190,13 +191,16 @@ class Stream:
     ) -> list[dict[str, Any]]:
         """Thirty channels in the order of their creation, from a time on (QueryChannels).
 
-        ``offset`` skips those of that very time that were seen: at most 1,000.
+        ``offset`` skips those of that very time that were seen. Stream takes no more than 1,000:
+        beyond, the others of that time are left out.
         """
-        query: dict[str, Any] = {"created_at": {"$gte": since}} if since else {}
+        operator = "$gte" if offset <= MAX_OFFSET else "$gt"
+        query: dict[str, Any] = {"created_at": {operator: since}} if since else {}
         if team:
             query["team"] = team
         sort = [{"field": "created_at", "direction": 1}]
-        options = {"limit": CHANNELS, "offset": offset, "member_limit": 0, "message_limit": 0}
+        options = {"limit": CHANNELS, "member_limit": 0, "message_limit": 0}
+        options["offset"] = offset if offset <= MAX_OFFSET else 0
         response = self._read(deadline, StreamChat.query_channels, query, sort, **options)
         return [state["channel"] for state in _list_of(response, "channels")]
 

@@ -246,13 +246,18 @@ def _ordered(documents: list[Any], order: Any) -> list[Any]:
 
 
 def _matches(document: Any, where: Any) -> bool:
+    if where.composite_filter.filters:
+        return all(_matches(document, one) for one in where.composite_filter.filters)
     condition = where.field_filter
     field = condition.field.field_path
     if not field:
         return True
     if field not in document.fields:
         return False
-    value, wanted = _comparable(document.fields[field]), _comparable(condition.value)
+    value = _comparable(document.fields[field])
+    if condition.op.name == "IN":
+        return value in [_comparable(one) for one in condition.value.array_value.values]
+    wanted = _comparable(condition.value)
     comparisons = {"LESS_THAN_OR_EQUAL": value <= wanted, "EQUAL": value == wanted}
     return comparisons[condition.op.name]
 

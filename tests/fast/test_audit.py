@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -54,6 +55,21 @@ def found(run, clients) -> Callable[..., set[tuple[str, str]]]:
         return {(finding.kind, finding.key) for finding in findings}
 
     return found
+
+
+@pytest.fixture
+def nightly(clients, tasks) -> Callable[[], Audit]:
+    """A whole nightly audit, called by the queue as often as it asks for."""
+
+    def nightly() -> Audit:
+        audit_module.begin_nightly(clients)
+        while waiting := [task for task in tasks.waiting if task["function"] == "runSweep"]:
+            tasks.waiting.clear()
+            [task] = waiting
+            audit_module.run(task["data"]["auditId"], clients, SETTINGS)
+        return audit_module.latest(clients)
+
+    return nightly
 
 
 @pytest.fixture
@@ -225,15 +241,135 @@ def test_only_the_kinds_that_were_named_are_repaired(
 
 
 def test_the_nightly_audit_never_deletes_moves_or_closes(
-    accounts, clients, firestore, chat, room, run, found
+    accounts, clients, firestore, chat, room, nightly
 ):
     for make in (orphan_stream_user, orphan_documents, only_in_firestore):
         make(accounts, clients, firestore, chat, room)
+    chat.channel("messaging", "lobby", {"members": ["ann"], "team": "red"}).create("ann")
+    firestore.document("conversations/lobby").set({"memberIds": ["ann"], "team": "blue"})
     before = names(chat)
-    run(repair=CREATING)
+    assert nightly().findings == 4
     assert names(chat) == before
     assert firestore.document("user_profiles/ghost").get().exists
     assert firestore.document("conversations", room).get().get("status") == "ready"
+    assert firestore.document("conversations/lobby").get().get("team") == "blue"
+
+
+def test_an_orphans_other_side_stays_unless_it_is_named_too(
+    accounts, clients, firestore, chat, people, run
+):
+    chat.upsert_user({"id": "ghost"})
+    firestore.document("users/ghost").set({"note": "valuable"})
+    run(repair=["orphan_stream_user"])
+    assert "ghost" not in names(chat)
+    assert firestore.document("users/ghost").get().exists
+    chat.upsert_user({"id": "spirit"})
+    firestore.document("users/spirit").set({})
+    run(repair=["orphan_documents"])
+    assert "spirit" in names(chat)
+    assert not firestore.document("users/spirit").get().exists
+
+
+def test_all_findings_of_a_user_count_as_repaired(accounts, people, run):
+    accounts.sign_up("new", displayName="New")
+    audit = run(repair=CREATING)
+    assert (audit.findings, audit.repaired) == (2, 2)
+
+
+def test_a_swap_among_more_than_a_hundred_members_is_found(clients, chat, firestore, found, run):
+    crowd = [f"m{n:03}" for n in range(103)]
+    for batch in (crowd[:100], crowd[100:]):
+        chat.upsert_users([{"id": one} for one in batch])
+    channel = chat.channel("messaging", "crowd", {"members": crowd[:100]})
+    channel.create(crowd[0])
+    channel.add_members(crowd[100:102])
+    run(steps=CHANNEL_STEPS, repair=["only_in_stream"])
+    assert found(steps=CHANNEL_STEPS) == set()
+    channel.remove_members([crowd[101]])
+    channel.add_members([crowd[102]])
+    assert found(steps=CHANNEL_STEPS) == {("member_mismatch", "messaging:crowd")}
+
+
+# What somebody else wrote
+
+
+@pytest.mark.parametrize("status", [None, 5, "active", {}])
+def test_a_document_without_a_status_of_ours_claims_its_channel(
+    people, firestore, chat, found, status
+):
+    fields = {"memberIds": ["ann"], "team": "blue", "status": status}
+    firestore.document("conversations/gone").set(fields)
+    firestore.document("conversations/moved").set(fields)
+    chat.channel("messaging", "moved", {"members": ["ann"], "team": "red"}).create("ann")
+    assert found() == {
+        ("only_in_firestore", "messaging:gone"),
+        ("wrong_team", "messaging:moved"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"memberIds": None},
+        {"memberIds": 5},
+        {"memberIds": [{"id": "ann"}, "ann", "ann"]},
+        {"team": {"id": "red"}},
+        {"team": ["red"]},
+        {"name": 5, "createdAt": "yesterday", "createdBy": None},
+    ],
+)
+def test_a_document_of_any_shape_is_audited_and_mended(people, firestore, chat, run, found, fields):
+    chat.channel("messaging", "odd", {"members": ["ann"]}).create("ann")
+    firestore.document("conversations/odd").set({"status": "ready", **fields})
+    run(repair=["member_mismatch"])
+    assert found() == set()
+
+
+def test_a_channel_with_an_empty_name_agrees_with_a_document_without(people, chat, run, found):
+    chat.channel("messaging", "odd", {"members": ["ann"], "name": ""}).create("ann")
+    run(repair=["only_in_stream"])
+    assert found() == set()
+
+
+def test_ids_that_nobody_can_have_stop_no_audit(
+    people, accounts, clients, firestore, chat, nightly
+):
+    for uid in ("a/b", "__x__"):
+        accounts.sign_up(uid)
+    for stream_id in ("company_a@2fb", "company_@2e@2e", "company___x__", "u" * 200):
+        chat.upsert_user({"id": stream_id})
+    firestore.document("users", "u" * 200).set({})
+    firestore.document("conversations", "%" * 1_400).set({"status": "ready"})
+    audit = nightly()
+    assert audit.state == "done"
+    findings = {(one.kind, one.key) for one in audit_module.findings_of(audit, clients)}
+    assert findings == {
+        ("missing_stream_user", "user:a/b"),
+        ("missing_stream_user", "user:__x__"),
+        ("orphan_documents", f"users/{'u' * 200}"),
+        ("only_in_firestore", f"messaging:{'%' * 1_400}"),
+    }
+    assert entries(clients)["user_a%2Fb"]["reason"] == "invalid_id"
+
+
+def test_service_users_are_no_orphans(people, chat, run, clients):
+    for stream_id in ("support-bot", "ghost"):
+        chat.upsert_user({"id": stream_id})
+    audit = run(Settings("local-key", "local-secret", service_users=("support-bot",)))
+    assert [one.key for one in audit_module.findings_of(audit, clients)] == ["user:ghost"]
+
+
+def test_a_user_of_several_teams_is_found_under_the_one_that_is_asked_for(
+    people, firestore, chat, clients, run
+):
+    firestore.document("users/ann").update({"chat": {"teams": ["red", "blue"]}})
+    for team in ("red", "blue"):
+        [finding] = audit_module.findings_of(run(team=team), clients)
+        assert (finding.kind, finding.key, finding.team) == (
+            "drifted_stream_user",
+            "user:ann",
+            team,
+        )
 
 
 # What is no finding
@@ -466,7 +602,7 @@ def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
         audit_module.run(task["data"]["auditId"], clients, SETTINGS)
         runs += 1
     audit = audit_module.latest(clients)
-    assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 1)
+    assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 2)
     assert runs > 3
     assert "new" in names(chat)
 
@@ -478,6 +614,27 @@ def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks
     tasks.used_ids.clear()
     audit_module.begin_nightly(clients)
     assert tasks.waiting[0]["data"] == {"auditId": unfinished.id}
+
+
+def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch):
+    audit_module.begin_nightly(clients)
+    stuck = audit_module.latest(clients)
+    monkeypatch.setattr(audit_module, "STALLED_AFTER", timedelta(seconds=-1))
+    audit_module.begin_nightly(clients)
+    assert audit_module.read(stuck.id, clients).state == "failed"
+    assert audit_module.unfinished("nightly", clients).id != stuck.id
+
+
+def test_a_late_answer_is_remembered_though_a_rate_limit_ends_the_page(
+    people, accounts, clients, run, monkeypatch
+):
+    accounts.sign_up("late")
+    late = Outcome(Key("user", "late"), "late", "created", None, recheck=True)
+    limited = Outcome(Key("user", "new"), "new", None, StreamRateLimited("limited", 1))
+    monkeypatch.setattr(audit_module, "reconcile_users", lambda *_: [limited, late])
+    with pytest.raises(StreamRateLimited):
+        run(repair=CREATING)
+    assert set(entries(clients)) == {"user_late"}
 
 
 def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):

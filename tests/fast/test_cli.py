@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from chatsync import audit as audits
-from chatsync import cli, repairs
+from chatsync import cli, conversations, repairs
 from chatsync.create_conversation import create_conversation
-from chatsync.errors import StreamRejected
+from chatsync.errors import StreamRejected, StreamUnavailable
 from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
 from chatsync.settings import Settings
@@ -140,7 +140,7 @@ def test_an_audit_repairs_only_if_told_to_apply(run, accounts, chat, ann_and_bob
     assert (ran.status, "say --apply" in ran.out) == (1, True)
     assert len(chat.query_users({})["users"]) == 2
     kinds = ["--repair", "missing_stream_user", "--repair", "missing_documents"]
-    assert run("audit", *kinds, "--apply").status in (0, 1)
+    assert run("audit", *kinds, "--apply").status == 0
     assert len(chat.query_users({})["users"]) == 3
     assert run("audit").status == 0
 
@@ -150,6 +150,8 @@ def test_an_audit_repairs_only_if_told_to_apply(run, accounts, chat, ann_and_bob
     [
         (["--repair", "wrong_team"], "fix-team"),
         (["--repair", "everything"], "no kind of finding"),
+        (["--repair", "[/x]"], "'[/x]' is no kind of finding"),
+        (["--repair", "orphan_documents", "--channels"], "is not looked for"),
         (["--apply"], "say what to repair"),
         (["--no-such-option"], "No such option"),
     ],
@@ -162,12 +164,47 @@ def test_a_wrong_use_is_told_in_one_line(run, arguments, problem):
     assert len(ran.err.strip().splitlines()) == 1
 
 
-def test_nothing_is_destroyed_without_a_yes(run, chat, ann_and_bob, monkeypatch):
+@pytest.fixture
+def answers(monkeypatch) -> list[str]:
+    """The questions that were asked, each answered with no."""
+    questions: list[str] = []
+    monkeypatch.setattr(cli.typer, "confirm", lambda question, **_: questions.append(question))
+    return questions
+
+
+def test_nothing_is_destroyed_without_a_yes_to_how_much(run, chat, ann_and_bob, answers):
     chat.upsert_user({"id": "ghost"})
-    monkeypatch.setattr(cli.typer, "confirm", lambda *_, **__: False)
     ran = run("audit", "--repair", "orphan_stream_user", "--apply")
     assert ran.status == 2
+    assert "1 orphan_stream_user, beside 2 records" in answers[0]
     assert len(chat.query_users({})["users"]) == 3
+
+
+def test_nothing_is_asked_where_nothing_would_be_destroyed(run, ann_and_bob, answers):
+    assert run("audit", "--repair", "orphan_stream_user", "--apply").status == 0
+    assert answers == []
+
+
+def test_an_audit_that_was_interrupted_is_not_left_running(run, clients, monkeypatch, ann_and_bob):
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audits, "run_page", interrupt)
+    assert run("audit").status == 2
+    assert audits.latest(clients).state == "stopped"
+
+
+def test_text_of_others_is_printed_as_it_is(run, seed, firestore):
+    firestore.document("conversations/fine_1").update({"team": "[/b]:a:[bold]"})
+    ran = run("audit", "--channels")
+    assert (ran.status, "[/b]:a:[bold]" in ran.out) == (1, True)
+
+
+def test_emulators_are_refused_for_a_real_project(run, monkeypatch):
+    """Stream's users would all look like orphans."""
+    monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099")
+    ran = run("audit")
+    assert (ran.status, "FIREBASE_AUTH_EMULATOR_HOST" in ran.err) == (2, True)
 
 
 # repair and backfill
@@ -195,6 +232,35 @@ def test_repair_knows_companies(run, firestore, chat):
     firestore.document("companies/acme").set({"name": "Acme"})
     assert run("repair", "company:acme", "--apply").status == 0
     assert chat.query_users({})["users"][0]["id"] == "company_acme"
+
+
+def test_repair_finds_nothing_about_a_healthy_company(run, firestore):
+    firestore.document("companies/acme").set({"name": "Acme"})
+    run("repair", "company:acme", "--apply")
+    ran = run("repair", "company:acme")
+    assert (ran.status, ran.out.strip()) == (0, "In agreement.")
+
+
+@pytest.mark.parametrize("name", ["nobody", "company:none"])
+def test_a_dry_repair_of_nobody_says_so(run, name):
+    ran = run("repair", name)
+    assert (ran.status, "no such account or company" in ran.out) == (1, True)
+
+
+def test_repair_leaves_an_entry_that_was_reported_meanwhile(run, accounts, clients, monkeypatch):
+    accounts.sign_up("ann")
+    refusal = Outcome(Key("user", "ann"), "ann", None, StreamRejected("no", 400, 4))
+    repairs.report([refusal], clients)
+    reconcile = repairs.reconcile
+
+    def reported_meanwhile(*args: Any) -> Any:
+        outcomes = reconcile(*args)
+        repairs.report([refusal], clients)
+        return outcomes
+
+    monkeypatch.setattr(repairs, "reconcile", reported_meanwhile)
+    run("repair", "ann", "--apply")
+    assert set(entries(clients)) == {"user_ann"}
 
 
 def test_repair_of_nobody_has_its_answer(run):
@@ -255,6 +321,16 @@ def test_a_backfill_that_was_stopped_goes_on(run, accounts, clients, stream, mon
     assert sorted(sent) == [f"user-{n:02}" for n in range(50)]
 
 
+def test_a_backfill_that_may_still_be_at_work_is_not_doubled(run, accounts, clients, monkeypatch):
+    accounts.sign_up("ann")
+    audits.start("backfill", clients, steps=("accounts",), repair=audits.RECONCILED)
+    ran = run("backfill", "--apply")
+    assert (ran.status, "was at work" in ran.err) == (2, True)
+    monkeypatch.setattr(cli, "SECONDS_UNTIL_DEAD", -1)
+    ran = run("backfill", "--apply")
+    assert (ran.status, "1 created or patched" in ran.out) == (0, True)
+
+
 def small_pages(firebase: Any) -> Callable[..., Any]:
     def list_accounts(page_token: str, client: Any) -> Any:
         page = client.list_users(page_token or None, 10)
@@ -305,6 +381,61 @@ def test_delete_orphan_refuses_whatever_is_known(run, seed, firestore, chat):
     assert len(chat.query_channels({}, limit=30)["channels"]) == 8
 
 
+@pytest.mark.parametrize(
+    ("where", "fields"),
+    [
+        ("event_1", {"memberIds": ["ann"]}),
+        ("event_1", {"status": None}),
+        ("elsewhere", {"cid": "messaging:event_1"}),
+        ("elsewhere", {"channelId": "event_1", "channelType": "messaging", "status": "ready"}),
+        ("elsewhere", {"channelId": "event_1"}),
+    ],
+)
+def test_delete_orphan_refuses_what_a_document_of_any_shape_is_about(
+    run, seed, firestore, chat, where, fields
+):
+    firestore.document("conversations", where).set(fields)
+    ran = run("delete-orphan", "event_1", "--apply", "--yes")
+    assert (ran.status, "is no orphan" in ran.err) == (2, True)
+    assert len(chat.query_channels({"id": "event_1"})["channels"]) == 1
+
+
+def test_delete_orphan_deletes_nothing_without_a_yes(run, seed, chat, answers):
+    assert run("delete-orphan", "event_1", "--apply").status == 2
+    assert len(answers) == 1
+    assert len(chat.query_channels({"id": "event_1"})["channels"]) == 1
+
+
+def test_delete_orphan_looks_again_after_the_yes(run, seed, clients, chat, monkeypatch):
+    def recorded_meanwhile(*_: Any, **__: Any) -> bool:
+        conversations.reconcile_conversations(["event_1"], clients, SETTINGS)
+        return True
+
+    monkeypatch.setattr(cli.typer, "confirm", recorded_meanwhile)
+    ran = run("delete-orphan", "event_1", "--apply")
+    assert (ran.status, "its document is ready" in ran.err) == (2, True)
+    assert len(chat.query_channels({"id": "event_1"})["channels"]) == 1
+
+
+@pytest.mark.parametrize("team", ["", "x" * 101])
+def test_fix_team_refuses_what_no_team_is_called(run, seed, team):
+    ran = run("fix-team", "room_General_4", "--team", team, "--apply")
+    assert (ran.status, "team" in ran.err) == (2, True)
+
+
+def test_fix_team_believes_only_what_it_sees(run, seed, monkeypatch):
+    monkeypatch.setattr(Stream, "update_channel_partial", lambda *_: None)
+    ran = run("fix-team", "room_General_4", "--team", "gym_5", "--apply")
+    assert (ran.status, "says another team still" in ran.err) == (2, True)
+
+
+def test_sync_channel_tells_what_it_cannot_correct(run, seed):
+    for arguments in (["room_General_4"], ["room_General_4", "--apply"]):
+        ran = run("sync-channel", *arguments)
+        assert (ran.status, "wrong_team: gym_1 in Stream" in ran.out) == (1, True)
+    assert run("sync-channel", "fine_1").status == 0
+
+
 def test_delete_orphan_is_soft_unless_told_otherwise(run, seed, stream, chat):
     assert run("delete-orphan", "event_1").status == 1
     run("delete-orphan", "event_1", "--apply", "--yes")
@@ -335,8 +466,25 @@ def test_status_tells_of_outbox_and_last_audit(run, clients, ann_and_bob):
     for text in ("Parked: 1", "rejected", "100% in sync"):
         assert text in ran.out
     result = run("status", "--json").json()
-    assert result["parked"][0]["key"] == "ann"
+    assert (result["parked"], result["parkedEntries"][0]["key"]) == (1, "ann")
     assert result["lastAudit"]["state"] == "done"
+
+
+def test_status_counts_all_however_many_are_shown(run, clients, monkeypatch):
+    monkeypatch.setattr(repairs, "_MOST_SHOWN", 3)
+    for error in (StreamUnavailable("no"), StreamRejected("no", 400, 4)):
+        name = type(error).__name__
+        keys = [Key("user", f"{name}{n}") for n in range(5)]
+        repairs.report([Outcome(key, key.id, None, error) for key in keys], clients)
+    ran = run("status")
+    assert (ran.status, "Parked: 5" in ran.out) == (1, True)
+    assert "Waiting in the outbox: 5 (of 3: 3 stream_unavailable)" in ran.out
+
+
+def test_status_tells_what_the_last_audit_was_limited_to(run, ann_and_bob):
+    run("audit", "--users", "--team", "red")
+    run("backfill", "--apply")
+    assert "operator, users only, team red, done" in run("status").out
 
 
 @pytest.fixture
