@@ -436,32 +436,22 @@ def _stream_users(audit: Audit, clients: Clients, settings: Settings) -> Page:
     if settings.delete_policy == "keep":
         return Page()
     page = Page(audit.cursor)
+    present: dict[Key, dict[str, Any]] = {}
     for _ in range(_LISTS_PER_PAGE):
-        deadline = time.monotonic() + PAGE_SECONDS
-        listed = clients.stream.list_users(page.cursor, deadline)
+        listed = clients.stream.list_users(page.cursor, time.monotonic() + PAGE_SECONDS)
         page.seen += len(listed)
-        page.findings += _orphans_among(listed, clients, settings, deadline)
+        for user in listed:
+            if _is_orphan(user, settings) and (key := _key_behind(user["id"], settings)):
+                present[key] = user
         page.cursor = listed[-1]["id"] if len(listed) == BATCH else ""
         if not page.cursor:
             break
+    existing = _existing(list(present), clients)
+    for key, user in present.items():
+        if key not in existing:
+            team = (user.get("teams") or [None])[0]
+            page.findings.append(Finding("orphan_stream_user", name_of(key), team, ""))
     return page
-
-
-def _orphans_among(
-    listed: Sequence[Document], clients: Clients, settings: Settings, deadline: float
-) -> list[Finding]:
-    """Of up to a hundred Stream users, those whose account or company is gone."""
-    present = {
-        key: user
-        for user in listed
-        if _is_orphan(user, settings) and (key := _key_behind(user["id"], settings))
-    }
-    existing = firebase.existing_keys(list(present), clients.auth, clients.firestore, deadline)
-    return [
-        Finding("orphan_stream_user", name_of(key), (user.get("teams") or [None])[0], "")
-        for key, user in present.items()
-        if key not in existing
-    ]
 
 
 def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
@@ -497,14 +487,28 @@ def _documents(audit: Audit, clients: Clients, settings: Settings) -> Page:
     next_cursor = f"{collection}/{last}" if last else next(iter(following), "")
     page = Page(next_cursor, seen=len(documents))
     keys = [Key("user", document_id) for document_id, _ in documents]
-    deadline = time.monotonic() + PAGE_SECONDS
-    reading = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(keys)]
-    existing = {key for accounts in reading for key in result(accounts, deadline)}
+    existing = _existing(keys, clients)
     for key in keys:
         if key not in existing:
             finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")
             page.findings.append(finding)
     return page
+
+
+def _existing(keys: Sequence[Key], clients: Clients) -> set[Key]:
+    """Those of a page's keys that exist, asked for a hundred at a time, side by side."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    people = [key for key in keys if key.kind == "user"]
+    companies = [key for key in keys if key.kind == "company"]
+    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
+    documents = [
+        begin(firebase.read_documents, batch, clients.firestore, deadline)
+        for batch in batches(companies)
+    ]
+    existing = {key for found in accounts for key in result(found, deadline)}
+    for read in documents:
+        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
+    return existing
 
 
 def _channels(audit: Audit, clients: Clients, settings: Settings) -> Page:

@@ -161,6 +161,8 @@ def read_documents(
         for key in found
         for field, reference in _references(key, client).items()
     }
+    if not places:
+        return {}
     with temporary_failures_named():
         for snapshot in client.get_all(
             [client.document(path) for path in places], **until(deadline)

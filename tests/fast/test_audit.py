@@ -477,6 +477,18 @@ def test_a_page_is_a_thousand_so_that_the_audits_document_is_seldom_written(
     assert len(found(steps=["documents"])) == 1100
 
 
+def test_firestore_is_not_asked_about_stream_users_unless_they_are_companies(
+    people, firestore, firestore_api, chat, found
+):
+    calls: list[str] = []
+    firestore_api.before_call = calls.append
+    assert found(steps=["stream_users"]) == set()
+    assert "batch_get_documents" not in calls
+    firestore.document("companies/here").set({})
+    chat.upsert_users([{"id": "company_here"}, {"id": "company_gone"}])
+    assert found(steps=["stream_users"]) == {("orphan_stream_user", "company:gone")}
+
+
 def test_counting_beforehand_ends_where_it_would_take_long(accounts, clients, monkeypatch):
     for n in range(2001):
         accounts.sign_up(f"user-{n:04}")
