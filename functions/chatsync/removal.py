@@ -10,6 +10,7 @@ from . import firebase, ids, side_by_side
 from .clients import Clients
 from .errors import (
     ChatsyncError,
+    FirebaseUnavailable,
     InvalidArgument,
     NotFound,
     StreamRejected,
@@ -60,9 +61,15 @@ def remove_users(
         result = failure or NotFound([key.id])
         removal = from_stream and documents
         outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=removal)
-    existing |= firebase.existing_keys(
-        gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS
-    )
+    try:
+        existing |= firebase.existing_keys(
+            gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS
+        )
+    except FirebaseUnavailable as error:
+        # Nor raised here: the outbox finds who came back meanwhile.
+        for key in gone:
+            if isinstance(outcomes[key].error, NotFound):
+                outcomes[key] = replace(outcomes[key], error=error)
     alive = [key for key in removable if key in existing]
     for outcome in reconcile_users(alive, clients, settings, deadline=deadline + GRACE_SECONDS):
         before = outcomes.get(outcome.key)
@@ -83,7 +90,11 @@ def _remove(
     uids = [key.id for key in gone if key.kind == "user" and documents]
     deleting = side_by_side.begin(firebase.delete_user_documents, uids, clients.firestore, deadline)
     failures = _remove_from_stream(gone, clients, settings, deadline) if from_stream else {}
-    side_by_side.result(deleting, deadline + GRACE_SECONDS)
+    try:
+        side_by_side.result(deleting, deadline + GRACE_SECONDS)
+    except FirebaseUnavailable as error:
+        # Not raised: a deletion in Stream whose answer was lost is to be looked at again.
+        failures = {**dict.fromkeys(gone, error), **failures}
     for key in gone:
         if key not in failures:
             _log(key, settings.delete_policy if from_stream else "", documents)

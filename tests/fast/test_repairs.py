@@ -9,7 +9,7 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 
 from chatsync import drain as drain_module
-from chatsync import repairs
+from chatsync import firebase, repairs
 from chatsync.drain import drain
 from chatsync.errors import (
     FirebaseUnavailable,
@@ -20,6 +20,7 @@ from chatsync.errors import (
 )
 from chatsync.events import reconcile_after_event, remove_after_event
 from chatsync.ids import Key
+from chatsync.removal import remove_users
 from chatsync.repairs import SLOT_SECONDS
 from chatsync.settings import DELETE_POLICIES, Settings
 from chatsync.stream import Stream
@@ -411,6 +412,27 @@ def test_a_removal_that_stream_applies_late_is_made_good(
     drain_until_settled(clients, SETTINGS)
     assert names(chat) == {"ann"}
     assert entry() is None
+
+
+@pytest.mark.parametrize("call", ["commit", "get_users"])
+def test_a_lost_answer_to_a_removal_is_remembered_though_firebase_fails_too(
+    accounts, clients, chat, stream, firestore_api, monkeypatch, call
+):
+    """While the documents are deleted, or when it is looked again who exists."""
+    chat.upsert_user({"id": "ann"})
+    stream.fault("DeleteUser", "reset", rate=1)
+    looks = []
+
+    def fail(name: str) -> None:
+        looks.append(name)
+        if name == call and (call == "commit" or looks.count(call) == 2):
+            raise ServiceUnavailable("no")
+
+    monkeypatch.setattr(firebase, "_RETRIED", lambda _: False)
+    (firestore_api if call == "commit" else accounts).before_call = fail
+    [outcome] = remove_users([ANN], clients, SETTINGS)
+    assert (outcome.recheck, outcome.removal) == (True, True)
+    assert looks.count(call) == (1 if call == "commit" else 2)
 
 
 def test_a_success_before_the_late_call_is_not_the_end(
