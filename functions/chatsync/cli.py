@@ -39,7 +39,7 @@ from rich.text import Text
 from . import audit as audits
 from . import clients as client_module
 from . import conversations, firebase, repairs, settings
-from .audit import Audit, Finding
+from .audit import Audit
 from .clients import Clients
 from .errors import (
     ChatsyncError,
@@ -51,6 +51,20 @@ from .errors import (
     StreamRateLimited,
     StreamUnavailable,
     Temporary,
+)
+from .findings import (
+    BY_HAND,
+    CHANNEL_STEPS,
+    DESTROYING,
+    KINDS,
+    KINDS_OF_USERS,
+    RECONCILED,
+    USER_STEPS,
+    Finding,
+    compare,
+    expected,
+    judge_users,
+    name_of,
 )
 from .ids import Key, check_key
 from .pacing import LEFT_BY_BACKGROUND
@@ -234,7 +248,7 @@ def audit(
     channels: Annotated[bool, typer.Option("--channels", help="Channels only.")] = False,
     repair: Annotated[
         list[str] | None,
-        typer.Option(help=f"Repair this kind of finding: {', '.join(audits.KINDS)}."),
+        typer.Option(help=f"Repair this kind of finding: {', '.join(KINDS)}."),
     ] = None,
     apply: Apply = False,
     yes: Yes = False,
@@ -242,8 +256,8 @@ def audit(
 ) -> int:
     """Compare every account and every channel, and tell the sync rate."""
     steps = [
-        *(audits.USER_STEPS if users or not channels else ()),
-        *(audits.CHANNEL_STEPS if channels or not users else ()),
+        *(USER_STEPS if users or not channels else ()),
+        *(CHANNEL_STEPS if channels or not users else ()),
         audits.LAST_STEP,
     ]
     kinds = _checked_kinds(repair or [], steps)
@@ -255,7 +269,7 @@ def audit(
         began = audits.start("operator", sides, steps=steps, repair=repair, team=team or None)
         return run_to_the_end(began, sides, config)
 
-    if apply and not yes and set(kinds) & set(audits.DESTROYING):
+    if apply and not yes and set(kinds) & set(DESTROYING):
         confirm_destruction(run(()), kinds)
     done = run(kinds if apply else ())
     findings = list(islice(audits.findings_of(done, sides), audits.MAX_FINDINGS))
@@ -274,7 +288,7 @@ def confirm_destruction(found: Audit, kinds: Sequence[str]) -> None:
     counts = Counter[str]()
     for numbers in found.counts.values():
         counts.update(numbers)
-    destroyed = [kind for kind in audits.DESTROYING if kind in kinds and counts[kind]]
+    destroyed = [kind for kind in DESTROYING if kind in kinds and counts[kind]]
     if destroyed:
         amounts = ", ".join(f"{counts[kind]} {kind}" for kind in destroyed)
         confirm(f"Remove or close {amounts}, beside {counts['records']} records of ours?", False)
@@ -282,11 +296,11 @@ def confirm_destruction(found: Audit, kinds: Sequence[str]) -> None:
 
 def _checked_kinds(kinds: Sequence[str], steps: Sequence[str]) -> tuple[str, ...]:
     for kind in kinds:
-        if kind in audits.BY_HAND:
+        if kind in BY_HAND:
             raise Refused(f"{kind} is corrected by a person: see fix-team.")
-        if kind not in audits.KINDS:
-            raise Refused(f"{kind!r} is no kind of finding: {', '.join(audits.KINDS)}.")
-        needed = audits.USER_STEPS if kind in audits.KINDS_OF_USERS else audits.CHANNEL_STEPS
+        if kind not in KINDS:
+            raise Refused(f"{kind!r} is no kind of finding: {', '.join(KINDS)}.")
+        needed = USER_STEPS if kind in KINDS_OF_USERS else CHANNEL_STEPS
         if not set(needed) & set(steps):
             raise Refused(f"{kind} is not looked for with --users or --channels alone.")
     return tuple(dict.fromkeys(kinds))
@@ -295,7 +309,7 @@ def _checked_kinds(kinds: Sequence[str], steps: Sequence[str]) -> tuple[str, ...
 def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
     """Run page after page, with a bar; waits where Stream's limits say so."""
     with people.status("Counting ..."):
-        total = audits.expected(audit.steps, sides)
+        total = expected(audit.steps, sides)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -361,7 +375,7 @@ def _summary(done: Audit) -> dict[str, Any]:
 
 
 def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:
-    kinds = [kind for kind in audits.KINDS if any(kind in one for one in done.teams.values())]
+    kinds = [kind for kind in KINDS if any(kind in one for one in done.teams.values())]
     table = Table(title=f"Audit {done.id}")
     table.add_column("team")
     for title in ("records", "agreeing", "in sync", *kinds):
@@ -438,7 +452,7 @@ def status(as_json: AsJson = False) -> int:
 
 def _described(audit: Audit) -> str:
     """``nightly, done``; and what it was limited to."""
-    sections = {"users": audits.USER_STEPS, "channels": audits.CHANNEL_STEPS}
+    sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
     only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
     limits = [f"{only[0]} only"] if len(only) == 1 else []
     limits += [f"team {audit.team}"] if audit.team else []
@@ -525,10 +539,10 @@ def repair(
     keys = [_user_or_company(uid, config) for uid in dict.fromkeys(uids)]
     if apply:
         outcomes = reconcile_by_hand(keys, sides, config)
-        rows = [{"key": audits.name_of(one.key), "result": _result(one)} for one in outcomes]
+        rows = [{"key": name_of(one.key), "result": _result(one)} for one in outcomes]
         ended = FINDINGS if any(one.error for one in outcomes) else IN_SYNC
     else:
-        found = [one for batch in batches(keys) for one in audits.judge_users(batch, sides, config)]
+        found = [one for batch in batches(keys) for one in judge_users(batch, sides, config)]
         rows = [{"kind": one.kind, "key": one.key, "detail": one.detail} for one in found]
         ended = FINDINGS if found else IN_SYNC
     if as_json:
@@ -573,7 +587,7 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     sides, config = connect()
     steps = ("accounts", "companies")
     if not apply:
-        count = audits.expected(steps, sides)
+        count = expected(steps, sides)
         print_line(
             f"{'Very many' if count is None else count} accounts and companies would be compared,"
             " and the missing created: say --apply."
@@ -583,7 +597,7 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     if began:
         people.print(f"Going on with {began.id}, of which {began.seen} are done.")
     else:
-        began = audits.start("backfill", sides, steps=steps, repair=audits.RECONCILED)
+        began = audits.start("backfill", sides, steps=steps, repair=RECONCILED)
     seen_before = began.seen
     started = time.monotonic()
     done = run_to_the_end(began, sides, config)
@@ -703,7 +717,7 @@ def sync_channel(channel: Channel, apply: Apply = False) -> int:
         f"{cid}: document {document.status or 'absent'}{_difference(document, state, sides)}."
     )
     if not apply:
-        if document.status == "ready" and not audits.compare(document, state, sides)[0]:
+        if document.status == "ready" and not compare(document, state, sides)[0]:
             return IN_SYNC
         print_line("Would be recorded from Stream: say --apply.")
         return FINDINGS
@@ -722,7 +736,7 @@ def _difference(
 ) -> str:
     if document.status != "ready":
         return ""
-    kind, detail = audits.compare(document, state, sides)
+    kind, detail = compare(document, state, sides)
     return f", {kind}: {detail}" if kind else ""
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from chatsync import audit as audit_module
+from chatsync import findings as findings_module
 from chatsync import repairs
-from chatsync.audit import CHANNEL_STEPS, CREATING, KINDS, USER_STEPS, Audit, Finding
+from chatsync.audit import CREATING, Audit
 from chatsync.create_conversation import create_conversation
 from chatsync.errors import StreamRateLimited, StreamRejected
 from chatsync.events import reconcile_after_sign_up
+from chatsync.findings import CHANNEL_STEPS, KINDS, USER_STEPS, Finding
 from chatsync.ids import Key
 from chatsync.settings import Settings
 from chatsync.sync import Outcome
@@ -447,7 +449,7 @@ def test_users_and_channels_can_be_audited_apart(room, clients, chat, accounts, 
 
 @pytest.fixture
 def small_pages(monkeypatch):
-    monkeypatch.setattr(audit_module, "_DOCUMENTS_PER_PAGE", 3)
+    monkeypatch.setattr(findings_module, "_DOCUMENTS_PER_PAGE", 3)
 
 
 def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_pages, firestore):
@@ -492,11 +494,11 @@ def test_firestore_is_not_asked_about_stream_users_unless_they_are_companies(
 def test_counting_beforehand_ends_where_it_would_take_long(accounts, clients, monkeypatch):
     for n in range(2001):
         accounts.sign_up(f"user-{n:04}")
-    assert audit_module.expected(["accounts"], clients) == 2001
-    monkeypatch.setattr(audit_module.firebase, "_MOST_COUNTED", 999)
+    assert findings_module.expected(["accounts"], clients) == 2001
+    monkeypatch.setattr(findings_module.firebase, "_MOST_COUNTED", 999)
     calls: list[str] = []
     accounts.before_call = calls.append
-    assert audit_module.expected(["accounts", "stream_users"], clients) is None
+    assert findings_module.expected(["accounts", "stream_users"], clients) is None
     assert len(calls) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from chatsync import audit, cli
+from chatsync import cli, findings
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -116,7 +116,7 @@ def test_every_command_has_its_line():
 
 
 def test_every_kind_of_finding_has_its_line():
-    assert sorted(table(OPERATIONS, "Findings")) == sorted(audit.KINDS)
+    assert sorted(table(OPERATIONS, "Findings")) == sorted(findings.KINDS)
 
 
 def test_every_reason_to_be_parked_has_its_line():

@@ -1,0 +1,356 @@
+"""What disagrees: accounts with their documents and Stream users, channels with their documents.
+
+Found page by page, each from a cursor on, so that memory holds one page however many there are.
+Nothing is written here.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from firebase_functions import logger
+
+from . import conversations, firebase, ids, users
+from .clients import Clients
+from .errors import InvalidArgument
+from .ids import Key
+from .settings import Settings
+from .side_by_side import begin, result
+from .stream import BATCH, CHANNELS, MAX_OFFSET, batches
+from .users import Document, Held
+
+USER_STEPS = ("accounts", "companies", "stream_users", "documents")
+CHANNEL_STEPS = ("channels", "conversations")
+
+RECONCILED = ("missing_documents", "missing_stream_user", "drifted_stream_user")
+REMOVED = ("orphan_stream_user",)
+DELETED = ("orphan_documents",)
+FOLLOWED = ("only_in_stream", "member_mismatch")
+CLOSED = ("only_in_firestore",)
+BY_HAND = ("wrong_team",)
+"""A person says which side is right, with ``fix-team``."""
+
+KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED)
+KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, *BY_HAND)
+KINDS = (*KINDS_OF_USERS, *KINDS_OF_CHANNELS)
+DESTROYING = (*REMOVED, *DELETED, *CLOSED)
+
+PAGE_SECONDS = 40.0
+
+# A page is a thousand of what is looked at, as many as Auth lists: it ends with a write of the
+# audit's document, and Firestore is at ease with one write of a document per second.
+_LISTS_PER_PAGE = 10
+_DOCUMENTS_PER_PAGE = 1000
+_COLLECTIONS_OF_USERS = ("users", "user_profiles", "user_stats")
+
+
+class Finding(NamedTuple):
+    kind: str
+    key: str
+    """``user:{uid}``, ``company:{id}``, or a channel's cid."""
+
+    team: str | None
+    detail: str
+
+
+@dataclass
+class Page:
+    """What a page found; ``cursor`` is empty when the step is at its end."""
+
+    cursor: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    records: list[tuple[str, str | None, bool]] = field(default_factory=list)
+    """Of each record of ours: section, team, and whether it agrees."""
+
+    seen: int = 0
+
+
+def expected(steps: Sequence[str], clients: Clients) -> int | None:
+    """About how many things an audit of these steps will look at, for telling how far it is.
+
+    None if there are too many accounts to be counted before.
+    """
+    counts = dict.fromkeys(STEPS, 0)
+    if {"accounts", "stream_users"} & set(steps):
+        accounts = firebase.count_accounts(clients.auth)
+        if accounts is None:
+            return None
+        counts["accounts"] = counts["stream_users"] = accounts
+    if "companies" in steps:
+        counts["companies"] = firebase.count_documents("companies", clients.firestore)
+    if "documents" in steps:
+        counts["documents"] = sum(
+            firebase.count_documents(collection, clients.firestore)
+            for collection in _COLLECTIONS_OF_USERS
+        )
+    if {"channels", "conversations"} & set(steps):
+        rooms = firebase.count_documents(conversations.COLLECTION, clients.firestore)
+        counts["channels"] = counts["conversations"] = rooms
+    return sum(counts.get(step, 0) for step in steps)
+
+
+def judge_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Finding]:
+    """What disagrees about up to 100 users and companies; ``not_found``: nobody of that id."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    accounts = begin(firebase.read_accounts, _users(keys), clients.auth)
+    documents = begin(firebase.read_documents, keys, clients.firestore, deadline)
+    found = clients.stream.query_users(
+        [settings.id_format.stream_id(key) for key in keys], deadline
+    )
+    known = result(accounts, deadline)
+    page = Page()
+    for key, held in result(documents, deadline).items():
+        if key in known or (key.kind == "company" and held.user is not None):
+            _judge(key, replace(held, account=known.get(key)), found, page, None, settings)
+            continue
+        page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
+        stream_user = found.get(settings.id_format.stream_id(key))
+        if stream_user and _is_orphan(stream_user, settings):
+            page.findings.append(Finding("orphan_stream_user", name_of(key), None, ""))
+        if (held.user, held.profile, held.stats) != (None, None, None):
+            page.findings.append(Finding("orphan_documents", name_of(key), None, ""))
+    return page.findings
+
+
+def _accounts(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+    """A thousand accounts, as Auth lists them, each with its documents and its Stream user."""
+    accounts, next_cursor = firebase.list_accounts(cursor, clients.auth)
+    page = Page(next_cursor, seen=len(accounts))
+    for batch in batches(_possible(accounts, page, settings)):
+        deadline = time.monotonic() + PAGE_SECONDS
+        reading = begin(firebase.read_documents, batch, clients.firestore, deadline)
+        found = clients.stream.query_users(
+            [settings.id_format.stream_id(key) for key in batch], deadline
+        )
+        for key, held in result(reading, deadline).items():
+            _judge(key, replace(held, account=accounts[key]), found, page, team, settings)
+    return page
+
+
+def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
+    """Those of whom there can be documents and a Stream user; the others are findings for good."""
+    possible = []
+    for key in keys:
+        try:
+            possible.append(ids.check_key(key.id, "id", key.kind, settings.id_format))
+        except InvalidArgument as error:
+            page.findings.append(Finding("missing_stream_user", name_of(key), None, str(error)))
+            page.records.append(("users", None, False))
+    return possible
+
+
+def _companies(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+    documents, next_cursor = firebase.list_documents("companies", cursor, BATCH, clients.firestore)
+    page = Page(next_cursor, seen=len(documents))
+    held = {Key("company", document_id): Held(user=fields) for document_id, fields in documents}
+    keys = _possible(held, page, settings)
+    found = clients.stream.query_users(
+        [settings.id_format.stream_id(key) for key in keys], time.monotonic() + PAGE_SECONDS
+    )
+    for key in keys:
+        _judge(key, held[key], found, page, team, settings)
+    return page
+
+
+def _judge(
+    key: Key,
+    held: Held,
+    found: Mapping[str, Document],
+    page: Page,
+    wanted_team: str | None,
+    settings: Settings,
+) -> None:
+    """Compare one of ours with what was found in Stream.
+
+    Who is in several teams counts for the first of them, or for the one that was asked for.
+    """
+    account = held.account
+    if account and account.anonymous and not settings.provision_anonymous_users:
+        return
+    owned = users.owned_fields(held, settings.extra_fields)
+    teams = owned.get("teams") or [None]
+    team = wanted_team if wanted_team in teams else teams[0]
+    stream_user = found.get(settings.id_format.stream_id(key))
+    disagreements = []
+    if key.kind == "user" and users.documents_differ(held):
+        missing = [name for name in ("user", "profile", "stats") if getattr(held, name) is None]
+        disagreements.append(("missing_documents", ", ".join(missing) or "the profile lags behind"))
+    if stream_user is None:
+        if not (account and account.disabled):
+            disagreements.append(("missing_stream_user", ""))
+    elif not stream_user.get("deactivated_at"):
+        role = settings.user_role if key.kind == "user" else settings.company_role
+        if difference := users.drift(stream_user, owned, role):
+            differing = [*difference["set"], *difference["unset"]]
+            disagreements.append(("drifted_stream_user", ", ".join(differing)))
+    for kind, detail in disagreements:
+        page.findings.append(Finding(kind, name_of(key), team, detail))
+    page.records.append(("users", team, not disagreements))
+
+
+def _stream_users(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+    """A thousand users as Stream lists them by id: whose account or company is gone?"""
+    if settings.delete_policy == "keep":
+        return Page()
+    page = Page(cursor)
+    present: dict[Key, dict[str, Any]] = {}
+    for _ in range(_LISTS_PER_PAGE):
+        listed = clients.stream.list_users(page.cursor, time.monotonic() + PAGE_SECONDS)
+        page.seen += len(listed)
+        for user in listed:
+            if _is_orphan(user, settings) and (key := _key_behind(user["id"], settings)):
+                present[key] = user
+        page.cursor = listed[-1]["id"] if len(listed) == BATCH else ""
+        if not page.cursor:
+            break
+    existing = _existing(list(present), clients)
+    for key, user in present.items():
+        if key not in existing:
+            first_team = (user.get("teams") or [None])[0]
+            page.findings.append(Finding("orphan_stream_user", name_of(key), first_team, ""))
+    return page
+
+
+def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether someone without account or company should go.
+
+    Who is deactivated was removed already, in the way of a delete policy or of a moderator.
+    """
+    removed = stream_user.get("deactivated_at")
+    return not removed and stream_user["id"] not in settings.service_users
+
+
+def _key_behind(stream_id: str, settings: Settings) -> Key | None:
+    """None for an id that this project never made."""
+    key = settings.id_format.key(stream_id)
+    try:
+        return key and ids.check_key(key.id, "id", key.kind, settings.id_format)
+    except InvalidArgument:
+        return None
+
+
+def _users(keys: Iterable[Key]) -> list[Key]:
+    return [key for key in keys if key.kind == "user"]
+
+
+def _documents(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+    """A thousand documents of a collection: whose account is gone?"""
+    collections = _COLLECTIONS_OF_USERS
+    collection, _, after = (cursor or collections[0]).partition("/")
+    documents, last = firebase.list_documents(
+        collection, after, _DOCUMENTS_PER_PAGE, clients.firestore, fields=()
+    )
+    following = collections[collections.index(collection) + 1 :]
+    next_cursor = f"{collection}/{last}" if last else next(iter(following), "")
+    page = Page(next_cursor, seen=len(documents))
+    keys = [Key("user", document_id) for document_id, _ in documents]
+    existing = _existing(keys, clients)
+    for key in keys:
+        if key not in existing:
+            finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")
+            page.findings.append(finding)
+    return page
+
+
+def _existing(keys: Sequence[Key], clients: Clients) -> set[Key]:
+    """Those of a page's keys that exist, asked for a hundred at a time, side by side."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    people = [key for key in keys if key.kind == "user"]
+    companies = [key for key in keys if key.kind == "company"]
+    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
+    documents = [
+        begin(firebase.read_documents, batch, clients.firestore, deadline)
+        for batch in batches(companies)
+    ]
+    existing = {key for found in accounts for key in result(found, deadline)}
+    for read in documents:
+        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
+    return existing
+
+
+def _channels(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+    """Thirty channels in the order of their creation: which does no document know?
+
+    Several can share a time: the cursor is a time, and how many of that time were seen.
+    """
+    deadline = time.monotonic() + PAGE_SECONDS
+    since, seen = json.loads(cursor or '["", 0]')
+    if seen > MAX_OFFSET:
+        logger.warn(f"Over {MAX_OFFSET} channels were made at {since}: some are not looked at")
+    listed = clients.stream.list_channels(since, seen, team, deadline)
+    page = Page(seen=len(listed))
+    if len(listed) == CHANNELS:
+        last = listed[-1]["created_at"]
+        of_last = sum(channel["created_at"] == last for channel in listed)
+        page.cursor = json.dumps([last, of_last + (seen if last == since else 0)])
+    by_id = {conversations.conversation_id_of(one["cid"], settings): one for one in listed}
+    documents = conversations.read_all(list(by_id), clients, deadline) if by_id else {}
+    for conversation_id, channel in by_id.items():
+        if documents[conversation_id].status in ("", "deleted"):
+            its_team = channel.get("team") or None
+            page.findings.append(Finding("only_in_stream", channel["cid"], its_team, ""))
+    return page
+
+
+def _conversations(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+    """Thirty documents, each with its channel. What is being made is left to the outbox."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    listed, next_cursor = conversations.list_page(cursor, CHANNELS, clients, deadline)
+    page = Page(next_cursor, seen=len(listed))
+    ready = [document for document in listed if document.status == "ready"]
+    channels = conversations.query(ready, clients, settings, deadline) if ready else {}
+    for document in ready:
+        kind, detail = compare(document, channels.get(document.id), clients)
+        if kind:
+            cid = ":".join(conversations.address_of(document.id, settings))
+            page.findings.append(Finding(kind, cid, document.team, detail))
+        page.records.append(("channels", document.team, not kind))
+    return page
+
+
+def compare(
+    document: conversations.Conversation, state: Mapping[str, Any] | None, clients: Clients
+) -> tuple[str, str]:
+    """The kind of disagreement, or nothing, and what a person may want to know of it."""
+    if state is None:
+        return "only_in_firestore", ""
+    channel = state["channel"]
+    team = channel.get("team") or None
+    if team != document.team:
+        return "wrong_team", f"{team} in Stream"
+    members = conversations.members_of(state, clients, time.monotonic() + PAGE_SECONDS)
+    if set(members) != set(document.member_ids):
+        return "member_mismatch", f"{len(document.member_ids)} here, {len(members)} in Stream"
+    if conversations.name_of(channel) != document.name:
+        return "member_mismatch", "the name differs"
+    return "", ""
+
+
+STEPS: Mapping[str, Callable[[str, str | None, Clients, Settings], Page]] = {
+    "accounts": _accounts,
+    "companies": _companies,
+    "stream_users": _stream_users,
+    "documents": _documents,
+    "channels": _channels,
+    "conversations": _conversations,
+}
+"""Each finds one page of disagreements, from a cursor on, for all teams or one."""
+
+
+def subject(finding: Finding, settings: Settings) -> Key:
+    """Whom a finding is about."""
+    if finding.kind not in KINDS_OF_USERS:
+        return Key("conversation", conversations.conversation_id_of(finding.key, settings))
+    kind, separator, key_id = finding.key.partition(":")
+    if separator and kind == "company":
+        return Key("company", key_id)
+    if separator and kind == "user":
+        return Key("user", key_id)
+    return Key("user", finding.key.partition("/")[2])
+
+
+def name_of(key: Key) -> str:
+    """How a finding names somebody, and how the operator does."""
+    return f"{key.kind}:{key.id}"
