@@ -3,28 +3,21 @@
 Exit status 0: in sync. 1: there are findings. 2: it could not be done.
 """
 
-import json
-import math
 import os
-import socket
 import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import requests
 import typer
 from firebase_admin.exceptions import FirebaseError
 from firebase_functions import logger
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -38,18 +31,15 @@ from rich.text import Text
 
 from . import audit as audits
 from . import clients as client_module
-from . import conversations, firebase, repairs, settings
+from . import conversations, firebase, repairs, settings, terminal
 from .audit import Audit
 from .clients import Clients
 from .errors import (
     ChatsyncError,
-    FirebaseUnavailable,
     InvalidArgument,
     NotFound,
     SettingInvalid,
-    StreamCredentialsRejected,
     StreamRateLimited,
-    StreamUnavailable,
     Temporary,
 )
 from .findings import (
@@ -71,8 +61,19 @@ from .pacing import LEFT_BY_BACKGROUND
 from .settings import Settings
 from .stream import batches
 from .sync import Outcome
+from .terminal import (
+    Refused,
+    confirm,
+    console,
+    errors_in_one_line,
+    is_local,
+    people,
+    percent,
+    print_json,
+    print_line,
+)
 
-IN_SYNC, FINDINGS, FAILED = 0, 1, 2
+IN_SYNC, FINDINGS = 0, 1
 SECONDS = 60.0
 MAX_ATTEMPTS = 5
 SECONDS_UNTIL_DEAD = 150
@@ -86,34 +87,18 @@ MOST_SHOWN = 50
 _INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
 
-# The Firebase CLI never takes a project of such a name for a real one.
-_LOCAL_PROJECT = "demo-"
-_EMULATORS = {
-    "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
-    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
-    "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
-}
-_FUNCTIONS = Path(__file__).parents[1]
-
 app = typer.Typer(
     help="Compares Firebase with Stream Chat, and repairs what disagrees.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-people = Console(stderr=True, highlight=False, markup=False, emoji=False)
-"""For what people read beside the result, so that ``--json`` can be piped."""
-
 Apply = Annotated[
     bool, typer.Option("--apply", help="Do it. Without this, only say what would be.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
 Channel = Annotated[str, typer.Argument(help="A cid, type:id, or the id of a channel of our type.")]
-
-
-class Refused(ChatsyncError):
-    """What was asked for isn't done; the message says why."""
 
 
 def main() -> NoReturn:
@@ -124,47 +109,6 @@ def main() -> NoReturn:
         sys.exit(status if isinstance(status, int) else IN_SYNC)
 
 
-@contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Ends the process with status 2 and a line that says what to do."""
-    try:
-        yield
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        fail("Stopped. What was done is done; a backfill goes on when it is started again.")
-    except SettingInvalid as error:
-        fail(
-            f"{error} This command reads functions/.env, .env.PROJECT and the environment; a"
-            " deployed secret is told by `firebase functions:secrets:access STREAM_API_SECRET`."
-        )
-    except StreamCredentialsRejected:
-        fail("Stream refuses key or secret: are STREAM_API_KEY and STREAM_API_SECRET of one app?")
-    except StreamRateLimited as error:
-        fail(f"Stream's rate limit is used up: try again in {error.retry_after} s.")
-    except StreamUnavailable as error:
-        fail(f"Stream cannot be reached ({error}). Locally, run `make start`.")
-    except (FirebaseUnavailable, requests.ConnectionError) as error:
-        fail(f"Firebase cannot be reached ({str(error)[:200]}). Locally, run `make start`.")
-    except GoogleAuthError:
-        fail("No Google credentials: run `gcloud auth application-default login`.")
-    except (GoogleAPICallError, FirebaseError) as error:
-        fail(f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}")
-    except ChatsyncError as error:
-        fail(str(error))
-    except Exception as error:
-        # Of typer's parser; its own message says what was wrong with the arguments.
-        message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        fail(f"{message()} See --help.")
-
-
-def fail(message: str) -> NoReturn:
-    people.print(message, style="red", soft_wrap=True)
-    sys.exit(FAILED)
-
-
 @app.callback()
 def configure(
     context: typer.Context,
@@ -172,7 +116,7 @@ def configure(
         str, typer.Option(help="The Firebase project; demo-... means the local emulators.")
     ] = "",
 ) -> None:
-    logger.write = _tell
+    logger.write = terminal.tell_log
     if context.resilient_parsing or "--help" in sys.argv:
         return
     name = project or os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
@@ -181,53 +125,7 @@ def configure(
             "Which project? Say it before the command, as in `--project ID audit`, or set"
             " GOOGLE_CLOUD_PROJECT."
         )
-    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
-    files = [".env", f".env.{name}"]
-    if name.startswith(_LOCAL_PROJECT):
-        files = [".env.local", ".secret.local"]
-        warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
-        for variable, address in _EMULATORS.items():
-            os.environ.setdefault(variable, address)
-        refuse_without_emulators()
-    elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
-        # Half of a project, compared with the whole of Stream, would be called orphans.
-        raise Refused(
-            f"{' and '.join(variables)} would lead away from project {name}: unset them, or use a"
-            " project named demo-..."
-        )
-    for variable, value in _values_of(files).items():
-        os.environ.setdefault(variable, value)
-
-
-def refuse_without_emulators() -> None:
-    """At once, where the clients would try for most of a minute."""
-    for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
-        host, _, port = os.environ[variable].rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError:
-            raise Refused(
-                f"No emulator answers at {os.environ[variable]}: run `make start` in another"
-                " terminal, and wait until it is up."
-            ) from None
-
-
-def _values_of(files: Sequence[str]) -> dict[str, str]:
-    """What the files of the functions' directory say; the later ones win."""
-    values = {}
-    for file in (_FUNCTIONS / name for name in files):
-        lines = file.read_text().splitlines() if file.exists() else []
-        for line in lines:
-            name, separator, value = line.partition("=")
-            if separator and not name.lstrip().startswith("#"):
-                values[name.strip()] = value.strip().strip("\"'")
-    return values
-
-
-def _tell(entry: Mapping[str, Any]) -> None:
-    """The functions' log, for people: what is worth their attention."""
-    if entry["severity"] in ("WARNING", "ERROR"):
-        people.print(entry.get("message", ""), style="yellow", soft_wrap=True)
+    terminal.use_project(name)
 
 
 def connect() -> tuple[Clients, Settings]:
@@ -401,11 +299,6 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
     print_line(f"In sync: {percent(done.sync_rate)}{before}. {done.stream_calls} calls to Stream.")
 
 
-def percent(rate: float | None) -> str:
-    """Rounded down: 100 % is said only if all agree."""
-    return "-" if rate is None else f"{math.floor(rate * 100 + 1e-9)}%"
-
-
 @app.command()
 def status(as_json: AsJson = False) -> int:
     """Show the outbox, parked entries, and the last audit."""
@@ -485,7 +378,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
         return
     yield "settings", True, "complete"
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
-    where = "the emulators" if project.startswith(_LOCAL_PROJECT) else "Google Cloud"
+    where = "the emulators" if is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
     looks: dict[str, Callable[[], str]] = {
         "Firestore": lambda: f"{repairs.count('waiting', sides)} entries wait in the outbox",
@@ -755,25 +648,3 @@ def _both_sides(
     deadline = time.monotonic() + SECONDS
     document = conversations.read(conversation_id, sides, deadline)
     return sides.stream.query_channels([cid], deadline).get(cid), document
-
-
-# Printing
-
-
-def confirm(question: str, yes: bool) -> None:
-    if not yes and not typer.confirm(question, err=True):
-        raise typer.Abort
-
-
-def console() -> Console:
-    """Made when it is needed: tests replace the standard output."""
-    width = None if sys.stdout.isatty() else 200
-    return Console(highlight=False, markup=False, emoji=False, width=width)
-
-
-def print_line(text: str) -> None:
-    console().print(text, soft_wrap=True)
-
-
-def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

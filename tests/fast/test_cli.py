@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chatsync import audit as audits
-from chatsync import cli, conversations, repairs
+from chatsync import cli, conversations, repairs, terminal
 from chatsync.create_conversation import create_conversation
 from chatsync.errors import StreamRejected, StreamUnavailable
 from chatsync.events import reconcile_after_sign_up
@@ -113,7 +113,7 @@ def test_the_commands_fix_it_and_the_audit_says_so(run, seed, chat):
     ("rate", "shown"), [(None, "-"), (5 / 15, "33%"), (0.29, "29%"), (0.9999, "99%"), (1, "100%")]
 )
 def test_only_agreement_of_all_is_called_100_percent(rate, shown):
-    assert cli.percent(rate) == shown
+    assert terminal.percent(rate) == shown
 
 
 def test_one_teams_findings_can_be_told_apart(run, seed):
@@ -168,7 +168,7 @@ def test_a_wrong_use_is_told_in_one_line(run, arguments, problem):
 def answers(monkeypatch) -> list[str]:
     """The questions that were asked, each answered with no."""
     questions: list[str] = []
-    monkeypatch.setattr(cli.typer, "confirm", lambda question, **_: questions.append(question))
+    monkeypatch.setattr(terminal.typer, "confirm", lambda question, **_: questions.append(question))
     return questions
 
 
@@ -411,7 +411,7 @@ def test_delete_orphan_looks_again_after_the_yes(run, seed, clients, chat, monke
         conversations.reconcile_conversations(["event_1"], clients, SETTINGS)
         return True
 
-    monkeypatch.setattr(cli.typer, "confirm", recorded_meanwhile)
+    monkeypatch.setattr(terminal.typer, "confirm", recorded_meanwhile)
     ran = run("delete-orphan", "event_1", "--apply")
     assert (ran.status, "its document is ready" in ran.err) == (2, True)
     assert len(chat.query_channels({"id": "event_1"})["channels"]) == 1

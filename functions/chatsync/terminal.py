@@ -1,0 +1,169 @@
+"""The command's edge: which project, what people read, and errors in a line each.
+
+Exit status 2 is what could not be done.
+"""
+
+import json
+import math
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import requests
+import typer
+from firebase_admin.exceptions import FirebaseError
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from rich.console import Console
+
+from .errors import (
+    ChatsyncError,
+    FirebaseUnavailable,
+    SettingInvalid,
+    StreamCredentialsRejected,
+    StreamRateLimited,
+    StreamUnavailable,
+)
+
+FAILED = 2
+
+# The Firebase CLI never takes a project of such a name for a real one.
+_LOCAL_PROJECT = "demo-"
+_EMULATORS = {
+    "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
+    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
+    "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
+}
+_FUNCTIONS = Path(__file__).parents[1]
+
+people = Console(stderr=True, highlight=False, markup=False, emoji=False)
+"""For what people read beside the result, so that ``--json`` can be piped."""
+
+
+class Refused(ChatsyncError):
+    """What was asked for isn't done; the message says why."""
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Ends the process with status 2 and a line that says what to do."""
+    try:
+        yield
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        fail("Stopped. What was done is done; a backfill goes on when it is started again.")
+    except SettingInvalid as error:
+        fail(
+            f"{error} This command reads functions/.env, .env.PROJECT and the environment; a"
+            " deployed secret is told by `firebase functions:secrets:access STREAM_API_SECRET`."
+        )
+    except StreamCredentialsRejected:
+        fail("Stream refuses key or secret: are STREAM_API_KEY and STREAM_API_SECRET of one app?")
+    except StreamRateLimited as error:
+        fail(f"Stream's rate limit is used up: try again in {error.retry_after} s.")
+    except StreamUnavailable as error:
+        fail(f"Stream cannot be reached ({error}). Locally, run `make start`.")
+    except (FirebaseUnavailable, requests.ConnectionError) as error:
+        fail(f"Firebase cannot be reached ({str(error)[:200]}). Locally, run `make start`.")
+    except GoogleAuthError:
+        fail("No Google credentials: run `gcloud auth application-default login`.")
+    except (GoogleAPICallError, FirebaseError) as error:
+        fail(f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}")
+    except ChatsyncError as error:
+        fail(str(error))
+    except Exception as error:
+        # Of typer's parser; its own message says what was wrong with the arguments.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        fail(f"{message()} See --help.")
+
+
+def fail(message: str) -> NoReturn:
+    people.print(message, style="red", soft_wrap=True)
+    sys.exit(FAILED)
+
+
+def use_project(name: str) -> None:
+    """Point clients and settings at a project; one named ``demo-...`` means the emulators."""
+    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
+    files = [".env", f".env.{name}"]
+    if is_local(name):
+        files = [".env.local", ".secret.local"]
+        warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
+        for variable, address in _EMULATORS.items():
+            os.environ.setdefault(variable, address)
+        refuse_without_emulators()
+    elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
+        # Half of a project, compared with the whole of Stream, would be called orphans.
+        raise Refused(
+            f"{' and '.join(variables)} would lead away from project {name}: unset them, or use a"
+            " project named demo-..."
+        )
+    for variable, value in _values_of(files).items():
+        os.environ.setdefault(variable, value)
+
+
+def is_local(project: str) -> bool:
+    return project.startswith(_LOCAL_PROJECT)
+
+
+def refuse_without_emulators() -> None:
+    """At once, where the clients would try for most of a minute."""
+    for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
+        host, _, port = os.environ[variable].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            raise Refused(
+                f"No emulator answers at {os.environ[variable]}: run `make start` in another"
+                " terminal, and wait until it is up."
+            ) from None
+
+
+def _values_of(files: Sequence[str]) -> dict[str, str]:
+    """What the files of the functions' directory say; the later ones win."""
+    values = {}
+    for file in (_FUNCTIONS / name for name in files):
+        lines = file.read_text().splitlines() if file.exists() else []
+        for line in lines:
+            name, separator, value = line.partition("=")
+            if separator and not name.lstrip().startswith("#"):
+                values[name.strip()] = value.strip().strip("\"'")
+    return values
+
+
+def tell_log(entry: Mapping[str, Any]) -> None:
+    """The functions' log, for people: what is worth their attention."""
+    if entry["severity"] in ("WARNING", "ERROR"):
+        people.print(entry.get("message", ""), style="yellow", soft_wrap=True)
+
+
+def percent(rate: float | None) -> str:
+    """Rounded down: 100 % is said only if all agree."""
+    return "-" if rate is None else f"{math.floor(rate * 100 + 1e-9)}%"
+
+
+def confirm(question: str, yes: bool) -> None:
+    if not yes and not typer.confirm(question, err=True):
+        raise typer.Abort
+
+
+def console() -> Console:
+    """Made when it is needed: tests replace the standard output."""
+    width = None if sys.stdout.isatty() else 200
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def print_line(text: str) -> None:
+    console().print(text, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
