@@ -1,1 +1,1 @@
-"""Measurements of chatsync on the emulators and the local Stream server."""
+"""Measures: what users wait for (``python -m bench``), and how it grows (``bench.scale``)."""

@@ -1,0 +1,130 @@
+"""A figure of the bench: what was measured, beside its baseline of the same run."""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table. ``measured`` and ``baseline`` are in ``unit``."""
+
+    name: str
+    measured: float
+    baseline: float | None = None
+    """None: nothing to compare with, as for a step of a growing size."""
+    unit: str = "ms"
+    goal: str = ""
+    """What the ratio is to be, such as ``<= 1.15``."""
+    note: str = ""
+    """How many samples, and what a reader should know."""
+
+    @property
+    def ratio(self) -> float | None:
+        return self.measured / self.baseline if self.baseline else None
+
+    @property
+    def met(self) -> bool | None:
+        """None if there is no goal."""
+        if not self.goal or self.ratio is None:
+            return None
+        comparison, bound = self.goal.split()
+        return _COMPARE[comparison](round(self.ratio, 2), float(bound))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "measured": self.measured,
+            "baseline": self.baseline,
+            "unit": self.unit,
+            "ratio": self.ratio,
+            "goal": self.goal or None,
+            "met": self.met,
+            "note": self.note,
+        }
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The value that ``share`` of the samples don't exceed, with a line between neighbours."""
+    ordered = sorted(samples)
+    place = share * (len(ordered) - 1)
+    below = ordered[int(place)]
+    above = ordered[min(int(place) + 1, len(ordered) - 1)]
+    return below + (above - below) * (place % 1)
+
+
+def p50(samples: Sequence[float]) -> float:
+    return statistics.median(samples)
+
+
+def p95(samples: Sequence[float]) -> float:
+    return percentile(samples, 0.95)
+
+
+def table(figures: Iterable[Figure]) -> Table:
+    lines = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    lines.add_column("figure", min_width=30)
+    for column in ("measured", "baseline", "ratio"):
+        lines.add_column(column, justify="right", no_wrap=True)
+    lines.add_column("goal", no_wrap=True)
+    lines.add_column("", no_wrap=True)
+    lines.add_column("note")
+    for figure in figures:
+        lines.add_row(
+            figure.name,
+            _amount(figure.measured, figure.unit),
+            "" if figure.baseline is None else _amount(figure.baseline, figure.unit),
+            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            figure.goal,
+            {True: "met", False: "MISSED", None: ""}[figure.met],
+            figure.note,
+        )
+    return lines
+
+
+def show(figures: Iterable[Figure]) -> None:
+    Console(highlight=False).print(table(figures))
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "cpu": _cpu_model(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def describe(machine: dict[str, Any]) -> str:
+    return (
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, {machine['os']},"
+        f" Python {machine['python']}; load {machine['load']} before the run"
+    )
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _amount(value: float, unit: str) -> str:
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}"
