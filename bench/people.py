@@ -1,0 +1,61 @@
+"""Accounts for the bench, and the local Stream server that may know them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import firebase_admin
+from firebase_admin import auth
+
+from dev import app_client, emulators
+from dev.app_client import AppUser
+from tests.stream_server.control_client import LocalStream
+
+STREAM = LocalStream(emulators.STREAM_BASE_URL)
+
+_IMPORTED_AT_ONCE = 1000
+_NO_LIMIT = 1_000_000
+_OPERATIONS = ("QueryUsers", "UpdateUsers", "UpdateUsersPartial", "GetOrCreateChannel")
+
+
+def connect() -> None:
+    """To be called once, before anything else here."""
+    firebase_admin.initialize_app(options={"projectId": emulators.PROJECT})
+
+
+def lift_limits() -> None:
+    """Stream's rate limits would end a measurement within seconds; their headers stay."""
+    for operation in (*_OPERATIONS, "UpdateChannel"):
+        STREAM.limit(operation, _NO_LIMIT)
+
+
+def set_delay(milliseconds: int) -> None:
+    """How long Stream takes for each call, beyond its work."""
+    STREAM.clear_faults()
+    if milliseconds:
+        STREAM.fault("*", "delay", rate=1.0, delay_ms=milliseconds)
+
+
+def caller() -> AppUser:
+    return app_client.sign_up(f"{uuid.uuid4().hex}@example.com", "Ann Caller")
+
+
+def accounts(count: int) -> list[str]:
+    """The uids of new accounts with names, of whom nobody but Auth knows: they were imported."""
+    uids = [uuid.uuid4().hex[:28] for _ in range(count)]
+    for start in range(0, count, _IMPORTED_AT_ONCE):
+        records = [
+            auth.ImportUserRecord(uid, display_name=f"Person {uid}", email=f"{uid}@example.com")
+            for uid in uids[start : start + _IMPORTED_AT_ONCE]
+        ]
+        result = auth.import_users(records)
+        if result.failure_count:
+            raise RuntimeError(f"{result.failure_count} accounts could not be imported")
+    return uids
+
+
+def groups(count: int, size: int) -> Iterator[list[str]]:
+    """``count`` times ``size`` new accounts."""
+    uids = accounts(count * size)
+    return iter([uids[start : start + size] for start in range(0, count * size, size)])

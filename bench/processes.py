@@ -1,0 +1,163 @@
+"""Function processes, started as production does, in an environment that holds what is deployed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dev import emulators, setup
+from tests.chaos.backends import free_port
+from tests.chaos.deployment import Deployed, deploy
+
+FOLDER = setup.LOCAL / "bench"
+VENV = FOLDER / "venv"
+"""Without what is there for developers: some packages import others where they find them."""
+
+OURS = FOLDER / "functions"
+BASELINE = FOLDER / "baseline"
+
+START_SECONDS = 60.0
+CALL_SECONDS = 120.0
+_POLL_SECONDS = 0.002
+
+
+def prepare() -> None:
+    """The environment, made once, and fresh copies of both sources; all of it compiled.
+
+    As Google's builders do, whose containers begin with compiled files.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    requirements = emulators.ROOT / "functions" / "requirements.txt"
+    inputs = f"{VENV} {setup.venv_version()} {setup.digest(requirements)}"
+    if not VENV.exists() or not setup.done("bench", inputs):
+        with setup.step("bench", inputs, "installing what is deployed, for the bench"):
+            _run(setup.VENV_PYTHON, "-m", "venv", "--clear", VENV)
+            _run(VENV / "bin" / "python", "-m", "pip", "install", "-qq", "-r", requirements)
+    deployed()
+    shutil.rmtree(BASELINE, ignore_errors=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(emulators.ROOT / "bench" / "baseline", BASELINE, ignore=ignored)
+    for source in (OURS, BASELINE):
+        _run(VENV / "bin" / "python", "-m", "compileall", "-q", source)
+
+
+@functools.cache
+def deployed() -> dict[str, Deployed]:
+    """The functions by name, copied to ``OURS``."""
+    return {one.name: one for one in deploy(OURS)}
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+
+
+@dataclass
+class Function:
+    """A function's process; use it with ``serving``."""
+
+    source: Path
+    name: str
+    threads: int | None = None
+    """None: as many as the function takes requests at once where it is deployed."""
+
+    def __post_init__(self) -> None:
+        deployment = deployed()[self.name]
+        self.threads = self.threads or deployment.concurrency
+        self.port = free_port()
+        self.log = FOLDER / f"{self.source.name}-{self.name}.log"
+        script = [str(VENV / "bin" / "functions-framework"), "--target", self.name]
+        place = ["--source", "main.py", "--host", emulators.HOST, "--port", str(self.port)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*script, *place, "--signature-type", deployment.signature],
+                cwd=self.source,
+                env=_environment(self.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: gunicorn and its worker die together
+            )
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not emulators.listens(self.port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not start: {self.log}")
+            time.sleep(_POLL_SECONDS)
+
+    def call(self, data: object, id_token: str) -> Any:
+        """The result of a callable."""
+        body = json.dumps({"data": data}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {id_token}"}
+        return json.loads(self.post(body, headers))["result"]
+
+    def post(self, body: bytes, headers: dict[str, str]) -> bytes:
+        connection = http.client.HTTPConnection(emulators.HOST, self.port, timeout=CALL_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("POST", "/", body, headers)
+            response = connection.getresponse()
+            answer = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{self.name} answered {response.status}: {answer!r}; {self.log}")
+        return answer
+
+    def memory_mb(self) -> float:
+        """Of gunicorn and its worker: each page once, where the system tells (Linux)."""
+        used = [process.memory_full_info() for process in self._family()]
+        return sum(getattr(one, "pss", one.uss) for one in used) / 1e6
+
+    def cpu_seconds(self) -> float:
+        times = [process.cpu_times() for process in self._family()]
+        return sum(one.user + one.system for one in times)
+
+    def _family(self) -> list[psutil.Process]:
+        gunicorn = psutil.Process(self.process.pid)
+        return [gunicorn, *gunicorn.children(recursive=True)]
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        **emulators.CLIENT_ENVIRONMENT,
+        "STREAM_API_SECRET": emulators.STREAM_API_SECRET,
+        "CHATSYNC_REGION": emulators.REGION,
+        "THREADS": str(threads),
+        "PYTHONWARNINGS": "ignore:The HMAC key",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@contextlib.contextmanager
+def serving(source: Path, name: str, threads: int | None = None) -> Iterator[Function]:
+    """A function that takes requests."""
+    function = Function(source, name, threads)
+    try:
+        function.wait_until_ready()
+        yield function
+    finally:
+        function.stop()
+
+
+@contextlib.contextmanager
+def both(name: str) -> Iterator[tuple[Function, Function]]:
+    """Ours and the baseline's, side by side."""
+    with serving(OURS, name) as ours, serving(BASELINE, name) as baseline:
+        yield ours, baseline

@@ -1,0 +1,299 @@
+"""What users wait for: callables and the sign-up, beside a baseline that does the bare calls.
+
+Both are processes as in production and take turns, sample by sample, so that noise meets both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from dev.app_client import AppUser
+
+from . import people
+from .figures import Figure, p50, p95
+from .people import STREAM
+from .processes import BASELINE, OURS, Function, both, serving
+
+STARTS = 9
+SAMPLES = 60
+SAMPLES_WITHOUT_DELAY = 200
+SIGN_UPS = 200
+CONVERSATIONS = 9
+CALLERS = 32
+THROUGHPUT_SECONDS = 6.0
+
+Sample = Callable[[], float]
+"""Does something once, and says how long it took, in milliseconds."""
+
+
+def timed(call: Callable[[], Any]) -> Sample:
+    def sample() -> float:
+        began = time.perf_counter()
+        call()
+        return 1000 * (time.perf_counter() - began)
+
+    return sample
+
+
+def alternate(times: int, ours: Sample, baseline: Sample) -> tuple[list[float], list[float]]:
+    """Samples of both, which take turns in being first."""
+    samples: tuple[list[float], list[float]] = ([], [])
+    for turn in range(2 * times):
+        side = (turn + turn // 2) % 2
+        samples[side].append((ours, baseline)[side]())
+    return samples
+
+
+def warm(calls: Sequence[Callable[[], Any]]) -> None:
+    """Let every thread of the functions make its connections."""
+    people.set_delay(20)
+    with ThreadPoolExecutor(CALLERS) as threads:
+        for call in calls:
+            for answer in [threads.submit(call) for _ in range(2 * CALLERS)]:
+                answer.result()
+    people.set_delay(0)
+
+
+def heal(function: Function, uids: Sequence[str], caller: AppUser) -> None:
+    for start in range(0, len(uids), 100):
+        results = function.call({"userIds": uids[start : start + 100]}, caller.id_token)
+        assert all(result["status"] != "failed" for result in results["results"])
+
+
+# Cold start
+
+
+class Start(NamedTuple):
+    seconds: float
+    cpu_seconds: float
+    memory_mb: float
+
+
+def cold_start() -> Iterator[Figure]:
+    """From the process's start until the first answer of ``ensureStreamUser``."""
+    caller = people.caller()
+    with serving(OURS, "ensureStreamUser") as function:
+        heal(function, [caller.uid], caller)
+    people.set_delay(0)
+    starts: dict[Any, list[Start]] = {OURS: [], BASELINE: []}
+    for turn in range(2 * (STARTS + 1)):
+        source = (OURS, BASELINE)[(turn + turn // 2) % 2]
+        starts[source].append(_start(source, caller))
+    ours, baseline = [Start(*map(p50, zip(*one[1:], strict=True))) for one in starts.values()]
+    note = f"median of {STARTS}"
+    yield Figure("cold start", ours.seconds, baseline.seconds, "s", "<= 1.15", note)
+    yield Figure("cold start, CPU time", ours.cpu_seconds, baseline.cpu_seconds, "s", "", note)
+    note = f"gunicorn and worker, PSS, median of {STARTS}"
+    yield Figure("memory", ours.memory_mb, baseline.memory_mb, "MB", "<= 1.15", note)
+
+
+def _start(source: Any, caller: AppUser) -> Start:
+    began = time.perf_counter()
+    with serving(source, "ensureStreamUser") as function:
+        function.call({"userId": caller.uid}, caller.id_token)
+        seconds = time.perf_counter() - began
+        return Start(seconds, function.cpu_seconds(), function.memory_mb())
+
+
+# Callables
+
+
+def ensure_present() -> Iterator[Figure]:
+    caller = people.caller()
+    with both("ensureStreamUser") as functions:
+        yield from _with_delays("ensureStreamUser, present", functions, caller)
+
+
+def token() -> Iterator[Figure]:
+    caller = people.caller()
+    with both("getStreamUserToken") as functions:
+        yield from _with_delays("getStreamUserToken", functions, caller)
+
+
+def _with_delays(
+    name: str, functions: tuple[Function, Function], caller: AppUser
+) -> Iterator[Figure]:
+    """The caller asks for themselves: p50 with and without a delay of Stream's."""
+    calls = [partial(one.call, {"userId": caller.uid}, caller.id_token) for one in functions]
+    warm(calls)
+    for delay, times, goal in (
+        (0, SAMPLES_WITHOUT_DELAY, "<= 1.5"),
+        (100, SAMPLES, "<= 1.15"),
+    ):
+        people.set_delay(delay)
+        ours, baseline = map(p50, alternate(times, *map(timed, calls)))
+        yield Figure(f"{name}, delay {delay}", ours, baseline, "ms", goal, f"p50, n={times}")
+
+
+def ensure_missing() -> Iterator[Figure]:
+    """Of the account nobody but Auth knows anything: documents are missing too."""
+    caller = people.caller()
+    with both("ensureStreamUser") as functions:
+        warm([partial(one.call, {"userId": caller.uid}, caller.id_token) for one in functions])
+        people.set_delay(100)
+        fresh = itertools.chain.from_iterable(people.groups(2 * SAMPLES, 1))
+
+        def ensure(function: Function) -> None:
+            function.call({"userId": next(fresh)}, caller.id_token)
+
+        samples = [timed(partial(ensure, one)) for one in functions]
+        ours, baseline = map(p50, alternate(SAMPLES, *samples))
+        name, note = "ensureStreamUser, missing, delay 100", f"p50, n={SAMPLES}"
+        yield Figure(name, ours, baseline, "ms", "<= 1.25", note)
+
+
+def ensure_growth() -> Iterator[Figure]:
+    caller = people.caller()
+    with both("ensureStreamUser") as functions:
+        uids = people.accounts(100)
+        heal(functions[0], uids, caller)
+        for size in (1, 10, 100):
+            calls = [
+                partial(one.call, {"userIds": uids[:size]}, caller.id_token) for one in functions
+            ]
+            warm(calls)
+            people.set_delay(50)
+            ours, baseline = map(p50, alternate(SAMPLES, *map(timed, calls)))
+            name = f"ensureStreamUser, {size} userIds, delay 50"
+            yield Figure(name, ours, baseline, "ms", "", f"p50, n={SAMPLES}")
+
+
+# Sign-up
+
+
+def sign_up() -> Iterator[Figure]:
+    """From the event until Stream has answered the call that creates the user."""
+    people.set_delay(0)
+    with both("createStreamUser") as functions:
+        fresh = itertools.chain.from_iterable(people.groups(2 * SIGN_UPS + 128, 1))
+        samples = [partial(_sign_up, one, fresh) for one in functions]
+        warm(samples)
+        ours, baseline = alternate(SIGN_UPS, *samples)
+    note = f"n={SIGN_UPS}"
+    yield Figure("sign-up until in Stream, p50", p50(ours), p50(baseline), "ms", "<= 1.3", note)
+    yield Figure("sign-up until in Stream, p95", p95(ours), p95(baseline), "ms", "<= 1.5", note)
+
+
+def _sign_up(function: Function, fresh: Iterator[str]) -> float:
+    uid = next(fresh)
+    since = STREAM.last_request()
+    began = time.time()
+    function.post(*_created_event(uid))
+    [creation] = [
+        call
+        for call in STREAM.requests(since)
+        if call["operation"] == "UpdateUsers" and uid in call["ids"]
+    ]
+    arrived = datetime.fromisoformat(creation["at"]).timestamp()
+    return 1000 * (arrived - began) + creation["duration_ms"]
+
+
+def _created_event(uid: str) -> tuple[bytes, dict[str, str]]:
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": uuid.uuid4().hex,
+        "ce-source": "//firebaseauth.googleapis.com/projects/bench",
+        "ce-type": "google.firebase.auth.user.v2.created",
+        "ce-time": "2026-01-01T00:00:00Z",
+        "ce-subject": f"users/{uid}",
+        "Content-Type": "application/json",
+    }
+    return json.dumps({"value": {"uid": uid, "metadata": {}}}).encode(), headers
+
+
+# Conversations
+
+
+def conversation() -> Iterator[Figure]:
+    for size in (100, 10, 1000):
+        goal = "<= 0.33" if size == 100 else ""
+        yield _conversation(size, goal)
+
+
+def _conversation(size: int, goal: str) -> Figure:
+    """A new group, half of whose members nobody but Auth knows."""
+    caller = people.caller()
+    present = people.accounts(size // 2 - 1)
+    with serving(OURS, "ensureStreamUser") as function:
+        heal(function, [caller.uid, *present], caller)
+    fresh = people.groups(2 * CONVERSATIONS + 8, size - size // 2)
+
+    def create(function: Function) -> None:
+        members = [*present, *next(fresh)]
+        data = {"participantIds": members, "name": f"chat-{uuid.uuid4().hex}"}
+        function.call(data, caller.id_token)
+
+    with both("createConversation") as functions:
+        for function in functions:
+            for _ in range(4):
+                create(function)
+        people.set_delay(50)
+        since = STREAM.last_request()
+        create(functions[0])
+        calls = [call["operation"] for call in STREAM.requests(since)]
+        samples = [timed(partial(create, one)) for one in functions]
+        ours, baseline = map(p50, alternate(CONVERSATIONS - 1, *samples))
+    note = f"p50, n={CONVERSATIONS - 1}; {len(calls)} Stream calls"
+    name = f"createConversation, {size} members, delay 50"
+    return Figure(name, ours, baseline, "ms", goal, note)
+
+
+# Throughput
+
+
+def throughput() -> Iterator[Figure]:
+    """Of one instance: 32 callers at once, beside one alone."""
+    caller = people.caller()
+    with serving(OURS, "ensureStreamUser") as function:
+        call = partial(function.call, {"userId": caller.uid}, caller.id_token)
+        warm([call])
+        people.set_delay(50)
+        alone, together = _per_second(call, 1), _per_second(call, CALLERS)
+        note = f"{CALLERS} callers beside one, {function.threads} threads, no errors"
+        name = "throughput of an instance, delay 50"
+        yield Figure(name, together, alone, "/s", ">= 4", note)
+
+
+def _per_second(call: Callable[[], Any], callers: int) -> float:
+    """Answers a second while so many callers ask again as soon as they are answered."""
+    ends = time.perf_counter() + THROUGHPUT_SECONDS
+
+    def ask(_: int) -> int:
+        answers = 0
+        while time.perf_counter() < ends:
+            call()
+            answers += 1
+        return answers
+
+    with ThreadPoolExecutor(callers) as threads:
+        return sum(threads.map(ask, range(callers))) / THROUGHPUT_SECONDS
+
+
+@contextlib.contextmanager
+def fresh_stream() -> Iterator[None]:
+    """Nobody from an earlier measurement, no limits, no delay."""
+    STREAM.reset()
+    people.lift_limits()
+    people.set_delay(0)
+    yield
+
+
+MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "cold-start": cold_start,
+    "ensure-present": ensure_present,
+    "ensure-missing": ensure_missing,
+    "token": token,
+    "sign-up": sign_up,
+    "conversation": conversation,
+    "throughput": throughput,
+    "ensure-growth": ensure_growth,
+}
