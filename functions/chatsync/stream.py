@@ -11,7 +11,9 @@ import random
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -70,6 +72,9 @@ class Stream:
     def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
         self._app = (api_key, api_secret, base_url)
         self._local = threading.local()
+        """The pace of the call that this thread makes."""
+        self._idle: deque[StreamChat] = deque()
+        """Clients that nobody uses at the moment, with their connections."""
         self._left_to_others = 0.0
         self._paces: dict[str, Pace] = {}
         """By method of the SDK."""
@@ -246,7 +251,8 @@ class Stream:
 
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""
-        return self._chat().create_token(stream_id, exp=expires_at, iat=issued_at)
+        with self._client() as chat:
+            return chat.create_token(stream_id, exp=expires_at, iat=issued_at)
 
     def _read(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         for pause in PAUSES_BETWEEN_READS:
@@ -262,30 +268,48 @@ class Stream:
     def _call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         operation = method.__name__
         pace = self._local.pace = self._paces.setdefault(operation, Pace())
-        with pace.call(operation, self._left_to_others, deadline):
+        with (
+            pace.call(operation, self._left_to_others, deadline),
+            self._client() as chat,
+        ):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Postponed(f"{operation}: no time left for it")
-            chat = self._chat()
             chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
             try:
                 return method(chat, *args, **options)
             except requests.RequestException as error:
                 raise StreamUnavailable(f"{operation}: {type(error).__name__}") from error
 
-    def _chat(self) -> StreamChat:
-        """This thread's client: neither StreamChat nor requests promises to be shareable."""
-        chat = getattr(self._local, "chat", None)
-        if chat is None:
-            api_key, api_secret, base_url = self._app
-            chat = StreamChat(api_key, api_secret, base_url=base_url)
-            session = requests.Session()
-            for scheme in ("http://", "https://"):
-                # The SDK's own adapter repeats GET and DELETE, and sleeps out a Retry-After.
-                session.mount(scheme, HTTPAdapter(max_retries=0))
-            session.hooks["response"].append(self._examine)
-            chat.set_http_session(session)
-            self._local.chat = chat
+    @contextmanager
+    def _client(self) -> Iterator[StreamChat]:
+        """A client for one call at a time: neither StreamChat nor requests promises more.
+
+        Who was used last comes first, so that no more connections are opened than there are calls
+        at once, whichever threads make them.
+        """
+        try:
+            chat = self._idle.pop()
+        except IndexError:
+            chat = self._new_client()
+        try:
+            yield chat
+        finally:
+            self._idle.append(chat)
+
+    def _new_client(self) -> StreamChat:
+        api_key, api_secret, base_url = self._app
+        chat = StreamChat(api_key, api_secret, base_url=base_url)
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            # The SDK's own adapter repeats GET and DELETE, and sleeps out a Retry-After.
+            session.mount(scheme, HTTPAdapter(max_retries=0))
+        # Once: requests would look for proxies, and for a .netrc on disk, at every call.
+        environment = session.merge_environment_settings(chat.base_url, {}, None, None, None)
+        session.proxies, session.verify = environment["proxies"], environment["verify"]
+        session.trust_env = False
+        session.hooks["response"].append(self._examine)
+        chat.set_http_session(session)
         return chat
 
     def _examine(self, response: requests.Response, **_: object) -> None:

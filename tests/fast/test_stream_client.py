@@ -125,15 +125,9 @@ def test_silence_ends_at_the_deadline(client, stream):
 
 @pytest.mark.parametrize("body", ["{}", '{"duration": "1ms"}', '{"duration": 1, "users": null}'])
 def test_an_answer_without_users_is_no_answer(client, monkeypatch, body):
-    def answer(*_: object, **__: object) -> requests.Response:
-        response = requests.Response()
-        response.status_code, response._content = 200, body.encode()
-        for hook in client._chat().session.hooks["response"]:
-            hook(response)
-        return response
-
-    answer.__name__ = "get"
-    monkeypatch.setattr(client._chat().session, "get", answer)
+    response = requests.Response()
+    response.status_code, response._content = 200, body.encode()
+    answer_all(client, monkeypatch, response)
     with pytest.raises(StreamUnavailable):
         client.query_users(["ann"], soon())
 
@@ -144,14 +138,21 @@ def client_answered(client, monkeypatch, status: int, headers: dict[str, str]) -
     response.status_code, response._content = status, b"slow down"
     response.headers.update(headers)
 
+    answer_all(client, monkeypatch, response)
+    return client
+
+
+def answer_all(client, monkeypatch, response: requests.Response) -> None:
+    with client._client() as chat:
+        session = chat.session
+
     def answer(*args, **options):
-        for hook in client._chat().session.hooks["response"]:
+        for hook in session.hooks["response"]:
             hook(response)
         return response
 
     answer.__name__ = "get"
-    monkeypatch.setattr(client._chat().session, "get", answer)
-    return client
+    monkeypatch.setattr(session, "get", answer)
 
 
 def test_a_retry_after_is_heeded_where_nothing_is_said_of_a_window(client, monkeypatch):
@@ -216,15 +217,37 @@ def test_a_deletion_that_stream_refuses_is_not_taken_for_done(client, stream):
         client.remove_user("ann", "soft", soon())
 
 
-def test_every_thread_has_a_connection_of_its_own(client):
+def test_calls_at_once_never_share_a_connection(client):
     meet = threading.Barrier(4, timeout=10)
 
-    def chat_of_this_thread(_: int) -> int:
-        meet.wait()
-        return id(client._chat())
+    def client_of_a_call(_: int) -> int:
+        with client._client() as chat:
+            meet.wait()
+            return id(chat)
 
     with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(chat_of_this_thread, range(4)))) == 4
+        assert len(set(pool.map(client_of_a_call, range(4)))) == 4
+
+
+def test_one_call_after_another_uses_one_connection_from_any_thread(client):
+    def client_of_a_call() -> int:
+        client.query_users(["ann"], soon())
+        with client._client() as chat:
+            return id(chat)
+
+    used = set()
+    for _ in range(4):
+        with ThreadPoolExecutor(1) as pool:
+            used.add(pool.submit(client_of_a_call).result())
+    assert len(used) == 1
+
+
+def test_calls_go_through_the_proxy_of_the_environment(stream, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with pytest.raises(StreamUnavailable, match="ProxyError"):
+        Stream("local-key", "local-secret", "http://stream.example").query_users(["ann"], soon(1))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert Stream("local-key", "local-secret", stream.url).query_users(["ann"], soon()) == {}
 
 
 def test_the_secret_never_shows_in_an_error(stream):
