@@ -56,8 +56,8 @@ def measure(names: list[str]) -> list[Figure]:
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             backends.check()
-            with serving.fresh_stream():
-                measured += MEASUREMENTS[name]()
+            people.forget_in_stream()
+            measured += MEASUREMENTS[name]()
     return measured
 
 

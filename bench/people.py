@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import firebase_admin
 from firebase_admin import auth
@@ -16,7 +16,7 @@ STREAM = LocalStream(emulators.STREAM_BASE_URL)
 
 _IMPORTED_AT_ONCE = 1000
 _NO_LIMIT = 1_000_000
-_OPERATIONS = ("QueryUsers", "UpdateUsers", "UpdateUsersPartial", "GetOrCreateChannel")
+_LIMITED = ("QueryUsers", "UpdateUsers", "GetOrCreateChannel", "UpdateChannel")
 
 
 def connect() -> None:
@@ -24,9 +24,13 @@ def connect() -> None:
     firebase_admin.initialize_app(options={"projectId": emulators.PROJECT})
 
 
-def lift_limits() -> None:
-    """Stream's rate limits would end a measurement within seconds; their headers stay."""
-    for operation in (*_OPERATIONS, "UpdateChannel"):
+def forget_in_stream() -> None:
+    """Nobody is left in Stream, and it has neither delay nor limits worth speaking of.
+
+    Its rate limits would end a measurement within seconds; their headers stay.
+    """
+    STREAM.reset()
+    for operation in _LIMITED:
         STREAM.limit(operation, _NO_LIMIT)
 
 
@@ -55,7 +59,5 @@ def accounts(count: int) -> list[str]:
     return uids
 
 
-def groups(count: int, size: int) -> Iterator[list[str]]:
-    """``count`` times ``size`` new accounts."""
-    uids = accounts(count * size)
-    return iter([uids[start : start + size] for start in range(0, count * size, size)])
+def groups(uids: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [uids[start : start + size] for start in range(0, len(uids), size)]

@@ -5,8 +5,6 @@ Both are processes as in production and take turns, sample by sample, so that no
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import time
 import uuid
@@ -140,7 +138,7 @@ def ensure_missing() -> Iterator[Figure]:
     with both("ensureStreamUser") as functions:
         warm([partial(one.call, {"userId": caller.uid}, caller.id_token) for one in functions])
         people.set_delay(100)
-        fresh = itertools.chain.from_iterable(people.groups(2 * SAMPLES, 1))
+        fresh = iter(people.accounts(2 * SAMPLES))
 
         def ensure(function: Function) -> None:
             function.call({"userId": next(fresh)}, caller.id_token)
@@ -174,7 +172,7 @@ def sign_up() -> Iterator[Figure]:
     """From the event until Stream has answered the call that creates the user."""
     people.set_delay(0)
     with both("createStreamUser") as functions:
-        fresh = itertools.chain.from_iterable(people.groups(2 * SIGN_UPS + 128, 1))
+        fresh = iter(people.accounts(2 * SIGN_UPS + 4 * CALLERS))
         samples = [partial(_sign_up, one, fresh) for one in functions]
         warm(samples)
         ours, baseline = alternate(SIGN_UPS, *samples)
@@ -214,18 +212,23 @@ def _created_event(uid: str) -> tuple[bytes, dict[str, str]]:
 
 
 def conversation() -> Iterator[Figure]:
-    for size in (100, 10, 1000):
-        goal = "<= 0.33" if size == 100 else ""
-        yield _conversation(size, goal)
+    """A new group, half of whose members Stream doesn't know."""
+    yield _conversation(100, "half missing", "<= 0.33")
+    yield _conversation(100, "half without documents too")
+    yield _conversation(10, "half missing")
+    yield _conversation(1000, "half missing")
 
 
-def _conversation(size: int, goal: str) -> Figure:
-    """A new group, half of whose members nobody but Auth knows."""
+def _conversation(size: int, kind: str, goal: str = "") -> Figure:
     caller = people.caller()
     present = people.accounts(size // 2 - 1)
+    missing = people.accounts((2 * CONVERSATIONS + 5) * (size - size // 2))
     with serving(OURS, "ensureStreamUser") as function:
+        if kind == "half missing":
+            heal(function, missing, caller)
+            people.forget_in_stream()
         heal(function, [caller.uid, *present], caller)
-    fresh = people.groups(2 * CONVERSATIONS + 8, size - size // 2)
+    fresh = iter(people.groups(missing, size - size // 2))
 
     def create(function: Function) -> None:
         members = [*present, *next(fresh)]
@@ -234,16 +237,16 @@ def _conversation(size: int, goal: str) -> Figure:
 
     with both("createConversation") as functions:
         for function in functions:
-            for _ in range(4):
-                create(function)
+            create(function)
+            create(function)
         people.set_delay(50)
         since = STREAM.last_request()
         create(functions[0])
-        calls = [call["operation"] for call in STREAM.requests(since)]
+        calls = len(STREAM.requests(since))
         samples = [timed(partial(create, one)) for one in functions]
-        ours, baseline = map(p50, alternate(CONVERSATIONS - 1, *samples))
-    note = f"p50, n={CONVERSATIONS - 1}; {len(calls)} Stream calls"
-    name = f"createConversation, {size} members, delay 50"
+        ours, baseline = map(p50, alternate(CONVERSATIONS, *samples))
+    name = f"createConversation, {size} members, {kind}, delay 50"
+    note = f"p50, n={CONVERSATIONS}; {calls} Stream calls"
     return Figure(name, ours, baseline, "ms", goal, note)
 
 
@@ -276,15 +279,6 @@ def _per_second(call: Callable[[], Any], callers: int) -> float:
 
     with ThreadPoolExecutor(callers) as threads:
         return sum(threads.map(ask, range(callers))) / THROUGHPUT_SECONDS
-
-
-@contextlib.contextmanager
-def fresh_stream() -> Iterator[None]:
-    """Nobody from an earlier measurement, no limits, no delay."""
-    STREAM.reset()
-    people.lift_limits()
-    people.set_delay(0)
-    yield
 
 
 MEASUREMENTS: dict[str, Callable[[], Iterator[Figure]]] = {
