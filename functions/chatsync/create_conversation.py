@@ -28,8 +28,8 @@ from .ids import Key
 from .repairs import Entry
 from .settings import Settings
 from .side_by_side import begin, result
-from .stream import batches
-from .sync import GRACE_SECONDS
+from .stream import BATCH, batches
+from .sync import GRACE_SECONDS, Ahead, read_ahead
 from .users import Account, Document, Held
 
 MAX_MEMBERS = 1000
@@ -96,9 +96,11 @@ def create_conversation(
         elif isinstance(outcome.error, Temporary):
             repairs.keep([outcome], clients)
     if outcome is None:
+        # Stream answers while the conversation is written; nothing is sent to it before.
+        ahead = _read_ahead(request, held, clients, settings, deadline)
         begun = _begin(document, request, held, clients, settings, deadline)
         existed = begun.existed
-        outcome = conversations.finish(begun.document, clients, settings, deadline)
+        outcome = conversations.finish(begun.document, clients, settings, deadline, ahead)
         repairs.conclude(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
             firebase.delete_documents(begun.made, clients.firestore, deadline + GRACE_SECONDS)
@@ -201,6 +203,20 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
         for key in request.members
         if key in (known if key.kind == "user" else held)
     }
+
+
+def _read_ahead(
+    request: Request,
+    held: Mapping[Key, Held],
+    clients: Clients,
+    settings: Settings,
+    deadline: float,
+) -> Ahead:
+    """The first hundred members; of more, the later ones would be read too early."""
+    keys = request.members[:BATCH]
+    accounts = {key: held[key].account for key in keys}
+    known = {key: account for key, account in accounts.items() if account}
+    return read_ahead(keys, known, clients, settings, deadline)
 
 
 def _check_members(request: Request, held: Mapping[Key, Held]) -> None:

@@ -1,0 +1,117 @@
+"""What each thing that users wait for may cost: calls to all sides, exactly.
+
+Counts, not times: these are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from chatsync import repairs, tokens
+from chatsync.create_conversation import create_conversation
+from chatsync.events import reconcile_after_sign_up
+from chatsync.ids import Key
+from chatsync.settings import Settings
+
+SETTINGS = Settings("local-key", "local-secret")
+
+
+@pytest.fixture
+def cost(accounts, firestore_api, stream, tasks):
+    """The calls that something made: to Stream in their order, to Firebase counted."""
+
+    def cost(work) -> tuple[list[str], dict[str, int]]:
+        since = stream.last_request()
+        accounts.calls.clear()
+        firestore_api.calls.clear()
+        work()
+        in_stream = [call["operation"] for call in stream.requests(since)]
+        return in_stream, dict(Counter(accounts.calls + firestore_api.calls))
+
+    return cost
+
+
+@pytest.fixture
+def people(accounts):
+    def people(count: int) -> list[str]:
+        uids = [f"p{n:03}" for n in range(count)]
+        for uid in uids:
+            accounts.sign_up(uid, displayName=uid.upper())
+        return uids
+
+    return people
+
+
+@pytest.fixture
+def ensure(clients):
+    def ensure(*uids: str) -> None:
+        outcomes = repairs.reconcile([Key("user", uid) for uid in uids], clients, SETTINGS)
+        assert all(outcome.error is None for outcome in outcomes)
+
+    return ensure
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_people_in_agreement_cost_a_read_of_each_side(cost, ensure, people, count):
+    uids = people(count)
+    ensure(*uids)
+    assert cost(lambda: ensure(*uids)) == (["QueryUsers"], {"batch_get_documents": 1})
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_missing_people_cost_a_read_a_write_and_the_look_afterwards(cost, ensure, people, count):
+    uids = people(count)
+    assert cost(lambda: ensure(*uids)) == (
+        ["QueryUsers", "UpdateUsers"],
+        {"batch_get_documents": 2, "get_users": 2, "batch_write": 1},
+    )
+
+
+def test_a_token_costs_a_read_of_each_side(cost, ensure, people, clients):
+    [ann] = people(1)
+    ensure(ann)
+    assert cost(lambda: tokens.issue_token(ann, clients, SETTINGS)) == (
+        ["QueryUsers"],
+        {"batch_get_documents": 1, "get_users": 1},
+    )
+
+
+def test_a_sign_up_costs_one_read_and_one_write_of_stream(cost, people, clients):
+    [ann] = people(1)
+    assert cost(lambda: reconcile_after_sign_up(ann, clients, SETTINGS)) == (
+        ["QueryUsers", "UpdateUsers"],
+        {"batch_get_documents": 2, "get_users": 2, "batch_write": 1},
+    )
+
+
+def test_an_event_that_comes_twice_costs_a_read_of_each_side(cost, people, clients):
+    [ann] = people(1)
+    reconcile_after_sign_up(ann, clients, SETTINGS)
+    assert cost(lambda: reconcile_after_sign_up(ann, clients, SETTINGS)) == (
+        ["QueryUsers"],
+        {"batch_get_documents": 1},
+    )
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_a_conversation_costs_three_calls_to_stream(cost, ensure, people, clients, tasks, count):
+    """Half of the members are missing. Everybody is looked up in Auth once before anything is
+    written, and those who were written once more."""
+    caller, *others = people(count)
+    ensure(caller, *others[: count // 2 - 1])
+    asked = {"participantIds": others, "conversationType": "group"}
+    assert cost(lambda: create_conversation(caller, asked, clients, SETTINGS)) == (
+        ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"],
+        {
+            "get_users": 2,
+            # The conversation, the caller, the members, and the look afterwards.
+            "batch_get_documents": 4,
+            # Documents of the missing members; the entry of the outbox goes.
+            "batch_write": 2,
+            # What is to be; that it is.
+            "commit": 2,
+        },
+    )
+    assert len(tasks.waiting) == 1
