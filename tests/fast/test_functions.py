@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import firebase_admin
 import pytest
 from functions_framework import create_app
+from functions_framework._http.gunicorn import GunicornApplication
 from google.api_core.exceptions import ServiceUnavailable
 from google.events.cloud.firestore import DocumentEventData
 
@@ -405,3 +407,11 @@ def test_a_profile_that_exists_is_left_as_it_is(create_user_profile, firestore):
 def test_a_user_document_that_is_gone_gets_no_profile(create_user_profile, firestore_api):
     assert create_user_profile("ann") == 200
     assert firestore_api.documents == {}
+
+
+def test_an_instance_serves_as_many_at_once_as_the_platform_sends_it(monkeypatch):
+    monkeypatch.delenv("THREADS", raising=False)
+    app = create_app("ensureStreamUser", str(MAIN), "http")
+    server = GunicornApplication(app, "127.0.0.1", 0, debug=False)
+    endpoint = sys.modules["main"].ensureStreamUser.__firebase_endpoint__
+    assert server.options["threads"] == endpoint.concurrency > 1
