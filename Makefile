@@ -10,7 +10,7 @@ PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$
 	$(error chatsync needs Python 3.11, 3.12 or 3.13: https://www.python.org/downloads/))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python demo start test test-fast test-pythons chaos check format clean
+.PHONY: help setup setup-python demo start test test-fast test-pythons chaos bench check format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test-pythons: setup-python  ## run the fast tests on each supported Python of th
 chaos: setup  ## let everything fail under load, and see that nobody is lost (six minutes)
 	@$(VENV)/python -m tests.chaos
 	@$(VENV)/python -m tests.chaos --burst 3000
+
+bench: setup  ## measure what users wait for, beside the bare calls (seven minutes)
+	@$(VENV)/python -m bench
 
 check: setup-python  ## check format, lint and types
 	@$(VENV)/ruff format --check

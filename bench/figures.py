@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+_WIDTH = 200
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
 
@@ -77,7 +79,7 @@ def p95(samples: Sequence[float]) -> float:
 
 def table(figures: Iterable[Figure]) -> Table:
     lines = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    lines.add_column("figure", min_width=30)
+    lines.add_column("figure")
     for column in ("measured", "baseline", "ratio"):
         lines.add_column(column, justify="right", no_wrap=True)
     lines.add_column("goal", no_wrap=True)
@@ -97,7 +99,9 @@ def table(figures: Iterable[Figure]) -> Table:
 
 
 def show(figures: Iterable[Figure]) -> None:
-    Console(highlight=False).print(table(figures))
+    """Into a file or pipe without wrapping."""
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(highlight=False, width=width).print(table(figures))
 
 
 def machine() -> dict[str, Any]:

@@ -117,11 +117,11 @@ class Function:
     def memory_mb(self) -> float:
         """Of gunicorn and its worker: each page once, where the system tells (Linux)."""
         used = [process.memory_full_info() for process in self._family()]
-        return sum(getattr(one, "pss", one.uss) for one in used) / 1e6
+        return float(sum(getattr(one, "pss", one.uss) for one in used) / 1e6)
 
     def cpu_seconds(self) -> float:
         times = [process.cpu_times() for process in self._family()]
-        return sum(one.user + one.system for one in times)
+        return float(sum(one.user + one.system for one in times))
 
     def _family(self) -> list[psutil.Process]:
         gunicorn = psutil.Process(self.process.pid)
