@@ -58,16 +58,17 @@ os.environ.setdefault("THREADS", str(CONCURRENCY))
 
 set_global_options(
     region=settings.region(),
-    # 100 MB after the first answer, 130 with all threads at work, 180 with a thousand members.
+    # 100 MB after the first answer, 130 with all threads at work or a thousand members. The rest is
+    # for what was never measured, and costs little beside the CPU.
     memory=512,
-    # Without this and concurrency the SDK asks for a sixth of a CPU and one request at a time. A
-    # cold start is a second of CPU time, and less than one CPU would stretch it.
+    # Without these two the SDK asks for a sixth of a CPU and one request at a time. A cold start is
+    # half a second of CPU time, which less than one CPU would stretch.
     cpu=1,
     concurrency=CONCURRENCY,
-    # Of each function: 320 callers at once are 20 seconds' worth of Stream's QueryUsers, of which
+    # Of each function: 320 requests at once are 20 seconds' worth of Stream's QueryUsers, of which
     # it takes 1,000 a minute from an app. More instances would only be refused there.
     max_instances=20,
-    # A repair ends after 25 seconds; createConversation, the longest, after 45.
+    # A repair ends after 25 seconds, createConversation after 30; the outbox may take ten more.
     timeout_sec=60,
     secrets=[settings.STREAM_API_SECRET.name],
 )
