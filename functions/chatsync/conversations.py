@@ -37,7 +37,7 @@ from .errors import (
 from .ids import Key
 from .settings import Settings
 from .stream import BATCH, CHANNELS
-from .sync import GRACE_SECONDS, Ahead, Outcome, reconcile_users
+from .sync import GRACE_SECONDS, Outcome, Reading, reconcile_users
 
 COLLECTION = "conversations"
 DEADLINE_SECONDS = 25.0
@@ -264,7 +264,7 @@ def finish(
     clients: Clients,
     settings: Settings,
     deadline: float,
-    ahead: Ahead | None = None,
+    begun: Reading | None = None,
 ) -> ConversationOutcome:
     """Heal the members, make the channel as the document says, and call it ready.
 
@@ -275,7 +275,7 @@ def finish(
     keys = [key for one in document.member_ids if (key := settings.id_format.key(one))]
     try:
         # Not by repairs.reconcile: the conversation's own entry is there for all of them.
-        outcomes = reconcile_users(keys, clients, settings, deadline=deadline, ahead=ahead)
+        outcomes = reconcile_users(keys, clients, settings, deadline=deadline, begun=begun)
         repairs.keep([one for one in outcomes if one.recheck], clients)
         refuse_obstacles(outcomes)
         _make_channel(document, clients, settings, deadline)

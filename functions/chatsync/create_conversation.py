@@ -29,7 +29,7 @@ from .repairs import Entry
 from .settings import Settings
 from .side_by_side import begin, result
 from .stream import BATCH, batches
-from .sync import GRACE_SECONDS, Ahead, read_ahead
+from .sync import GRACE_SECONDS, Reading, begin_reading
 from .users import Account, Document, Held
 
 MAX_MEMBERS = 1000
@@ -96,11 +96,10 @@ def create_conversation(
         elif isinstance(outcome.error, Temporary):
             repairs.keep([outcome], clients)
     if outcome is None:
-        # Stream answers while the conversation is written; nothing is sent to it before.
-        ahead = _read_ahead(request, held, clients, settings, deadline)
+        members = _begin_reading(request, held, clients, settings, deadline)
         begun = _begin(document, request, held, clients, settings, deadline)
         existed = begun.existed
-        outcome = conversations.finish(begun.document, clients, settings, deadline, ahead)
+        outcome = conversations.finish(begun.document, clients, settings, deadline, members)
         repairs.conclude(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
             firebase.delete_documents(begun.made, clients.firestore, deadline + GRACE_SECONDS)
@@ -205,18 +204,17 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
     }
 
 
-def _read_ahead(
+def _begin_reading(
     request: Request,
     held: Mapping[Key, Held],
     clients: Clients,
     settings: Settings,
     deadline: float,
-) -> Ahead:
-    """The first hundred members; of more, the later ones would be read too early."""
+) -> Reading:
+    """The first hundred members, read while the conversation is written; the later ones not yet."""
     keys = request.members[:BATCH]
-    accounts = {key: held[key].account for key in keys}
-    known = {key: account for key, account in accounts.items() if account}
-    return read_ahead(keys, known, clients, settings, deadline)
+    accounts = {key: account for key in keys if (account := held[key].account)}
+    return begin_reading(keys, clients, settings, deadline, accounts)
 
 
 def _check_members(request: Request, held: Mapping[Key, Held]) -> None:

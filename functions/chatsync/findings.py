@@ -200,7 +200,7 @@ def _stream_users(cursor: str, team: str | None, clients: Clients, settings: Set
         listed = clients.stream.list_users(page.cursor, time.monotonic() + PAGE_SECONDS)
         page.seen += len(listed)
         for user in listed:
-            if _is_orphan(user, settings) and (key := _key_behind(user["id"], settings)):
+            if _is_orphan(user, settings) and (key := settings.id_format.key(user["id"])):
                 present[key] = user
         page.cursor = listed[-1]["id"] if len(listed) == BATCH else ""
         if not page.cursor:
@@ -220,15 +220,6 @@ def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
     """
     removed = stream_user.get("deactivated_at")
     return not removed and stream_user["id"] not in settings.service_users
-
-
-def _key_behind(stream_id: str, settings: Settings) -> Key | None:
-    """None for an id that this project never made."""
-    key = settings.id_format.key(stream_id)
-    try:
-        return key and ids.check_key(key.id, "id", key.kind, settings.id_format)
-    except InvalidArgument:
-        return None
 
 
 def _users(keys: Iterable[Key]) -> list[Key]:

@@ -51,15 +51,19 @@ class IdFormat:
         return self._prefix(key.kind) + _hex(key.id[0]) + _escape(key.id[1:])
 
     def key(self, stream_id: str) -> Key | None:
-        """The key behind a Stream user id, or None if the id was not made by this format."""
+        """The key behind a Stream user id, or None if the id was not made by this format.
+
+        Nor is an id of ours what would lead to an impossible key (see :func:`check_key`).
+        """
         kind = self._reads_as(stream_id)
         if kind is None:
             return None
         try:
-            key = Key(kind, _unescape(stream_id[len(self._prefix(kind)) :]))
-            return key if key.id and self.stream_id(key) == stream_id else None
-        except UnicodeError:
+            key_id = _unescape(stream_id[len(self._prefix(kind)) :])
+            key = check_key(key_id, "id", kind, self)
+        except (InvalidArgument, UnicodeError):
             return None
+        return key if self.stream_id(key) == stream_id else None
 
     def _prefix(self, kind: Kind) -> str:
         return self.user_prefix if kind == "user" else self.company_prefix

@@ -10,7 +10,8 @@ from .errors import FirebaseUnavailable
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="chatsync")
+# An instance takes 16 requests at once, each of which asks three sides at the most.
+_threads = ThreadPoolExecutor(max_workers=48, thread_name_prefix="chatsync")
 
 
 def begin(

@@ -84,30 +84,30 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ahead:
-    """What is being read of up to 100 users before their repair begins."""
+class Reading:
+    """What is being read of up to 100 users."""
 
     keys: frozenset[Key]
     documents: Future[dict[Key, Held]]
     stream_users: Future[dict[str, Payload]]
-    accounts: Mapping[Key, Account]
-    """Of those of ``keys`` who have one."""
+    accounts: Mapping[Key, Account] | None
+    """None if Auth has not been asked."""
 
 
-def read_ahead(
-    keys: Sequence[Key],
-    accounts: Mapping[Key, Account],
+def begin_reading(
+    keys: Collection[Key],
     clients: Clients,
     settings: Settings,
     deadline: float,
-) -> Ahead:
-    """Begin to read, for a repair whose caller has something else to do first.
+    accounts: Mapping[Key, Account] | None = None,
+) -> Reading:
+    """Begin to read these users, with what Auth has just said of them, if it was asked.
 
-    ``accounts`` have just been read. Not to be used much later: who is missing in Stream by then
-    could have been created meanwhile, and would be replaced.
+    For a repair that follows soon: who is missing in Stream by now could be created meanwhile, and
+    would be replaced.
     """
     stream_ids = [settings.id_format.stream_id(key) for key in keys]
-    return Ahead(
+    return Reading(
         frozenset(keys),
         side_by_side.begin(firebase.read_documents, keys, clients.firestore, deadline),
         side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
@@ -122,7 +122,7 @@ def reconcile_users(
     *,
     check_accounts: bool = False,
     deadline: float = math.inf,
-    ahead: Ahead | None = None,
+    begun: Reading | None = None,
 ) -> list[Outcome]:
     """Bring these users into agreement on all sides; one outcome per key, in the same order.
 
@@ -130,15 +130,14 @@ def reconcile_users(
     patched where it differs in a field that Firebase states. An account that is gone is never
     brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
     about everybody, and who is disabled gets an error even if Stream has them. Every hundred has 20
-    seconds, all together until ``deadline``. The first reading of just those who were read
-    ``ahead`` is that one.
+    seconds, all together until ``deadline``. Their first reading may have ``begun`` already.
 
     Raises what concerns everybody: StreamCredentialsRejected, StreamRejected if Stream refuses to
     be queried, and errors of Firestore and Auth that won't pass.
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in stream.batches(list(dict.fromkeys(keys))):
-        repair = _Repair(batch, clients, settings, check_accounts, deadline, ahead)
+        repair = _Repair(batch, clients, settings, check_accounts, deadline, begun)
         outcomes.update(repair.run())
     return [outcomes[key] for key in keys]
 
@@ -158,14 +157,14 @@ class _Repair:
         settings: Settings,
         check_accounts: bool,
         deadline: float,
-        ahead: Ahead | None,
+        begun: Reading | None,
     ) -> None:
         self.keys = keys
         self.clients = clients
         self.settings = settings
         self.check_accounts = check_accounts
         self.deadline = min(new_deadline(), deadline)
-        self.ahead = ahead
+        self.begun = begun
         self.stream_ids: dict[Key, str] = {}
         self.stream_users: dict[Key, Payload] = {}
         self.statuses: dict[Key, Status] = {}
@@ -272,17 +271,12 @@ class _Repair:
 
         Documents are healed even while Stream cannot be read; that is then the keys' error.
         """
-        ahead, self.ahead = self.ahead, None
-        if ahead and ahead.keys != keys:
-            ahead = None
-        documents = ahead.documents if ahead else self.reading_documents(keys, self.deadline)
+        reading, self.begun = self.begun, None
+        if reading is None or reading.keys != keys:
+            reading = begin_reading(keys, self.clients, self.settings, self.deadline)
         accounts = self.reading_accounts(keys) if self.check_accounts else None
         try:
-            if ahead:
-                found = side_by_side.result(ahead.stream_users, self.deadline)
-            else:
-                stream_ids = [self.stream_ids[key] for key in keys]
-                found = self.clients.stream.query_users(stream_ids, self.deadline)
+            found = side_by_side.result(reading.stream_users, self.deadline)
         except Temporary as error:
             found = {}
             self.errors.update(dict.fromkeys(keys, error))
@@ -290,15 +284,14 @@ class _Repair:
             self.stream_users.pop(key, None)
             if stream_user := found.get(self.stream_ids[key]):
                 self.stream_users[key] = stream_user
-        held = side_by_side.result(documents, self.deadline)
+        held = side_by_side.result(reading.documents, self.deadline)
         if accounts is not None:
-            found_accounts = side_by_side.result(accounts, self.deadline)
-            return _existing(held, keys, found_accounts)
+            all_accounts = side_by_side.result(accounts, self.deadline)
+            return _existing(held, keys, all_accounts)
         asked = {key for key, state in held.items() if self.needs_account(key, state)}
-        if ahead:
-            found_accounts = {key: ahead.accounts[key] for key in asked & ahead.accounts.keys()}
-        else:
-            found_accounts = side_by_side.result(self.reading_accounts(asked), self.deadline)
+        if reading.accounts is not None:
+            return _existing(held, asked, reading.accounts)
+        found_accounts = side_by_side.result(self.reading_accounts(asked), self.deadline)
         return _existing(held, asked, found_accounts)
 
     def note_documents(self, writing: Future[Written], keys: Collection[Key]) -> set[Key]:
@@ -589,7 +582,7 @@ def _existing(
     A company exists if its document does; a user, if Auth was asked, if the account does.
     """
     return {
-        key: replace(state, account=accounts.get(key))
+        key: replace(state, account=accounts.get(key) if key in asked else None)
         for key, state in held.items()
         if (
             state.user is not None if key.kind == "company" else key in accounts or key not in asked

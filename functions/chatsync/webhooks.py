@@ -28,6 +28,7 @@ from .conversations import (
     Conversation,
     conversation_id_of,
     is_cid,
+    name_of,
     read,
     reconcile_conversations,
 )
@@ -141,10 +142,9 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
         case "member.removed":
             return _member(event) not in members
         case "channel.created" | "channel.updated" if isinstance(channel, dict):
-            name = channel.get("name") if isinstance(channel.get("name"), str) else None
             team = channel.get("team") or None
             return (
-                name == document.name
+                name_of(channel) == document.name
                 and team == document.team
                 and channel.get("member_count", len(members)) == len(members)
             )
@@ -168,7 +168,7 @@ def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadl
         return
     now = datetime.now(UTC)
     sent_at = min(sent_at, now)
-    if now - sent_at > COUNTED_FOR or not _is_possible(key, settings):
+    if now - sent_at > COUNTED_FOR:
         return
     stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
     if stats is None:
@@ -185,14 +185,6 @@ def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadl
     batch.update(clients.firestore.document("user_stats", key.id), _sent(stats, sent_at))
     if firebase.commit(batch, deadline) is None:
         logger.info("A message was counted before", user=key.id)
-
-
-def _is_possible(key: Key, settings: Settings) -> bool:
-    try:
-        ids.check_key(key.id, "userId", "user", settings.id_format)
-    except InvalidArgument:
-        return False
-    return True
 
 
 def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:

@@ -45,8 +45,20 @@ def test_a_uid_that_reads_as_a_company_is_told_apart():
 
 @pytest.mark.parametrize("formats", FORMATS)
 @given(key=keys)
-def test_every_key_comes_back_from_its_stream_id(formats, key):
-    assert formats.key(formats.stream_id(key)) == key
+def test_every_possible_key_comes_back_from_its_stream_id(formats, key):
+    assert formats.key(formats.stream_id(key)) == (key if is_possible(key, formats) else None)
+
+
+def is_possible(key: Key, formats: IdFormat) -> bool:
+    try:
+        return bool(check_key(key.id, "id", key.kind, formats))
+    except InvalidArgument:
+        return False
+
+
+@pytest.mark.parametrize("stream_id", ["a@2fb", "@5f_x__", "u" * 129, "@00"])
+def test_an_id_of_an_impossible_key_is_none_of_ours(stream_id):
+    assert IdFormat().key(stream_id) is None
 
 
 @pytest.mark.parametrize("formats", FORMATS)
