@@ -15,6 +15,7 @@ ROOT = setup.ROOT
 CONFIG = ROOT / "firebase.local.json"
 FUNCTIONS_ENVIRONMENT = ROOT / "functions" / ".env.local"
 FUNCTIONS_SECRETS = ROOT / "functions" / ".secret.local"
+NO_KEEP_ALIVE = ROOT / "dev" / "no_keep_alive.cjs"
 HOST = "127.0.0.1"
 PROJECT = "demo-chatsync"
 REGION = "asia-south1"
@@ -72,6 +73,7 @@ def cli_environment() -> dict[str, str]:
         "PATH": os.pathsep.join([f"{found['JAVA_HOME']}/bin", os.environ.get("PATH", "")]),
         "CI": "true",  # no message of the day from the network
         "NO_UPDATE_NOTIFIER": "1",
+        "NODE_OPTIONS": f'{os.environ.get("NODE_OPTIONS", "")} --require "{NO_KEEP_ALIVE}"',
         "METADATA_SERVER_DETECTION": "none",  # no search for Google Cloud credentials
         # Seconds until a new Python worker must answer. The default of 30 is too short for a burst
         # of calls, each of which starts a worker, and the late ones would never be answered.

@@ -39,7 +39,7 @@ def remove_users(
     again, is reconciled instead. One outcome per key, in the same order; NotFound is the good one:
     nobody exists, and nothing is left of them.
 
-    Raises StreamCredentialsRejected, and FirebaseUnavailable if Auth cannot be asked.
+    Raises StreamCredentialsRejected.
     """
     outcomes: dict[Key, Outcome] = {}
     removable = []
@@ -51,7 +51,14 @@ def remove_users(
             outcomes[key] = Outcome(key, "", None, error)
 
     deadline = min(new_deadline(), deadline)
-    existing = firebase.existing_keys(removable, clients.auth, clients.firestore, deadline)
+    removal = from_stream and documents
+    try:
+        existing = firebase.existing_keys(removable, clients.auth, clients.firestore, deadline)
+    except FirebaseUnavailable as error:
+        for key in removable:
+            stream_id = settings.id_format.stream_id(key)
+            outcomes[key] = Outcome(key, stream_id, None, error, removal=removal)
+        return [outcomes[key] for key in keys]
     gone = [key for key in removable if key not in existing]
     removed = _remove(gone, clients, settings, from_stream, documents, deadline)
     for key, failure in removed.items():
@@ -59,7 +66,6 @@ def remove_users(
         # A deletion without an answer may come late, when the account is back.
         recheck = isinstance(failure, StreamUnavailable)
         result = failure or NotFound([key.id])
-        removal = from_stream and documents
         outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=removal)
     try:
         existing |= firebase.existing_keys(

@@ -98,8 +98,7 @@ def test_an_account_that_returns_under_its_uid_is_restored(ann, firebase, stream
 
 
 def test_sign_ups_that_are_deleted_at_once_leave_nobody(firebase, firestore, stream, stream_user):
-    # Stream allows 60 deletions a minute, and the emulator delivers no event twice.
-    stream.remove_limit("DeleteUser")
+    stream.remove_limit("DeleteUser")  # 60 a minute
     uids = [f"short-lived-{n}" for n in range(100)]
 
     def live_and_die(uid: str) -> None:
@@ -111,9 +110,10 @@ def test_sign_ups_that_are_deleted_at_once_leave_nobody(firebase, firestore, str
         list(pool.map(live_and_die, uids))
     wait_for(lambda: runs() - before >= 2 * len(uids))
     settle()
-    assert [uid for uid in uids if stream_user(uid)] == []
+    # Where Auth was too busy to answer, the outbox follows.
     documents = [firestore.document(f"users/{uid}") for uid in uids]
-    assert [found.id for found in firestore.get_all(documents) if found.exists] == []
+    wait_for(lambda: not any(stream_user(uid) for uid in uids))
+    wait_for(lambda: not any(found.exists for found in firestore.get_all(documents)))
 
 
 def test_a_token_opens_the_chat_for_its_user(ann, stream):

@@ -96,10 +96,10 @@ def test_a_function_is_deployed_in_asia_south1(deployed, name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_a_whole_cpu_and_serves_four_at_once(deployed, name):
+def test_a_function_has_a_whole_cpu_and_serves_sixteen_at_once(deployed, name):
     service = deployed[name]["serviceConfig"]
     assert (service["availableCpu"], service["availableMemory"]) == ("1", "512Mi")
-    assert service["maxInstanceRequestConcurrency"] == 4
+    assert service["maxInstanceRequestConcurrency"] == 16
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
+from firebase_admin.exceptions import UnavailableError
 from google.api_core.exceptions import ServiceUnavailable
 from google.cloud import firestore as google_firestore
 
@@ -313,6 +314,21 @@ def test_a_removal_that_stream_does_not_answer_is_repeated(ann, accounts, client
     stream.fault("DeleteUser", "status", status=503, times=1)
     remove_after_event("ann", clients, SETTINGS)
     assert stream_user(chat)
+    drain_until_settled(clients, SETTINGS)
+    assert stream_user(chat) is None
+
+
+def test_a_removal_while_auth_is_down_is_left_to_the_outbox(ann, accounts, clients, chat):
+    delete_account(accounts)
+
+    def fail(_: str) -> None:
+        raise UnavailableError("down")
+
+    accounts.before_call = fail
+    remove_after_event("ann", clients, SETTINGS)
+    assert entries(clients)["user_ann"]["removal"]
+    assert stream_user(chat)
+    accounts.before_call = lambda _: None
     drain_until_settled(clients, SETTINGS)
     assert stream_user(chat) is None
 
