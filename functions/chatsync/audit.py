@@ -10,9 +10,10 @@ import hashlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from firebase_functions import logger
@@ -22,7 +23,7 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from . import conversations, firebase, ids, repairs
 from .clients import Clients
-from .errors import StreamRateLimited, Temporary
+from .errors import Postponed, StreamRateLimited, Temporary
 from .findings import (
     CHANNEL_STEPS,
     CLOSED,
@@ -40,7 +41,7 @@ from .findings import (
 from .ids import Key
 from .removal import remove_users
 from .settings import Settings
-from .stream import CHANNELS, batches
+from .stream import BATCH, CHANNELS, batches
 from .sync import Outcome, reconcile_users
 
 COLLECTION = "audits"
@@ -71,6 +72,10 @@ _NO_TEAM = "(none)"
 _OTHER_TEAMS = "(others)"
 _MAX_ID_BYTES = 1_400
 """Firestore takes 1,500."""
+
+
+Wait = Callable[[int], None] | None
+"""Waits for so many seconds, until Stream's limit is open again."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def set_state(audit: Audit, state: str, clients: Clients) -> Audit | None:
 def begin_nightly(clients: Clients) -> None:
     """Begin the nightly audit, or go on with the last one, if that is still getting on."""
     audit = unfinished("nightly", clients)
-    if audit and datetime.now(UTC) - _last_progress(audit) > STALLED_AFTER:
+    if audit and audit.version and datetime.now(UTC) - audit.version > STALLED_AFTER:
         set_state(audit, "failed", clients)
         logger.error(f"Audit {audit.id} is given up", audit=audit.id, page=audit.page)
         audit = None
@@ -184,48 +189,49 @@ def begin_nightly(clients: Clients) -> None:
     _call_again(audit, clients, time.time())
 
 
-def _last_progress(audit: Audit) -> datetime:
-    return audit.version or datetime.now(UTC)
-
-
 def run(audit_id: str, clients: Clients, settings: Settings) -> None:
     """Run pages for three quarters of a minute, then have the function called for the next.
 
-    Raises Temporary if a page could not be run: the queue calls again.
+    Raises Temporary if a page could not be run, or nobody would go on: the queue calls again.
     """
     ends = time.monotonic() + BUDGET_SECONDS
     audit = read(audit_id, clients)
+    resume_at = time.time()
     while audit and audit.state == "running":
         try:
             audit = run_page(audit, clients, settings)
         except StreamRateLimited as limited:
-            _call_again(audit, clients, time.time() + limited.retry_after)
-            return
+            resume_at = time.time() + limited.retry_after
+            break
         if time.monotonic() >= ends:
             break
     if audit and audit.state == "running":
-        _call_again(audit, clients, time.time())
-    elif audit:
+        if not _call_again(audit, clients, max(resume_at, time.time())):
+            # A task of this name was there: it may be the one that runs now.
+            raise Postponed(f"audit {audit.id} is to go on")
+    elif audit and audit.state == "done":
         rate = "nothing to compare" if audit.sync_rate is None else f"{audit.sync_rate:.1%} in sync"
         logger.info(f"Audit {audit.id} is done: {rate}", audit=audit.id, findings=audit.findings)
 
 
-def _call_again(audit: Audit, clients: Clients, at: float) -> None:
+def _call_again(audit: Audit, clients: Clients, at: float) -> bool:
     """The task's name tells page and time: a page that is waited for has another than before."""
-    clients.tasks.enqueue(SWEEP, {"auditId": audit.id}, f"{audit.id}-{audit.page}-{int(at)}", at)
+    name = f"{audit.id}-{audit.page}-{int(at)}"
+    return clients.tasks.enqueue(SWEEP, {"auditId": audit.id}, name, at)
 
 
-def run_page(audit: Audit, clients: Clients, settings: Settings) -> Audit:
+def run_page(audit: Audit, clients: Clients, settings: Settings, wait: Wait = None) -> Audit:
     """Run the page at which ``audit`` stands; returns it as it stands then.
 
     Raises StreamRateLimited and other Temporary errors with nothing counted: run it again later.
+    Who has repairs ``wait`` at a rate limit instead counts those too that came before it.
     """
     calls = clients.stream.calls()
     page = _page(audit, clients, settings)
     if audit.team:
         page.findings = [one for one in page.findings if one.team == audit.team]
         page.records = [one for one in page.records if one[1] == audit.team]
-    repairs_made = _repair(page, audit, clients, settings)
+    repairs_made = _repair(page.findings, audit.repair, clients, settings, wait)
     _write_findings(page, audit, clients)
     advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)
     saved = _save(advanced, clients)
@@ -286,62 +292,101 @@ def _advanced(
 # Repairs
 
 
-def _repair(page: Page, audit: Audit, clients: Clients, settings: Settings) -> Mapping[str, int]:
-    """Repair what was asked for, a hundred users or thirty channels at a time.
+def repair_findings(
+    audit: Audit,
+    findings: Sequence[Finding],
+    clients: Clients,
+    settings: Settings,
+    wait: Wait = None,
+) -> Audit:
+    """Repair these findings of an audit that is done, and nothing else."""
+    kinds = {finding.kind for finding in findings}
+    made = _repair(findings, kinds, clients, settings, wait)
+    repaired, failed = audit.repaired + made["repaired"], audit.failed + made["failed"]
+    return _save(replace(audit, repaired=repaired, failed=failed), clients) or audit
+
+
+def _repair(
+    findings: Sequence[Finding],
+    asked: Collection[str],
+    clients: Clients,
+    settings: Settings,
+    wait: Wait,
+) -> Mapping[str, int]:
+    """Repair findings of the kinds ``asked`` for, a hundred users or thirty channels at a time.
 
     Returns the number of findings that are ``repaired``, and of repairs that ``failed``.
     """
     made = Counter[str]()
 
-    def found(kinds: Sequence[str]) -> list[Key]:
-        asked = (one for one in page.findings if one.kind in kinds and one.kind in audit.repair)
-        return sorted({subject(one, settings) for one in asked})
+    def of(kinds: Sequence[str]) -> list[Key]:
+        wanted = (one for one in findings if one.kind in kinds and one.kind in asked)
+        return sorted({subject(one, settings) for one in wanted})
 
-    def note(kinds: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        failed = _keep(outcomes, clients)
-        repaired = {outcome.key for outcome in outcomes} - failed
-        made["failed"] += len(failed)
-        made["repaired"] += sum(
-            one.kind in kinds and subject(one, settings) in repaired for one in page.findings
-        )
-
-    for batch in batches(found(RECONCILED)):
-        note(RECONCILED, reconcile_users(batch, clients, settings))
-    for batch in batches(found(REMOVED)):
-        note(REMOVED, remove_users(batch, clients, settings, documents=False))
-    for batch in batches(found(DELETED)):
-        note(DELETED, remove_users(batch, clients, settings, from_stream=False))
-    for kinds, may_close in ((FOLLOWED, False), (CLOSED, True)):
-        rooms = [key.id for key in found(kinds)]
-        for start_at in range(0, len(rooms), CHANNELS):
-            outcomes = conversations.reconcile_conversations(
-                rooms[start_at : start_at + CHANNELS],
-                clients,
-                settings,
-                origin="operator",
-                may_close=may_close,
+    def repair(
+        kinds: Sequence[str], size: int, call: Callable[[list[Key]], Sequence[Outcome]]
+    ) -> None:
+        keys = of(kinds)
+        for start_at in range(0, len(keys), size):
+            outcomes = _patiently(call, keys[start_at : start_at + size], clients, wait)
+            failed = {one.key for one in outcomes if one.error and not repairs.is_done(one)}
+            repaired = {one.key for one in outcomes} - failed
+            made["failed"] += len(failed)
+            made["repaired"] += sum(
+                one.kind in kinds and subject(one, settings) in repaired for one in findings
             )
-            note(kinds, outcomes)
+
+    def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
+        return _kept(reconcile_users(keys, clients, settings), clients)
+
+    def follow(keys: Sequence[Key], may_close: bool = False) -> Sequence[Outcome]:
+        outcomes = conversations.reconcile_conversations(
+            [key.id for key in keys], clients, settings, origin="operator", may_close=may_close
+        )
+        return _kept(outcomes, clients)
+
+    # What is left of one side only is nothing for the outbox, which would remove both.
+    repair(RECONCILED, BATCH, reconcile)
+    repair(
+        REMOVED, BATCH, partial(remove_users, clients=clients, settings=settings, documents=False)
+    )
+    repair(
+        DELETED, BATCH, partial(remove_users, clients=clients, settings=settings, from_stream=False)
+    )
+    repair(FOLLOWED, CHANNELS, follow)
+    repair(CLOSED, CHANNELS, partial(follow, may_close=True))
     return made
 
 
-def _keep(outcomes: Sequence[Outcome], clients: Clients) -> set[Key]:
-    """Leave to the outbox what is not done; returns those that failed.
+def _patiently(
+    call: Callable[[list[Key]], Sequence[Outcome]],
+    keys: list[Key],
+    clients: Clients,
+    wait: Wait,
+) -> Sequence[Outcome]:
+    """The outcomes, once no rate limit stands in the way.
 
-    But for a rate limit, after which the page is run again: then only what is known of late
-    answers goes there.
+    Raises StreamRateLimited where nobody waits.
     """
-    limited = next((one.error for one in outcomes if _is_limited(one)), None)
+    while True:
+        outcomes = call(keys)
+        limited = next(
+            (one.error for one in outcomes if isinstance(one.error, StreamRateLimited)), None
+        )
+        if limited is None:
+            return outcomes
+        if wait is None:
+            raise limited
+        wait(limited.retry_after)
+
+
+def _kept(outcomes: Sequence[Outcome], clients: Clients) -> Sequence[Outcome]:
+    """Leaves to the outbox what is not done: of what a rate limit puts off, late answers only."""
+    limited = any(isinstance(one.error, StreamRateLimited) for one in outcomes)
     left = [one for one in outcomes if (one.recheck if limited else not repairs.is_done(one))]
     if left:
         repairs.report(left, clients)
-    if limited:
-        raise limited
-    return {outcome.key for outcome in left if outcome.error}
-
-
-def _is_limited(outcome: Outcome) -> bool:
-    return isinstance(outcome.error, StreamRateLimited)
+    return outcomes
 
 
 # Documents

@@ -58,6 +58,7 @@ from .findings import (
 )
 from .ids import Key, check_key
 from .pacing import LEFT_BY_BACKGROUND
+from .removal import remove_users
 from .settings import Settings
 from .stream import batches
 from .sync import Outcome
@@ -78,6 +79,9 @@ SECONDS = 60.0
 MAX_ATTEMPTS = 5
 SECONDS_UNTIL_DEAD = 150
 """Without an end of a page: a rate limit may hold one up for a minute or two."""
+
+PAUSES_SECONDS = (0.5, 1.0, 1.5, 3.0)
+"""Between looks at a channel that was just changed."""
 
 MAX_TEAM_BYTES = 100
 """Of a team's name, in Stream."""
@@ -156,43 +160,49 @@ def audit(
     steps = [
         *(USER_STEPS if users or not channels else ()),
         *(CHANNEL_STEPS if channels or not users else ()),
-        audits.LAST_STEP,
     ]
-    kinds = _checked_kinds(repair or [], steps)
+    kinds = _checked_kinds(repair or [], steps, team)
     if apply and not kinds:
         raise Refused("--apply needs --repair KIND: say what to repair.")
     sides, config = connect()
-
-    def run(repair: Sequence[str]) -> Audit:
-        began = audits.start("operator", sides, steps=steps, repair=repair, team=team or None)
-        return run_to_the_end(began, sides, config)
-
-    if apply and not yes and set(kinds) & set(DESTROYING):
-        confirm_destruction(run(()), kinds)
-    done = run(kinds if apply else ())
+    creating = [kind for kind in kinds if kind not in DESTROYING] if apply else []
+    if creating and not team and len(steps) == len(USER_STEPS) + len(CHANNEL_STEPS):
+        steps.append(audits.LAST_STEP)
+    began = audits.start("operator", sides, steps=steps, repair=creating, team=team or None)
+    done = run_to_the_end(began, sides, config)
     findings = list(islice(audits.findings_of(done, sides), audits.MAX_FINDINGS))
+    if apply:
+        destroying = [one for one in findings if one.kind in kinds and one.kind in DESTROYING]
+        done = destroy(destroying, done, yes, sides, config)
     if as_json:
         print_json({**_summary(done), "findings": [one._asdict() for one in findings]})
     else:
         _print_audit(done, findings, only_issues)
         if kinds and not apply:
-            would = sum(finding.kind in kinds for finding in findings)
+            would = sum(numbers.get(kind, 0) for numbers in done.counts.values() for kind in kinds)
             print_line(f"{would} findings would be repaired: say --apply.")
     return FINDINGS if done.findings > done.repaired else IN_SYNC
 
 
-def confirm_destruction(found: Audit, kinds: Sequence[str]) -> None:
-    """Tells how much would go, of how much, before anything does."""
-    counts = Counter[str]()
-    for numbers in found.counts.values():
-        counts.update(numbers)
-    destroyed = [kind for kind in DESTROYING if kind in kinds and counts[kind]]
-    if destroyed:
-        amounts = ", ".join(f"{counts[kind]} {kind}" for kind in destroyed)
-        confirm(f"Remove or close {amounts}, beside {counts['records']} records of ours?", False)
+def destroy(
+    findings: Sequence[Finding], audit: Audit, yes: bool, sides: Clients, config: Settings
+) -> Audit:
+    """Remove or close just what was found, after telling how much that is."""
+    if not findings:
+        return audit
+    amounts = ", ".join(f"{n} {kind}" for kind, n in Counter(one.kind for one in findings).items())
+    records = sum(numbers.get("records", 0) for numbers in audit.counts.values())
+    confirm(f"Remove or close {amounts}, beside {records} records of ours?", yes)
+    with people.status(f"Removing or closing {amounts} ...") as shown:
+
+        def wait(seconds: int) -> None:
+            shown.update(f"Waiting {seconds} s for Stream's rate limit ...")
+            time.sleep(seconds)
+
+        return audits.repair_findings(audit, findings, sides, config, wait)
 
 
-def _checked_kinds(kinds: Sequence[str], steps: Sequence[str]) -> tuple[str, ...]:
+def _checked_kinds(kinds: Sequence[str], steps: Sequence[str], team: str) -> tuple[str, ...]:
     for kind in kinds:
         if kind in BY_HAND:
             raise Refused(f"{kind} is corrected by a person: see fix-team.")
@@ -201,54 +211,56 @@ def _checked_kinds(kinds: Sequence[str], steps: Sequence[str]) -> tuple[str, ...
         needed = USER_STEPS if kind in KINDS_OF_USERS else CHANNEL_STEPS
         if not set(needed) & set(steps):
             raise Refused(f"{kind} is not looked for with --users or --channels alone.")
+        if team and kind == "orphan_documents":
+            raise Refused("orphan_documents are of no team: leave out --team.")
     return tuple(dict.fromkeys(kinds))
 
 
 def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
     """Run page after page, with a bar; waits where Stream's limits say so."""
-    with people.status("Counting ..."):
-        total = expected(audit.steps, sides)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    started, began_at = time.monotonic(), audit.seen
-    with Progress(*columns, console=people, transient=True) as progress:
-        task = progress.add_task("", total=total, rate="")
+    try:
+        with people.status("Counting ..."):
+            total = expected(audit.steps, sides)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        started, began_at = time.monotonic(), audit.seen
+        with Progress(*columns, console=people, transient=True) as progress:
+            task = progress.add_task("", total=total, rate="")
 
-        def wait(seconds: int) -> None:
-            progress.update(task, description=f"waiting {seconds} s for Stream's rate limit")
+            def wait(seconds: int) -> None:
+                progress.update(task, description=f"waiting {seconds} s for Stream's rate limit")
+                time.sleep(seconds)
 
-        while audit.state == "running":
-            progress.update(task, description=audit.steps[audit.step].replace("_", " "))
-            try:
+            while audit.state == "running":
+                progress.update(task, description=audit.steps[audit.step].replace("_", " "))
                 audit = run_page_patiently(audit, sides, config, wait)
-            except BaseException:
-                with suppress(ChatsyncError):
-                    audits.set_state(audit, "stopped", sides)
-                raise
-            rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
-            if total is not None:
-                total = max(total, audit.seen)
-            progress.update(task, completed=audit.seen, total=total, rate=f"{rate:,.0f}/s")
+                rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
+                if total is not None:
+                    total = max(total, audit.seen)
+                progress.update(task, completed=audit.seen, total=total, rate=f"{rate:,.0f}/s")
+    except BaseException:
+        with suppress(ChatsyncError):
+            audits.set_state(audit, "stopped", sides)
+        raise
     return audit
 
 
 def run_page_patiently(
-    audit: Audit, sides: Clients, config: Settings, waiting: Callable[[int], None]
+    audit: Audit, sides: Clients, config: Settings, wait: Callable[[int], None]
 ) -> Audit:
     """Try again after a pause: as often as it takes at rate limits, else a few times."""
     failures = 0
     while True:
         try:
-            return audits.run_page(audit, sides, config)
+            return audits.run_page(audit, sides, config, wait)
         except StreamRateLimited as limited:
-            waiting(limited.retry_after)
-            time.sleep(limited.retry_after)
+            wait(limited.retry_after)
         except Temporary:
             failures += 1
             if failures == MAX_ATTEMPTS:
@@ -294,7 +306,7 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
         if done.findings > MOST_SHOWN:
             print_line(f"... {done.findings} in all; --json prints up to {audits.MAX_FINDINGS}.")
     if done.repaired or done.failed:
-        print_line(f"{done.repaired} findings repaired; {done.failed} repairs left to the outbox.")
+        print_line(f"{done.repaired} findings repaired; {done.failed} repairs failed for now.")
     before = " before the repairs" if done.repaired else ""
     print_line(f"In sync: {percent(done.sync_rate)}{before}. {done.stream_calls} calls to Stream.")
 
@@ -408,7 +420,8 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     if app_settings.get("webhook_url"):
         legacy = (str(app_settings["webhook_url"]), app_settings.get("webhook_events") or [])
         hooks.append(legacy)
-    ours = [events for url, events in hooks if "streamWebhook" in url]
+    # A deployed function's own address has its name in lower case.
+    ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
     if not ours:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
     needed = {"channel.created", "channel.updated", "channel.deleted"}
@@ -433,7 +446,9 @@ def repair(
     if apply:
         outcomes = reconcile_by_hand(keys, sides, config)
         rows = [{"key": name_of(one.key), "result": _result(one)} for one in outcomes]
-        ended = FINDINGS if any(one.error for one in outcomes) else IN_SYNC
+        missing = any(isinstance(one.error, NotFound) for one in outcomes)
+        in_sync = all(map(repairs.is_done, outcomes)) and not missing
+        ended = IN_SYNC if in_sync else FINDINGS
     else:
         found = [one for batch in batches(keys) for one in judge_users(batch, sides, config)]
         rows = [{"kind": one.kind, "key": one.key, "detail": one.detail} for one in found]
@@ -453,10 +468,15 @@ def repair(
 def reconcile_by_hand(keys: Sequence[Key], sides: Clients, config: Settings) -> list[Outcome]:
     """Heal some users, and clear the entries in the outbox of those who are done."""
     entries = repairs.entries_of(keys, sides)
-    outcomes = repairs.reconcile(keys, sides, config)
+    removals = [key for key in keys if key in entries and entries[key].removal]
+    outcomes = repairs.reconcile([key for key in keys if key not in removals], sides, config)
+    for batch in batches(removals):
+        removed = remove_users(batch, sides, config)
+        repairs.keep(removed, sides)
+        outcomes += removed
     done = [one for one in outcomes if one.key in entries and repairs.is_done(one)]
-    settled = {entries[one.key]: one for one in done}
-    if settled:
+    for some in batches(done):
+        settled = {entries[one.key]: one for one in some}
         repairs.settle(settled, sides, time.monotonic() + SECONDS)
     return outcomes
 
@@ -468,10 +488,12 @@ def _result(outcome: Outcome) -> str:
 
 
 def _user_or_company(name: str, config: Settings) -> Key:
-    kind, separator, company = name.partition(":")
-    if separator and kind == "company":
-        return check_key(company, "company", "company", config.id_format)
-    return check_key(name, "uid", "user", config.id_format)
+    """A uid, or ``company:ID``, or ``user:UID`` as findings have it."""
+    kind, _, key_id = name.partition(":")
+    if key_id and kind == "company":
+        return check_key(key_id, "company", "company", config.id_format)
+    uid = key_id if key_id and kind == "user" else name
+    return check_key(uid, "uid", "user", config.id_format)
 
 
 @app.command()
@@ -481,6 +503,9 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     steps = ("accounts", "companies")
     if not apply:
         count = expected(steps, sides)
+        if as_json:
+            print_json({"expected": count})
+            return IN_SYNC
         print_line(
             f"{'Very many' if count is None else count} accounts and companies would be compared,"
             " and the missing created: say --apply."
@@ -552,13 +577,24 @@ def fix_team(
     deadline = time.monotonic() + SECONDS
     if present != team:
         sides.stream.update_channel_partial(*address, {"team": team}, deadline)
-        state, _ = _both_sides(conversation_id, cid, sides, config)
-        if state is None or state["channel"].get("team") != team:
-            raise Refused(f"Stream accepted the change of {cid}, but says another team still.")
+        _wait_for_team(team, conversation_id, cid, sides, config)
     if document.status and document.team != team:
         conversations.set_team(document, team, sides, config, deadline)
     print_line(f"{cid} belongs to {team} now.")
     return IN_SYNC
+
+
+def _wait_for_team(
+    team: str, conversation_id: str, cid: str, sides: Clients, config: Settings
+) -> None:
+    """Channels may lag behind their updates by a few seconds."""
+    for pause in (*PAUSES_SECONDS, None):
+        state, _ = _both_sides(conversation_id, cid, sides, config)
+        if state and state["channel"].get("team") == team:
+            return
+        if pause is None:
+            raise Refused(f"Stream accepted the change of {cid}, but says another team still.")
+        time.sleep(pause)
 
 
 @app.command("delete-orphan")
@@ -606,6 +642,8 @@ def sync_channel(channel: Channel, apply: Apply = False) -> int:
     state, document = _both_sides(conversation_id, cid, sides, config)
     if state is None:
         raise Refused(f"Stream has no channel {cid}.")
+    if document.status in ("pending", "failed"):
+        raise Refused(f"{cid}: its document is {document.status}, and finished by the outbox.")
     print_line(
         f"{cid}: document {document.status or 'absent'}{_difference(document, state, sides)}."
     )

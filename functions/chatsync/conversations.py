@@ -21,7 +21,7 @@ from firebase_functions import logger
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from . import firebase, repairs
+from . import firebase, ids, repairs
 from .clients import Clients
 from .errors import (
     ChatsyncError,
@@ -60,6 +60,9 @@ class Conversation:
 
     id: str
     status: str = ""
+    cid: str = ""
+    """Of its channel, as it was written down."""
+
     member_ids: tuple[str, ...] = ()
     """Stream ids; the documents' ``participantIds`` are the uids among them, who may read."""
 
@@ -92,9 +95,13 @@ def read(conversation_id: str, clients: Clients, deadline: float) -> Conversatio
     return read_all([conversation_id], clients, deadline)[conversation_id]
 
 
-def read_all(ids: Sequence[str], clients: Clients, deadline: float) -> dict[str, Conversation]:
+def read_all(
+    conversation_ids: Sequence[str], clients: Clients, deadline: float
+) -> dict[str, Conversation]:
     """The conversations by id, absent ones included, in one call (BatchGetDocuments)."""
-    references = [firebase.conversation_reference(one, clients.firestore) for one in ids]
+    references = [
+        firebase.conversation_reference(one, clients.firestore) for one in conversation_ids
+    ]
     with firebase.temporary_failures_named():
         snapshots = clients.firestore.get_all(references, **firebase.until(deadline))
         return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
@@ -119,6 +126,7 @@ def _conversation(snapshot: Any) -> Conversation:
     return Conversation(
         id=snapshot.id,
         status=status if status in _STATUSES else "ready" if snapshot.exists else "",
+        cid=_text(fields.get("cid")),
         member_ids=tuple(dict.fromkeys(members)),
         name=_text(fields.get("name")) or None,
         team=_text(fields.get("team")) or None,
@@ -192,26 +200,27 @@ def documents_of(cid: str, clients: Clients) -> list[str]:
     channel_type, _, channel_id = cid.partition(":")
     collection = clients.firestore.collection(COLLECTION)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    about: list[Any] = []
-    for name, value in (("cid", cid), ("channelId", channel_id)):
-        query = collection.where(filter=FieldFilter(name, "==", value))
-        with firebase.temporary_failures_named():
-            about += query.get(**firebase.until(deadline))
-    return sorted(
-        {
-            one.id
-            for one in about
-            if (fields := one.to_dict()).get("status") != "deleted"
-            and fields.get("channelType", channel_type) == channel_type
-        }
-    )
+    options = firebase.until(deadline)
+    with firebase.temporary_failures_named():
+        by_cid = collection.where(filter=FieldFilter("cid", "==", cid)).get(**options)
+        by_id = collection.where(filter=FieldFilter("channelId", "==", channel_id)).get(**options)
+        names = {ids.document_id(cid), ids.document_id(channel_id)}
+        named = clients.firestore.get_all([collection.document(one) for one in names], **options)
+        about = [one for one in named if one.exists] + list(by_cid)
+        about += [one for one in by_id if _is_of_type(one, channel_type)]
+    return sorted({one.id for one in about if (one.to_dict() or {}).get("status") != "deleted"})
+
+
+def _is_of_type(snapshot: Any, channel_type: str) -> bool:
+    stated = (snapshot.to_dict() or {}).get("channelType")
+    return not isinstance(stated, str) or stated == channel_type
 
 
 def set_team(
     document: Conversation, team: str, clients: Clients, settings: Settings, deadline: float
 ) -> None:
     """File a conversation under another team. Raises Unsettled if it changed since it was read."""
-    _write(replace(document, team=team), clients, settings, deadline)
+    _update(replace(document, team=team), ["team"], clients, settings, deadline)
 
 
 def reconcile_conversations(
@@ -456,7 +465,9 @@ def _follow(
             )
         if name == document.name and set(members) == set(document.member_ids):
             return document
-        return _write(replace(document, name=name, member_ids=members), clients, settings, deadline)
+        followed = replace(document, name=name, member_ids=members)
+        changing = ["name", "memberIds", "participantIds", "status"]
+        return _update(followed, changing, clients, settings, deadline)
     logger.info(f"Recording channel {channel['cid']}", conversation=document.id)
     recorded = replace(
         document,
@@ -468,14 +479,20 @@ def _follow(
         created_at=datetime.fromisoformat(channel["created_at"]),
         conversation_type="direct" if len(members) == 2 and not name else "group",
     )
-    return _write(recorded, clients, settings, deadline, origin)
+    return _record(recorded, origin, clients, settings, deadline)
 
 
 def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> list[str]:
     """The Stream ids of all members of a channel, asked for only where they are over a hundred."""
     channel = state["channel"]
-    members = [member["user_id"] for member in state["members"]]
-    if channel.get("member_count", len(members)) > len(members):
+    listed = state.get("members")
+    members = [
+        member["user_id"]
+        for member in (listed if isinstance(listed, list) else [])
+        if isinstance(member, dict) and _text(member.get("user_id"))
+    ]
+    count = channel.get("member_count")
+    if isinstance(count, int) and count > len(members):
         members = clients.stream.query_members(channel["type"], channel["id"], deadline)
     return members
 
@@ -490,7 +507,7 @@ def _close(
     document: Conversation, clients: Clients, settings: Settings, deadline: float
 ) -> Conversation:
     logger.info(f"Conversation {document.id} is gone from Stream", conversation=document.id)
-    return _write(replace(document, status="deleted"), clients, settings, deadline)
+    return _update(replace(document, status="deleted"), ["status"], clients, settings, deadline)
 
 
 def _set_status(
@@ -506,28 +523,48 @@ def _set_status(
     return replace(document, status=status, version=written_at[0]) if written_at else None
 
 
-def _write(
-    document: Conversation,
-    clients: Clients,
-    settings: Settings,
-    deadline: float,
-    origin: str | None = None,
+def _record(
+    document: Conversation, origin: str, clients: Clients, settings: Settings, deadline: float
 ) -> Conversation:
-    """Write the document as it is to be; with an ``origin``, it may be a new one.
+    """Write the whole document, new or deleted before.
 
     Raises Unsettled if somebody else wrote it since it was read: they may know better.
     """
-    reference = firebase.conversation_reference(document.id, clients.firestore)
     fields = document_fields(document, settings)
-    fields["updatedAt"] = firestore.SERVER_TIMESTAMP
-    if origin:
-        fields |= {"origin": origin, "createdAt": document.created_at}
-    batch = clients.firestore.batch()
+    fields |= {"origin": origin, "createdAt": document.created_at}
     if document.version is None:
-        batch.create(reference, fields)
-    else:
-        unchanged = clients.firestore.write_option(last_update_time=document.version)
-        batch.update(reference, fields, unchanged)
+        batch = clients.firestore.batch()
+        reference = firebase.conversation_reference(document.id, clients.firestore)
+        batch.create(reference, {**fields, "updatedAt": firestore.SERVER_TIMESTAMP})
+        return _committed(batch, document, deadline)
+    return _update_fields(fields, document, clients, deadline)
+
+
+def _update(
+    document: Conversation,
+    names: Sequence[str],
+    clients: Clients,
+    settings: Settings,
+    deadline: float,
+) -> Conversation:
+    """Write some fields of a document, which may hold more than we know of. Raises Unsettled."""
+    fields = document_fields(document, settings)
+    return _update_fields({name: fields[name] for name in names}, document, clients, deadline)
+
+
+def _update_fields(
+    fields: Mapping[str, Any], document: Conversation, clients: Clients, deadline: float
+) -> Conversation:
+    batch = clients.firestore.batch()
+    reference = firebase.conversation_reference(document.id, clients.firestore)
+    unchanged = clients.firestore.write_option(last_update_time=document.version)
+    batch.update(reference, {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}, unchanged)
+    return _committed(batch, document, deadline)
+
+
+def _committed(
+    batch: firestore.WriteBatch, document: Conversation, deadline: float
+) -> Conversation:
     written_at = firebase.commit(batch, deadline)
     if not written_at:
         raise Unsettled(f"conversation {document.id} changed meanwhile")

@@ -107,7 +107,8 @@ def judge_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> li
             continue
         page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
         stream_user = found.get(settings.id_format.stream_id(key))
-        if stream_user and _is_orphan(stream_user, settings):
+        policy_removes = settings.delete_policy != "keep"
+        if stream_user and policy_removes and _is_orphan(stream_user, settings):
             page.findings.append(Finding("orphan_stream_user", name_of(key), None, ""))
         if (held.user, held.profile, held.stats) != (None, None, None):
             page.findings.append(Finding("orphan_documents", name_of(key), None, ""))
@@ -127,6 +128,12 @@ def _accounts(cursor: str, team: str | None, clients: Clients, settings: Setting
         for key, held in result(reading, deadline).items():
             _judge(key, replace(held, account=accounts[key]), found, page, team, settings)
     return page
+
+
+def _team_among(teams: object, wanted: str | None) -> str | None:
+    """The team under which somebody counts who may be in several."""
+    names = [one for one in teams if isinstance(one, str)] if isinstance(teams, list) else []
+    return wanted if wanted in names else next(iter(names), None)
 
 
 def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
@@ -170,8 +177,7 @@ def _judge(
     if account and account.anonymous and not settings.provision_anonymous_users:
         return
     owned = users.owned_fields(held, settings.extra_fields)
-    teams = owned.get("teams") or [None]
-    team = wanted_team if wanted_team in teams else teams[0]
+    team = _team_among(owned.get("teams"), wanted_team)
     stream_user = found.get(settings.id_format.stream_id(key))
     disagreements = []
     if key.kind == "user" and users.documents_differ(held):
@@ -208,8 +214,8 @@ def _stream_users(cursor: str, team: str | None, clients: Clients, settings: Set
     existing = _existing(list(present), clients)
     for key, user in present.items():
         if key not in existing:
-            first_team = (user.get("teams") or [None])[0]
-            page.findings.append(Finding("orphan_stream_user", name_of(key), first_team, ""))
+            its_team = _team_among(user.get("teams"), team)
+            page.findings.append(Finding("orphan_stream_user", name_of(key), its_team, ""))
     return page
 
 
@@ -290,7 +296,7 @@ def _conversations(cursor: str, team: str | None, clients: Clients, settings: Se
     deadline = time.monotonic() + PAGE_SECONDS
     listed, next_cursor = conversations.list_page(cursor, CHANNELS, clients, deadline)
     page = Page(next_cursor, seen=len(listed))
-    ready = [document for document in listed if document.status == "ready"]
+    ready = [one for one in listed if one.status == "ready" and _is_at_home(one, settings)]
     channels = conversations.query(ready, clients, settings, deadline) if ready else {}
     for document in ready:
         kind, detail = compare(document, channels.get(document.id), clients)
@@ -299,6 +305,19 @@ def _conversations(cursor: str, team: str | None, clients: Clients, settings: Se
             page.findings.append(Finding(kind, cid, document.team, detail))
         page.records.append(("channels", document.team, not kind))
     return page
+
+
+def _is_at_home(document: conversations.Conversation, settings: Settings) -> bool:
+    """Whether a document is where that of its channel is kept; another is none of ours to judge."""
+    cid = ":".join(conversations.address_of(document.id, settings))
+    at_home = conversations.conversation_id_of(cid, settings) == document.id
+    if at_home and document.cid in ("", cid):
+        return True
+    logger.warn(
+        f"Conversation {document.id} is about {document.cid or cid}: left alone",
+        conversation=document.id,
+    )
+    return False
 
 
 def compare(
@@ -344,4 +363,4 @@ def subject(finding: Finding, settings: Settings) -> Key:
 
 def name_of(key: Key) -> str:
     """How a finding names somebody, and how the operator does."""
-    return f"{key.kind}:{key.id}"
+    return f"{key.kind}:{key.id}".encode(errors="backslashreplace").decode()

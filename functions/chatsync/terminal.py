@@ -8,6 +8,7 @@ import math
 import os
 import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,12 +78,13 @@ def errors_in_one_line() -> Iterator[None]:
         fail(f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}")
     except ChatsyncError as error:
         fail(str(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (Python's own exit status would mean "findings")
         # Of typer's parser; its own message says what was wrong with the arguments.
         message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        fail(f"{message()} See --help.")
+        if message is not None:
+            fail(f"{message()} See --help.")
+        traceback.print_exc()
+        fail("This is a bug of the command: please report it, with the lines above.")
 
 
 def fail(message: str) -> NoReturn:

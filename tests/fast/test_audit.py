@@ -14,11 +14,12 @@ from chatsync import findings as findings_module
 from chatsync import repairs
 from chatsync.audit import CREATING, Audit
 from chatsync.create_conversation import create_conversation
-from chatsync.errors import StreamRateLimited, StreamRejected
+from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
 from chatsync.events import reconcile_after_sign_up
 from chatsync.findings import CHANNEL_STEPS, KINDS, USER_STEPS, Finding
 from chatsync.ids import Key
 from chatsync.settings import Settings
+from chatsync.stream import Stream
 from chatsync.sync import Outcome
 from tests.fast.outbox import drain_until_settled, entries
 
@@ -327,6 +328,65 @@ def test_a_document_of_any_shape_is_audited_and_mended(people, firestore, chat, 
     assert found() == set()
 
 
+def test_what_others_keep_in_a_document_stays(people, firestore, chat, run):
+    chat.channel("messaging", "odd", {"members": ["ann", "bob"]}).create("ann")
+    theirs = {"createdBy": {"ref": "ann"}, "conversationType": ["club"], "color": "red"}
+    firestore.document("conversations/odd").set({"memberIds": ["ann"], **theirs})
+    firestore.document("conversations/gone").set({"participantIds": ["ann"], **theirs})
+    run(repair=["member_mismatch", "only_in_firestore"])
+    odd, gone = (
+        firestore.document("conversations", one).get().to_dict() for one in ("odd", "gone")
+    )
+    assert odd.items() >= {**theirs, "memberIds": ["ann", "bob"], "status": "ready"}.items()
+    assert gone.items() >= {**theirs, "participantIds": ["ann"], "status": "deleted"}.items()
+
+
+def test_a_document_that_is_not_where_its_channel_belongs_is_left_alone(
+    people, firestore, chat, run, found
+):
+    chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
+    run(repair=["only_in_stream"])
+    for name in ("abc", "messaging:lobby", "!x"):
+        firestore.document("conversations", name).set({"cid": "messaging:lobby", "status": "ready"})
+    assert found() == set()
+
+
+def test_channels_and_users_of_any_shape_are_audited(people, clients, chat, run, monkeypatch):
+    chat.upsert_users([{"id": f"ghost-{n}"} for n in range(4)])
+    for n in range(4):
+        chat.channel("messaging", f"odd_{n}", {"members": ["ann"]}).create("ann")
+    run(repair=["only_in_stream"])
+    list_users, query_channels = Stream.list_users, Stream.query_channels
+    odd_teams = [5, {}, "red", None]
+    odd_members = [[{"role": "member"}, None], None, 5, {}]
+
+    def odd_users(*args: Any) -> Any:
+        users = list_users(*args)
+        ghosts = [user for user in users if user["id"].startswith("ghost")]
+        for user, teams in zip(ghosts, odd_teams, strict=True):
+            user["teams"] = teams
+        return users
+
+    def odd_channels(*args: Any) -> Any:
+        states = query_channels(*args)
+        for state, members in zip(states.values(), odd_members, strict=True):
+            state["members"], state["channel"]["member_count"] = members, None
+        return states
+
+    monkeypatch.setattr(Stream, "list_users", odd_users)
+    monkeypatch.setattr(Stream, "query_channels", odd_channels)
+    audit = run()
+    assert audit.counts["users"]["orphan_stream_user"] == 4
+    assert audit.counts["channels"]["member_mismatch"] == 4
+
+
+def test_an_orphan_of_several_teams_is_found_under_each(people, chat, clients, run):
+    chat.upsert_user({"id": "ghost", "teams": ["red", "blue"]})
+    for team in ("red", "blue"):
+        [finding] = audit_module.findings_of(run(team=team), clients)
+        assert (finding.key, finding.team) == ("user:ghost", team)
+
+
 def test_a_channel_with_an_empty_name_agrees_with_a_document_without(people, chat, run, found):
     chat.channel("messaging", "odd", {"members": ["ann"], "name": ""}).create("ann")
     run(repair=["only_in_stream"])
@@ -630,13 +690,28 @@ def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks
     assert tasks.waiting[0]["data"] == {"auditId": unfinished.id}
 
 
-def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch):
+def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch, capsys):
     audit_module.begin_nightly(clients)
     stuck = audit_module.latest(clients)
     monkeypatch.setattr(audit_module, "STALLED_AFTER", timedelta(seconds=-1))
     audit_module.begin_nightly(clients)
     assert audit_module.read(stuck.id, clients).state == "failed"
+    audit_module.run(stuck.id, clients, SETTINGS)
+    assert "is done" not in capsys.readouterr().out
     assert audit_module.unfinished("nightly", clients).id != stuck.id
+
+
+def test_a_task_that_could_not_pass_on_is_called_again(people, clients, stream, tasks, monkeypatch):
+    """Its own name is taken as long as it runs."""
+    audit = audit_module.start("nightly", clients)
+
+    def limited(*_: Any) -> None:
+        raise StreamRateLimited("limited", 1)
+
+    monkeypatch.setattr(audit_module, "run_page", limited)
+    monkeypatch.setattr(tasks, "enqueue", lambda *_: False)
+    with pytest.raises(Temporary):
+        audit_module.run(audit.id, clients, SETTINGS)
 
 
 def test_a_late_answer_is_remembered_though_a_rate_limit_ends_the_page(

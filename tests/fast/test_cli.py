@@ -152,6 +152,7 @@ def test_an_audit_repairs_only_if_told_to_apply(run, accounts, chat, ann_and_bob
         (["--repair", "everything"], "no kind of finding"),
         (["--repair", "[/x]"], "'[/x]' is no kind of finding"),
         (["--repair", "orphan_documents", "--channels"], "is not looked for"),
+        (["--repair", "orphan_documents", "--team", "red"], "of no team"),
         (["--apply"], "say what to repair"),
         (["--no-such-option"], "No such option"),
     ],
@@ -180,6 +181,18 @@ def test_nothing_is_destroyed_without_a_yes_to_how_much(run, chat, ann_and_bob, 
     assert len(chat.query_users({})["users"]) == 3
 
 
+def test_only_what_was_found_is_destroyed(run, chat, ann_and_bob, monkeypatch):
+    chat.upsert_user({"id": "ghost"})
+
+    def somebody_more(*_: Any, **__: Any) -> bool:
+        chat.upsert_user({"id": "late-ghost"})
+        return True
+
+    monkeypatch.setattr(terminal.typer, "confirm", somebody_more)
+    assert run("audit", "--users", "--repair", "orphan_stream_user", "--apply").status == 0
+    assert {user["id"] for user in chat.query_users({})["users"]} == {"ann", "bob", "late-ghost"}
+
+
 def test_nothing_is_asked_where_nothing_would_be_destroyed(run, ann_and_bob, answers):
     assert run("audit", "--repair", "orphan_stream_user", "--apply").status == 0
     assert answers == []
@@ -192,6 +205,33 @@ def test_an_audit_that_was_interrupted_is_not_left_running(run, clients, monkeyp
     monkeypatch.setattr(audits, "run_page", interrupt)
     assert run("audit").status == 2
     assert audits.latest(clients).state == "stopped"
+
+
+def test_an_audit_that_was_interrupted_while_counting_is_not_left_running(
+    run, clients, monkeypatch
+):
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "expected", interrupt)
+    assert run("audit").status == 2
+    assert audits.latest(clients).state == "stopped"
+
+
+def test_a_bug_is_no_finding(run, monkeypatch):
+    def bug(*_: Any) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(cli, "expected", bug)
+    ran = run("audit")
+    assert (ran.status, "please report it" in ran.err) == (2, True)
+
+
+def test_parts_of_an_audit_leave_parked_entries_alone(run, clients, ann_and_bob):
+    refusal = StreamRejected("no", 400, 4)
+    repairs.report([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    run("audit", "--users", "--repair", "missing_documents", "--apply")
+    assert entries(clients)["user_ann"]["state"] == "parked"
 
 
 def test_text_of_others_is_printed_as_it_is(run, seed, firestore):
@@ -245,6 +285,20 @@ def test_repair_finds_nothing_about_a_healthy_company(run, firestore):
 def test_a_dry_repair_of_nobody_says_so(run, name):
     ran = run("repair", name)
     assert (ran.status, "no such account or company" in ran.out) == (1, True)
+
+
+def test_repair_finishes_a_removal_that_waits(run, clients, chat):
+    chat.upsert_user({"id": "ghost"})
+    down = Outcome(Key("user", "ghost"), "ghost", None, StreamUnavailable("down"), removal=True)
+    repairs.report([down], clients)
+    run("repair", "ghost", "--apply")
+    assert chat.query_users({})["users"] == []
+    assert entries(clients) == {}
+
+
+def test_repair_takes_names_as_findings_have_them(run, accounts):
+    accounts.sign_up("new")
+    assert run("repair", "user:new", "--apply", "--json").json()[0]["key"] == "user:new"
 
 
 def test_repair_leaves_an_entry_that_was_reported_meanwhile(run, accounts, clients, monkeypatch):
@@ -347,7 +401,8 @@ def test_a_backfill_waits_at_streams_rate_limit(run, accounts, stream, monkeypat
     waits: list[float] = []
     sleep = cli.time.sleep
     monkeypatch.setattr(cli.time, "sleep", lambda s: (waits.append(s), sleep(s)))
-    assert run("backfill", "--apply").status == 0
+    ran = run("backfill", "--apply")
+    assert (ran.status, "300 looked at, 300 created" in ran.out) == (0, True)
     assert stream.state()["counts"]["users"] == 300
     assert max(waits) >= 1
 
@@ -389,6 +444,9 @@ def test_delete_orphan_refuses_whatever_is_known(run, seed, firestore, chat):
         ("elsewhere", {"cid": "messaging:event_1"}),
         ("elsewhere", {"channelId": "event_1", "channelType": "messaging", "status": "ready"}),
         ("elsewhere", {"channelId": "event_1"}),
+        ("elsewhere", {"cid": "messaging:event_1", "channelType": None}),
+        ("elsewhere", {"cid": "messaging:event_1", "channelType": "chat"}),
+        ("messaging:event_1", {"participantIds": ["ann"]}),
     ],
 )
 def test_delete_orphan_refuses_what_a_document_of_any_shape_is_about(
@@ -425,8 +483,33 @@ def test_fix_team_refuses_what_no_team_is_called(run, seed, team):
 
 def test_fix_team_believes_only_what_it_sees(run, seed, monkeypatch):
     monkeypatch.setattr(Stream, "update_channel_partial", lambda *_: None)
+    monkeypatch.setattr(cli, "PAUSES_SECONDS", (0.01,))
     ran = run("fix-team", "room_General_4", "--team", "gym_5", "--apply")
     assert (ran.status, "says another team still" in ran.err) == (2, True)
+
+
+def test_fix_team_waits_for_a_channel_that_lags_behind(run, seed, monkeypatch):
+    both_sides, looks = cli._both_sides, []
+
+    def lagging(*args: Any) -> Any:
+        state, document = both_sides(*args)
+        looks.append(state)
+        if len(looks) == 2:
+            state["channel"]["team"] = "gym_1"
+        return state, document
+
+    monkeypatch.setattr(cli, "_both_sides", lagging)
+    assert run("fix-team", "room_General_4", "--team", "gym_5", "--apply").status == 0
+    assert len(looks) == 3
+
+
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_sync_channel_leaves_to_the_outbox_what_is_being_made(run, seed, firestore, chat, status):
+    firestore.document("conversations/fine_1").update({"status": status, "name": "New"})
+    ran = run("sync-channel", "fine_1", "--apply")
+    assert (ran.status, "by the outbox" in ran.err) == (2, True)
+    [state] = chat.query_channels({"id": "fine_1"})["channels"]
+    assert not state["channel"].get("name")
 
 
 def test_sync_channel_tells_what_it_cannot_correct(run, seed):
