@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
-import threading
 import warnings
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import requests
 
 from dev import emulators
 from dev.start import StackError
 from tests.chaos.backends import free_port, running_backends
 
-from . import figures, people, serving
+from . import background, figures, people, queue, serving
 from .figures import Figure
 from .processes import prepare
 
-MEASUREMENTS = {**serving.MEASUREMENTS}
+MEASUREMENTS = {**serving.MEASUREMENTS, **background.MEASUREMENTS}
 
 
 def main() -> None:
@@ -50,45 +44,15 @@ def measure(names: list[str]) -> list[Figure]:
     os.environ.update(emulators.CLIENT_ENVIRONMENT)
     measured: list[Figure] = []
     events_port = free_port()
-    with running_backends(events_port) as backends, answering(events_port):
+    with running_backends(events_port) as backends, queue.answering(events_port):
         people.connect()
-        queue_tasks(events_port)
+        queue.create(events_port)
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             backends.check()
             people.forget_in_stream()
             measured += MEASUREMENTS[name]()
     return measured
-
-
-def queue_tasks(port: int) -> None:
-    """The queue that createConversation puts a task into, to be delivered to ``port``."""
-    queue = (
-        f"http://{emulators.HOST}:{emulators.PORTS['tasks']}/projects/{emulators.PROJECT}"
-        f"/locations/{emulators.REGION}/queues/drainRepairs"
-    )
-    body = {"defaultUri": f"http://{emulators.HOST}:{port}/"}
-    requests.post(queue, json=body, headers={"Authorization": "Bearer owner"}).raise_for_status()
-
-
-@contextlib.contextmanager
-def answering(port: int) -> Iterator[None]:
-    """A server that is content with every request: it stands for the functions not measured."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer((emulators.HOST, port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield
-    finally:
-        server.shutdown()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Sequence
 
 import firebase_admin
 from firebase_admin import auth
+from google.cloud import firestore
 
 from dev import app_client, emulators
 from dev.app_client import AppUser
@@ -22,6 +24,11 @@ _LIMITED = ("QueryUsers", "UpdateUsers", "GetOrCreateChannel", "UpdateChannel")
 def connect() -> None:
     """To be called once, before anything else here."""
     firebase_admin.initialize_app(options={"projectId": emulators.PROJECT})
+
+
+@functools.cache
+def documents() -> firestore.Client:
+    return firestore.Client(project=emulators.PROJECT)
 
 
 def forget_in_stream() -> None:
