@@ -41,6 +41,7 @@ from .findings import (
 from .ids import Key
 from .removal import remove_users
 from .settings import Settings
+from .side_by_side import two_at_once
 from .stream import BATCH, CHANNELS, batches
 from .sync import Outcome, reconcile_users
 
@@ -327,8 +328,9 @@ def _repair(
         kinds: Sequence[str], size: int, call: Callable[[list[Key]], Sequence[Outcome]]
     ) -> None:
         keys = of(kinds)
-        for start_at in range(0, len(keys), size):
-            outcomes = _patiently(call, keys[start_at : start_at + size], clients, wait)
+        chunks = [keys[start_at : start_at + size] for start_at in range(0, len(keys), size)]
+        # While one is written the next is read: Stream is far away.
+        for outcomes in two_at_once(lambda chunk: _patiently(call, chunk, wait), chunks):
             failed = {one.key for one in outcomes if one.error and not repairs.is_done(one)}
             repaired = {one.key for one in outcomes} - failed
             made["failed"] += len(failed)
@@ -359,10 +361,7 @@ def _repair(
 
 
 def _patiently(
-    call: Callable[[list[Key]], Sequence[Outcome]],
-    keys: list[Key],
-    clients: Clients,
-    wait: Wait,
+    call: Callable[[list[Key]], Sequence[Outcome]], keys: list[Key], wait: Wait
 ) -> Sequence[Outcome]:
     """The outcomes, once no rate limit stands in the way.
 

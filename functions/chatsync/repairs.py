@@ -191,12 +191,12 @@ def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
 
 
 def due(clients: Clients, deadline: float) -> list[Entry]:
-    """Up to 100 entries whose time has come, the longest due first."""
+    """Up to 200 entries whose time has come, the longest due first."""
     query = (
         clients.firestore.collection(COLLECTION)
         .where(filter=FieldFilter("nextAttemptAt", "<=", datetime.now(UTC)))
         .order_by("nextAttemptAt")
-        .limit(BATCH)
+        .limit(2 * BATCH)
     )
     with temporary_failures_named():
         return [_entry(snapshot) for snapshot in query.get(**until(deadline))]

@@ -1,12 +1,14 @@
 """Outside calls made side by side, and waited for no longer than until a deadline."""
 
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import ParamSpec, TypeVar
 
 from .errors import FirebaseUnavailable
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
@@ -27,3 +29,22 @@ def result(future: Future[Result], deadline: float) -> Result:
     except TimeoutError:
         future.cancel()  # what waits for a thread still is not to happen after all
         raise FirebaseUnavailable("no answer in time") from None
+
+
+def two_at_once(call: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """What ``call`` returns for each item, as they are done, with two of them under way.
+
+    After an error no other begins, and the one under way is waited for. In threads of their own:
+    calls that wait for others in the common ones could occupy all of them.
+    """
+    if len(items) == 1:
+        yield call(items[0])
+        return
+    left = iter(items)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="chatsync-two") as threads:
+        under_way = {threads.submit(call, item) for item in islice(left, 2)}
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            results = [future.result() for future in done]
+            under_way |= {threads.submit(call, item) for item in islice(left, len(done))}
+            yield from results

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
 from chatsync.events import reconcile_after_sign_up
 from chatsync.findings import CHANNEL_STEPS, KINDS, USER_STEPS, Finding
 from chatsync.ids import Key
+from chatsync.pacing import LEFT_BY_BACKGROUND
 from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome
@@ -724,6 +727,52 @@ def test_a_late_answer_is_remembered_though_a_rate_limit_ends_the_page(
     with pytest.raises(StreamRateLimited):
         run(repair=CREATING)
     assert set(entries(clients)) == {"user_late"}
+
+
+def test_while_one_hundred_is_written_the_next_is_read(accounts, clients, stream):
+    for number in range(350):
+        accounts.sign_up(f"user-{number}", displayName="Somebody")
+    for operation in ("QueryUsers", "UpdateUsers"):
+        stream.limit(operation, 1000)
+    stream.fault("UpdateUsers", "delay", rate=1.0, delay_ms=400)
+    audit = audit_module.start("operator", clients, steps=["accounts"], repair=CREATING)
+    audit_module.run_page(audit, clients.leaving(LEFT_BY_BACKGROUND), SETTINGS)
+    assert stream.state()["counts"]["users"] == 350
+    calls = stream.requests()
+    written = [call for call in calls if call["operation"] == "UpdateUsers"]
+    sent = [stream_id for call in written for stream_id in call["ids"]]
+    assert len(sent) == len(set(sent)) == 350
+    written_at = [came_at(call) for call in written]
+    read_at = [came_at(call) for call in calls if call["operation"] == "QueryUsers"]
+    assert any(began < at < began + 0.4 for began in written_at for at in read_at)
+    assert all(later - at >= 0.4 for at, later in pairwise(written_at))
+
+
+def came_at(call: dict[str, Any]) -> float:
+    return datetime.fromisoformat(call["at"]).timestamp()
+
+
+def test_a_hundred_under_way_is_kept_though_a_rate_limit_meets_the_other(
+    accounts, clients, run, monkeypatch
+):
+    for number in range(300):
+        accounts.sign_up(f"user-{number:03}")
+    began: list[str] = []
+    both = threading.Barrier(2, timeout=10)
+
+    def reconcile(keys, *_):
+        began.append(keys[0].id)
+        both.wait()
+        if keys[0].id == "user-000":
+            return [Outcome(key, key.id, None, StreamRateLimited("limited", 1)) for key in keys]
+        time.sleep(0.1)
+        return [Outcome(key, key.id, "created", None, recheck=True) for key in keys]
+
+    monkeypatch.setattr(audit_module, "reconcile_users", reconcile)
+    with pytest.raises(StreamRateLimited):
+        run(repair=CREATING)
+    assert sorted(began) == ["user-000", "user-100"]
+    assert set(entries(clients)) == {f"user_user-{number}" for number in range(100, 200)}
 
 
 def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):

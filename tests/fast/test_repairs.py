@@ -468,10 +468,31 @@ def test_an_entry_that_cannot_be_written_ends_the_drain(accounts, clients, fires
         drain(0, clients, SETTINGS)
 
 
-def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, stream, monkeypatch):
-    for n in range(150):
+def test_a_drain_works_two_hundred_off_at_once_and_sends_nobody_twice(accounts, clients, stream):
+    for n in range(250):
         accounts.sign_up(f"user-{n}")
+    for start in range(0, 250, 50):
+        queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
+    since = stream.last_request()
+    drain(0, clients, SETTINGS)
+    assert not entries(clients)
+    updates = [one for one in stream.requests(since) if one["operation"] == "UpdateUsers"]
+    sent = [stream_id for one in updates for stream_id in one["ids"]]
+    assert len(sent) == len(set(sent)) == 250
+    assert len(updates) == 3
+
+
+def test_more_than_a_hundred_removals_are_drained(clients):
     for start in range(0, 150, 50):
+        queue(clients, *(f"gone-{n}" for n in range(start, start + 50)), removal=True)
+    drain(0, clients, SETTINGS)
+    assert not entries(clients)
+
+
+def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, stream, monkeypatch):
+    for n in range(250):
+        accounts.sign_up(f"user-{n}")
+    for start in range(0, 250, 50):
         queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
     monkeypatch.setattr(drain_module, "BUDGET_SECONDS", 0.001)
     drain(0, clients, SETTINGS)
