@@ -1,1 +1,2 @@
-"""Measures: what users wait for (``python -m bench``), and how it grows (``bench.scale``)."""
+"""Measures: what users wait for and what they don't (``python -m bench``), and how the operator's
+commands grow beyond that (``bench.scale``)."""
