@@ -37,8 +37,9 @@ WARM_UP = 500
 
 WINDOW_SECONDS = 40
 LIMIT = 75
-"""Of UpdateUsers in a window. A quarter of what Stream allows in a minute, in two thirds of its
-time; ours takes 33 s at least for its share of any window, as the guard against bursts wants."""
+"""Of UpdateUsers in a window: a quarter of what Stream allows in a minute. No window can be much
+shorter: ours takes 33 s for its share of any, since it takes each for a minute's and keeps the
+thirtieth of it that Stream allows in a second."""
 
 QUERIES = 250
 """The same of QueryUsers."""
@@ -49,8 +50,8 @@ ENOUGH = 85 * LIMIT * WINDOWS
 
 CALL_EVERY_SECONDS = 0.5
 MISSING_EVERY = 7
-"""Of so many callers one meets somebody who is missing: an eighth of the limit and a bit. If it
-were each of two a second, they would take 40 percent of the real limit, twice what is left them."""
+"""Of so many callers one meets somebody who is missing: 15 percent of the limit. If each did, two a
+second would take 40 percent of Stream's real limit, twice what the background leaves them."""
 
 SHARE_PER_SECOND = 400
 """Accounts that the background may bring to Stream, at 300 calls a minute less a fifth."""
