@@ -71,12 +71,14 @@ class Pace:
             while self.sent and self.sent[0] <= now - _BURST_SECONDS:
                 self.sent.popleft()
             self.sent.append(now)
+            known = self.window
         try:
             yield
         finally:
             with self.changed:
                 self.in_flight -= 1
-                if self.window is None or self.window.reset <= time.time():
+                is_over = self.window is None or self.window.reset <= time.time()
+                if is_over and self.window is known:
                     # Not a word of limits: it failed on the way.
                     self.window = _without_limit(_UNKNOWN_SECONDS)
                 self.changed.notify_all()

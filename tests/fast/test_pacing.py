@@ -170,3 +170,16 @@ def test_an_answer_that_was_overtaken_does_not_count():
     assert told(pace, 300, 12, reset) == 10
     assert told(pace, 300, 250, reset - 60 + 30) == 10
     assert told(pace, 300, 299, reset + 60) == 299
+
+
+def test_an_answer_about_a_window_that_has_ended_opens_the_next_to_one_call_only():
+    """Not to all that wait: who uses it up already would refuse each of them."""
+    pace = Pace()
+    with pace.call("UpdateUsers", LEFT_BY_EVENTS, soon()):
+        pace.note(RateLimit(300, 200, time.time() - 0.01))
+    with (
+        pace.call("UpdateUsers", LEFT_BY_EVENTS, soon()),
+        pytest.raises(Postponed),
+        pace.call("UpdateUsers", LEFT_BY_EVENTS, soon(0.2)),
+    ):
+        pytest.fail("two calls at once")
