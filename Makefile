@@ -10,7 +10,8 @@ PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$
 	$(error chatsync needs Python 3.11, 3.12 or 3.13: https://www.python.org/downloads/))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-python demo start test test-fast test-pythons chaos bench check format clean
+# `tests` is a folder: make would call it up to date.
+.PHONY: help setup setup-python demo start test tests test-fast test-pythons chaos bench check format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -23,6 +24,8 @@ start: setup  ## keep the emulators and the local Stream server up, for app deve
 
 test: setup  ## run all tests
 	@$(VENV)/pytest
+
+tests: test
 
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast

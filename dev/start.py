@@ -13,6 +13,7 @@ from typing import NoReturn
 import psutil
 
 from dev import emulators, setup
+from tests.stream_server.control_client import LocalStream
 
 LOG = emulators.ROOT / ".local" / "emulators.log"
 READY_LINE = "The local stack is up."
@@ -193,8 +194,15 @@ def addresses() -> str:
     table = "\n".join(f"  {what:<24}{address}" for what, address in rows)
     return (
         f"\n{READY_LINE} Ctrl-C stops it.\n\n{table}\n\n"
+        f"  cd functions && venv/bin/python -m chatsync --project {emulators.PROJECT} doctor\n\n"
         f"In the Android emulator, {emulators.HOST} is 10.0.2.2. For a phone: docs/callables.md.\n"
     )
+
+
+def call_back() -> None:
+    """Have the local Stream server call our webhook, as an app's own Stream would."""
+    webhook = LocalStream(emulators.STREAM_BASE_URL)
+    webhook.webhook(f"{emulators.FUNCTIONS_URL}/streamWebhook", timeout_ms=20_000, total_ms=55_000)
 
 
 def main() -> None:
@@ -207,6 +215,8 @@ def main() -> None:
         print("Starting the Firebase emulators and the local Stream server ...", flush=True)
     try:
         with running_stack(not arguments.quiet, arguments.parent) as stack:
+            if not arguments.quiet:
+                call_back()
             print(addresses(), flush=True)
             stack.watch(echo=not arguments.quiet)
     except StackError as error:

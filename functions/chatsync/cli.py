@@ -308,7 +308,8 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
     if done.repaired or done.failed:
         print_line(f"{done.repaired} findings repaired; {done.failed} repairs failed for now.")
     before = " before the repairs" if done.repaired else ""
-    print_line(f"In sync: {percent(done.sync_rate)}{before}. {done.stream_calls} calls to Stream.")
+    rate = "nothing to compare" if done.sync_rate is None else percent(done.sync_rate)
+    print_line(f"In sync: {rate}{before}. Calls to Stream: {done.stream_calls}.")
 
 
 @app.command()

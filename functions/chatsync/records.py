@@ -21,8 +21,9 @@ from .users import Document, Held
 def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> dict[str, Any]:
     """``{userId, createdAt, conversationsStarted, messagesSent, lastActiveAt, updatedAt}``.
 
-    A missing record of an existing account is created. ``lastActiveAt`` is told to oneself only.
-    Raises NotFound, and the repair's error where the record could not be made.
+    A missing record of an existing account is created. ``lastActiveAt``, and ``updatedAt``, which
+    follows it, are told to oneself only. Raises NotFound, and the repair's error where the record
+    could not be made.
     """
     held = _read(uid, clients)
     if held.stats is None:
@@ -34,7 +35,7 @@ def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> d
         "conversationsStarted": json_value(stats.get("conversationsStarted")) or 0,
         "messagesSent": json_value(stats.get("messagesSent")) or 0,
         "lastActiveAt": json_value(stats.get("lastActiveAt")) if uid == caller else None,
-        "updatedAt": json_value(stats.get("updatedAt")),
+        "updatedAt": json_value(stats.get("updatedAt")) if uid == caller else None,
     }
 
 

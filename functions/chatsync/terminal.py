@@ -82,7 +82,7 @@ def errors_in_one_line() -> Iterator[None]:
         # Of typer's parser; its own message says what was wrong with the arguments.
         message = getattr(error, "format_message", None)
         if message is not None:
-            fail(f"{message()} See --help.")
+            fail(f"{message().rstrip('.')}. See --help.")
         traceback.print_exc()
         fail("This is a bug of the command: please report it, with the lines above.")
 

@@ -561,7 +561,9 @@ def test_last_activity_is_told_to_oneself_only(ann, clients, firestore):
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     firestore.document("user_stats/ann").update({"lastActiveAt": moment})
     assert read_stats("ann", "ann", clients, SETTINGS)["lastActiveAt"] == "2026-01-02T00:00:00Z"
-    assert read_stats("ann", "bob", clients, SETTINGS)["lastActiveAt"] is None
+    assert read_stats("ann", "ann", clients, SETTINGS)["updatedAt"]
+    to_others = read_stats("ann", "bob", clients, SETTINGS)
+    assert (to_others["lastActiveAt"], to_others["updatedAt"]) == (None, None)
 
 
 def test_stats_of_nobody_are_not_found_and_leave_no_record(clients, firestore_api):
