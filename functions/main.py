@@ -21,7 +21,6 @@ from flask import Request, Response
 
 from chatsync import (
     audit,
-    clients,
     drain,
     events,
     ids,
@@ -40,12 +39,13 @@ from chatsync.callables import (
     https_error,
     task_function,
 )
+from chatsync.clients import Clients, connect, firebase_app
 from chatsync.create_conversation import create_conversation
 from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
 from chatsync.users import Document, Held
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
-clients.firebase_app()
+firebase_app()
 
 CONCURRENCY = 16
 """Requests that an instance takes at once. They wait for Stream and Firebase nearly all the time:
@@ -74,15 +74,9 @@ set_global_options(
 )
 
 
-def connection() -> tuple[clients.Clients, settings.Settings]:
-    config = settings.load()
-    return clients.connect(config), config
-
-
-def connection_of_events() -> tuple[clients.Clients, settings.Settings]:
+def connect_for_events() -> Clients:
     """For those for whom nobody waits: they leave room in Stream's limits to those who do."""
-    sides, config = connection()
-    return sides.leaving(LEFT_BY_EVENTS), config
+    return connect().leaving(LEFT_BY_EVENTS)
 
 
 def is_of_tenant(event: AuthEvent) -> bool:
@@ -95,21 +89,21 @@ def is_of_tenant(event: AuthEvent) -> bool:
 def createStreamUser(event: AuthEvent) -> None:
     """Somebody signed up: give them their documents and their Stream user."""
     if not is_of_tenant(event):
-        events.reconcile_after_sign_up(event.data.uid, *connection_of_events())
+        events.reconcile_after_sign_up(event.data.uid, connect_for_events())
 
 
 @on_user_deleted(retry=True)
 def deleteStreamUser(event: AuthEvent) -> None:
     """An account was deleted: remove its Stream user by policy, and its documents."""
     if not is_of_tenant(event):
-        events.remove_after_event(event.data.uid, *connection_of_events())
+        events.remove_after_event(event.data.uid, connect_for_events())
 
 
 @retried
 @on_document_created(document="users/{uid}")
 def createUserProfile(event: Event[Any]) -> None:
     """A user document appeared, whoever wrote it: give it a profile and stats."""
-    events.reconcile_after_creation(event.params["uid"], *connection_of_events())
+    events.reconcile_after_creation(event.params["uid"], connect_for_events())
 
 
 @retried
@@ -117,7 +111,7 @@ def createUserProfile(event: Event[Any]) -> None:
 def syncUserProfile(event: Event[Change[Any]]) -> None:
     """A user document changed: bring to profile and Stream what concerns them."""
     before, after = (Held(user=document) for document in before_and_after(event))
-    events.reconcile_after_change(event.params["uid"], before, after, *connection_of_events())
+    events.reconcile_after_change(event.params["uid"], before, after, connect_for_events())
 
 
 @retried
@@ -125,7 +119,7 @@ def syncUserProfile(event: Event[Change[Any]]) -> None:
 def syncProfileToStream(event: Event[Change[Any]]) -> None:
     """A profile changed: bring to Stream what its owner edited."""
     before, after = (Held(profile=document) for document in before_and_after(event))
-    events.reconcile_after_change(event.params["uid"], before, after, *connection_of_events())
+    events.reconcile_after_change(event.params["uid"], before, after, connect_for_events())
 
 
 def before_and_after(event: Event[Change[Any]]) -> list[Document | None]:
@@ -139,13 +133,13 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{userId}`` or ``{userIds}``: repair the people somebody is about to chat with."""
     caller_of(request)
     fields = fields_of(request)
-    sides, config = connection()
+    clients = connect()
     if "userIds" in fields:
-        keys = ids.check_keys(fields, "userIds", "user", config.id_format)
-        outcomes = repairs.reconcile(keys, sides, config)
+        keys = ids.check_keys(fields, "userIds", "user", clients.settings.id_format)
+        outcomes = repairs.reconcile(keys, clients)
         return {"results": [result_of(outcome) for outcome in outcomes]}
-    key = ids.check_key(fields.get("userId"), "userId", "user", config.id_format)
-    [outcome] = repairs.reconcile([key], sides, config)
+    key = ids.check_key(fields.get("userId"), "userId", "user", clients.settings.id_format)
+    [outcome] = repairs.reconcile([key], clients)
     if outcome.error:
         raise outcome.error
     return result_of(outcome)
@@ -166,7 +160,7 @@ def result_of(outcome: sync.Outcome) -> dict[str, Any]:
 @callable_function
 def ensureUserProfile(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: the caller's own profile, created if missing."""
-    return records.ensure_profile(caller_of(request), *connection())
+    return records.ensure_profile(caller_of(request), connect())
 
 
 @callable_function
@@ -174,34 +168,34 @@ def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{userId?}``: somebody's statistics; the caller's own if nobody is named."""
     caller = caller_of(request)
     user_id = fields_of(request).get("userId", caller)
-    sides, config = connection()
-    key = ids.check_key(user_id, "userId", "user", config.id_format)
-    return records.read_stats(key.id, caller, sides, config)
+    clients = connect()
+    key = ids.check_key(user_id, "userId", "user", clients.settings.id_format)
+    return records.read_stats(key.id, caller, clients)
 
 
 @callable_function
 def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: a token for the caller's chat client; the caller is healed first."""
-    return tokens.issue_token(caller_of(request), *connection())
+    return tokens.issue_token(caller_of(request), connect())
 
 
 @callable_function
 def revokeStreamUserTokens(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: make the caller's earlier tokens fail, as after the loss of a phone."""
-    return tokens.revoke_tokens(caller_of(request), *connection())
+    return tokens.revoke_tokens(caller_of(request), connect())
 
 
 @callable_function
 def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{participantIds, conversationType?, name?, team?, idempotencyKey?}``: a chat that opens."""
     caller, fields = caller_of(request), fields_of(request)
-    return create_conversation(caller, fields, *connection())
+    return create_conversation(caller, fields, connect())
 
 
 @on_request()
 def streamWebhook(request: Request) -> Response:
     """Stream says that something happened: bring it to Firestore."""
-    return webhooks.answer(request, connection_of_events)
+    return webhooks.answer(request, connect_for_events)
 
 
 @task_function(
@@ -213,21 +207,19 @@ def streamWebhook(request: Request) -> Response:
 def drainRepairs(request: CallableRequest[Any]) -> None:
     """Try again what could not be repaired when it was met."""
     not_before = fields_of(request).get("notBefore", 0)
-    drain.drain(float(not_before), *connection())
+    drain.drain(float(not_before), connect())
 
 
 @on_schedule(schedule="every 5 minutes")
 def wakeRepairs(event: ScheduledEvent) -> None:
     """Wake the drain if anything is due: no lost wake lasts longer."""
-    sides, _ = connection()
-    repairs.wake_if_due(sides)
+    repairs.wake_if_due(connect())
 
 
 @on_schedule(schedule="every day 02:00")
 def auditSync(event: ScheduledEvent) -> None:
     """Begin the nightly audit, which creates and patches, and never deletes, moves or closes."""
-    sides, _ = connection()
-    audit.begin_nightly(sides)
+    audit.begin_nightly(connect())
 
 
 @task_function(
@@ -237,6 +229,5 @@ def auditSync(event: ScheduledEvent) -> None:
 )
 def runSweep(request: CallableRequest[Any]) -> None:
     """Run some pages of an audit, and have the next ones run."""
-    sides, config = connection()
-    background = sides.leaving(LEFT_BY_BACKGROUND)
-    audit.run(str(fields_of(request).get("auditId", "")), background, config)
+    audit_id = str(fields_of(request).get("auditId", ""))
+    audit.run(audit_id, connect().leaving(LEFT_BY_BACKGROUND))

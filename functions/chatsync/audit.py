@@ -40,7 +40,6 @@ from .findings import (
 )
 from .ids import Key
 from .removal import remove_users
-from .settings import Settings
 from .side_by_side import two_at_once
 from .stream import BATCH, CHANNELS, batches
 from .sync import Outcome, reconcile_users
@@ -190,7 +189,7 @@ def begin_nightly(clients: Clients) -> None:
     _call_again(audit, clients, time.time())
 
 
-def run(audit_id: str, clients: Clients, settings: Settings) -> None:
+def run(audit_id: str, clients: Clients) -> None:
     """Run pages for three quarters of a minute, then have the function called for the next.
 
     Raises Temporary if a page could not be run, or nobody would go on: the queue calls again.
@@ -200,7 +199,7 @@ def run(audit_id: str, clients: Clients, settings: Settings) -> None:
     resume_at = time.time()
     while audit and audit.state == "running":
         try:
-            audit = run_page(audit, clients, settings)
+            audit = run_page(audit, clients)
         except StreamRateLimited as limited:
             resume_at = time.time() + limited.retry_after
             break
@@ -221,18 +220,18 @@ def _call_again(audit: Audit, clients: Clients, at: float) -> bool:
     return clients.tasks.enqueue(SWEEP, {"auditId": audit.id}, name, at)
 
 
-def run_page(audit: Audit, clients: Clients, settings: Settings, wait: Wait = None) -> Audit:
+def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
     """Run the page at which ``audit`` stands; returns it as it stands then.
 
     Raises StreamRateLimited and other Temporary errors with nothing counted: run it again later.
     Who has repairs ``wait`` at a rate limit instead counts those too that came before it.
     """
     calls = clients.stream.calls()
-    page = _page(audit, clients, settings)
+    page = _page(audit, clients)
     if audit.team:
         page.findings = [one for one in page.findings if one.team == audit.team]
         page.records = [one for one in page.records if one[1] == audit.team]
-    repairs_made = _repair(page.findings, audit.repair, clients, settings, wait)
+    repairs_made = _repair(page.findings, audit.repair, clients, wait)
     _write_findings(page, audit, clients)
     advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)
     saved = _save(advanced, clients)
@@ -243,10 +242,10 @@ def run_page(audit: Audit, clients: Clients, settings: Settings, wait: Wait = No
     return saved
 
 
-def _page(audit: Audit, clients: Clients, settings: Settings) -> Page:
+def _page(audit: Audit, clients: Clients) -> Page:
     step = audit.steps[audit.step]
     if step != LAST_STEP:
-        return STEPS[step](audit.cursor, audit.team, clients, settings)
+        return STEPS[step](audit.cursor, audit.team, clients)
     if audit.repair:
         repairs.retry_parked(clients)
     return Page()
@@ -297,12 +296,11 @@ def repair_findings(
     audit: Audit,
     findings: Sequence[Finding],
     clients: Clients,
-    settings: Settings,
     wait: Wait = None,
 ) -> Audit:
     """Repair these findings of an audit that is done, and nothing else."""
     kinds = {finding.kind for finding in findings}
-    made = _repair(findings, kinds, clients, settings, wait)
+    made = _repair(findings, kinds, clients, wait)
     repaired, failed = audit.repaired + made["repaired"], audit.failed + made["failed"]
     return _save(replace(audit, repaired=repaired, failed=failed), clients) or audit
 
@@ -311,7 +309,6 @@ def _repair(
     findings: Sequence[Finding],
     asked: Collection[str],
     clients: Clients,
-    settings: Settings,
     wait: Wait,
 ) -> Mapping[str, int]:
     """Repair findings of the kinds ``asked`` for, a hundred users or thirty channels at a time.
@@ -322,7 +319,7 @@ def _repair(
 
     def of(kinds: Sequence[str]) -> list[Key]:
         wanted = (one for one in findings if one.kind in kinds and one.kind in asked)
-        return sorted({subject(one, settings) for one in wanted})
+        return sorted({subject(one, clients.settings) for one in wanted})
 
     def repair(
         kinds: Sequence[str], size: int, call: Callable[[list[Key]], Sequence[Outcome]]
@@ -335,26 +332,22 @@ def _repair(
             repaired = {one.key for one in outcomes} - failed
             made["failed"] += len(failed)
             made["repaired"] += sum(
-                one.kind in kinds and subject(one, settings) in repaired for one in findings
+                one.kind in kinds and subject(one, clients.settings) in repaired for one in findings
             )
 
     def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
-        return _kept(reconcile_users(keys, clients, settings), clients)
+        return _kept(reconcile_users(keys, clients), clients)
 
     def follow(keys: Sequence[Key], may_close: bool = False) -> Sequence[Outcome]:
         outcomes = conversations.reconcile_conversations(
-            [key.id for key in keys], clients, settings, origin="operator", may_close=may_close
+            [key.id for key in keys], clients, origin="operator", may_close=may_close
         )
         return _kept(outcomes, clients)
 
     # What is left of one side only is nothing for the outbox, which would remove both.
     repair(RECONCILED, BATCH, reconcile)
-    repair(
-        REMOVED, BATCH, partial(remove_users, clients=clients, settings=settings, documents=False)
-    )
-    repair(
-        DELETED, BATCH, partial(remove_users, clients=clients, settings=settings, from_stream=False)
-    )
+    repair(REMOVED, BATCH, partial(remove_users, clients=clients, documents=False))
+    repair(DELETED, BATCH, partial(remove_users, clients=clients, from_stream=False))
     repair(FOLLOWED, CHANNELS, follow)
     repair(CLOSED, CHANNELS, partial(follow, may_close=True))
     return made

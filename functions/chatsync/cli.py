@@ -31,7 +31,7 @@ from rich.text import Text
 
 from . import audit as audits
 from . import clients as client_module
-from . import conversations, firebase, repairs, settings, terminal
+from . import conversations, firebase, repairs, terminal
 from .audit import Audit
 from .clients import Clients
 from .errors import (
@@ -56,7 +56,7 @@ from .findings import (
     judge_users,
     name_of,
 )
-from .ids import Key, check_key
+from .ids import IdFormat, Key, check_key
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
 from .settings import Settings
@@ -132,9 +132,8 @@ def configure(
     terminal.use_project(name)
 
 
-def connect() -> tuple[Clients, Settings]:
-    config = settings.load()
-    return client_module.connect(config).leaving(LEFT_BY_BACKGROUND), config
+def connect() -> Clients:
+    return client_module.connect().leaving(LEFT_BY_BACKGROUND)
 
 
 # Looking
@@ -164,16 +163,16 @@ def audit(
     kinds = _checked_kinds(repair or [], steps, team)
     if apply and not kinds:
         raise Refused("--apply needs --repair KIND: say what to repair.")
-    sides, config = connect()
+    clients = connect()
     creating = [kind for kind in kinds if kind not in DESTROYING] if apply else []
     if creating and not team and len(steps) == len(USER_STEPS) + len(CHANNEL_STEPS):
         steps.append(audits.LAST_STEP)
-    began = audits.start("operator", sides, steps=steps, repair=creating, team=team or None)
-    done = run_to_the_end(began, sides, config)
-    findings = list(islice(audits.findings_of(done, sides), audits.MAX_FINDINGS))
+    began = audits.start("operator", clients, steps=steps, repair=creating, team=team or None)
+    done = run_to_the_end(began, clients)
+    findings = list(islice(audits.findings_of(done, clients), audits.MAX_FINDINGS))
     if apply:
         destroying = [one for one in findings if one.kind in kinds and one.kind in DESTROYING]
-        done = destroy(destroying, done, yes, sides, config)
+        done = destroy(destroying, done, yes, clients)
     if as_json:
         print_json({**_summary(done), "findings": [one._asdict() for one in findings]})
     else:
@@ -184,9 +183,7 @@ def audit(
     return FINDINGS if done.findings > done.repaired else IN_SYNC
 
 
-def destroy(
-    findings: Sequence[Finding], audit: Audit, yes: bool, sides: Clients, config: Settings
-) -> Audit:
+def destroy(findings: Sequence[Finding], audit: Audit, yes: bool, clients: Clients) -> Audit:
     """Remove or close just what was found, after telling how much that is."""
     if not findings:
         return audit
@@ -199,7 +196,7 @@ def destroy(
             shown.update(f"Waiting {seconds} s for Stream's rate limit ...")
             time.sleep(seconds)
 
-        return audits.repair_findings(audit, findings, sides, config, wait)
+        return audits.repair_findings(audit, findings, clients, wait)
 
 
 def _checked_kinds(kinds: Sequence[str], steps: Sequence[str], team: str) -> tuple[str, ...]:
@@ -216,11 +213,11 @@ def _checked_kinds(kinds: Sequence[str], steps: Sequence[str], team: str) -> tup
     return tuple(dict.fromkeys(kinds))
 
 
-def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
+def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
     """Run page after page, with a bar; waits where Stream's limits say so."""
     try:
         with people.status("Counting ..."):
-            total = expected(audit.steps, sides)
+            total = expected(audit.steps, clients)
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -239,26 +236,24 @@ def run_to_the_end(audit: Audit, sides: Clients, config: Settings) -> Audit:
 
             while audit.state == "running":
                 progress.update(task, description=audit.steps[audit.step].replace("_", " "))
-                audit = run_page_patiently(audit, sides, config, wait)
+                audit = run_page_patiently(audit, clients, wait)
                 rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
                 if total is not None:
                     total = max(total, audit.seen)
                 progress.update(task, completed=audit.seen, total=total, rate=f"{rate:,.0f}/s")
     except BaseException:
         with suppress(ChatsyncError):
-            audits.set_state(audit, "stopped", sides)
+            audits.set_state(audit, "stopped", clients)
         raise
     return audit
 
 
-def run_page_patiently(
-    audit: Audit, sides: Clients, config: Settings, wait: Callable[[int], None]
-) -> Audit:
+def run_page_patiently(audit: Audit, clients: Clients, wait: Callable[[int], None]) -> Audit:
     """Try again after a pause: as often as it takes at rate limits, else a few times."""
     failures = 0
     while True:
         try:
-            return audits.run_page(audit, sides, config, wait)
+            return audits.run_page(audit, clients, wait)
         except StreamRateLimited as limited:
             wait(limited.retry_after)
         except Temporary:
@@ -315,10 +310,10 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
 @app.command()
 def status(as_json: AsJson = False) -> int:
     """Show the outbox, parked entries, and the last audit."""
-    sides, _ = connect()
-    waiting_count, parked_count = (repairs.count(one, sides) for one in ("waiting", "parked"))
-    waiting, parked = (repairs.sample(one, sides) for one in ("waiting", "parked"))
-    last = audits.latest(sides)
+    clients = connect()
+    waiting_count, parked_count = (repairs.count(one, clients) for one in ("waiting", "parked"))
+    waiting, parked = (repairs.sample(one, clients) for one in ("waiting", "parked"))
+    last = audits.latest(clients)
     by_reason = Counter(entry.get("reason", "") for entry in waiting)
     oldest = waiting[0].get("firstFailedAt") if waiting else None
     if as_json:
@@ -381,7 +376,7 @@ def doctor(as_json: AsJson = False) -> int:
 
 def _verdicts() -> Iterator[tuple[str, bool, str]]:
     try:
-        sides, config = connect()
+        clients = connect()
     except SettingInvalid as error:
         yield "settings", False, str(error)
         return
@@ -394,8 +389,8 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     where = "the emulators" if is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
     looks: dict[str, Callable[[], str]] = {
-        "Firestore": lambda: f"{repairs.count('waiting', sides)} entries wait in the outbox",
-        "Auth": lambda: f"{len(firebase.list_accounts('', sides.auth)[0])} accounts on a page",
+        "Firestore": lambda: f"{repairs.count('waiting', clients)} entries wait in the outbox",
+        "Auth": lambda: f"{len(firebase.list_accounts('', clients.auth)[0])} accounts on a page",
     }
     for name, look in looks.items():
         try:
@@ -403,11 +398,12 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
         except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
             yield name, False, f"{type(error).__name__}: {str(error)[:120]}"
     try:
-        app_settings = sides.stream.app_settings(time.monotonic() + SECONDS)
+        app_settings = clients.stream.app_settings(time.monotonic() + SECONDS)
     except ChatsyncError as error:
         yield "Stream", False, f"{type(error).__name__}: {str(error)[:120]}"
         return
-    yield "Stream", True, f"reached, app {app_settings.get('name') or config.stream_api_key}"
+    app = app_settings.get("name") or clients.settings.stream_api_key
+    yield "Stream", True, f"reached, app {app}"
     yield "webhook", *_webhook_verdict(app_settings)
 
 
@@ -442,16 +438,16 @@ def repair(
     as_json: AsJson = False,
 ) -> int:
     """Heal some users, parked ones too."""
-    sides, config = connect()
-    keys = [_user_or_company(uid, config) for uid in dict.fromkeys(uids)]
+    clients = connect()
+    keys = [_user_or_company(uid, clients.settings.id_format) for uid in dict.fromkeys(uids)]
     if apply:
-        outcomes = reconcile_by_hand(keys, sides, config)
+        outcomes = reconcile_by_hand(keys, clients)
         rows = [{"key": name_of(one.key), "result": _result(one)} for one in outcomes]
         missing = any(isinstance(one.error, NotFound) for one in outcomes)
         in_sync = all(map(repairs.is_done, outcomes)) and not missing
         ended = IN_SYNC if in_sync else FINDINGS
     else:
-        found = [one for batch in batches(keys) for one in judge_users(batch, sides, config)]
+        found = [one for batch in batches(keys) for one in judge_users(batch, clients)]
         rows = [{"kind": one.kind, "key": one.key, "detail": one.detail} for one in found]
         ended = FINDINGS if found else IN_SYNC
     if as_json:
@@ -466,19 +462,19 @@ def repair(
     return ended
 
 
-def reconcile_by_hand(keys: Sequence[Key], sides: Clients, config: Settings) -> list[Outcome]:
+def reconcile_by_hand(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     """Heal some users, and clear the entries in the outbox of those who are done."""
-    entries = repairs.entries_of(keys, sides)
+    entries = repairs.entries_of(keys, clients)
     removals = [key for key in keys if key in entries and entries[key].removal]
-    outcomes = repairs.reconcile([key for key in keys if key not in removals], sides, config)
+    outcomes = repairs.reconcile([key for key in keys if key not in removals], clients)
     for batch in batches(removals):
-        removed = remove_users(batch, sides, config)
-        repairs.keep(removed, sides)
+        removed = remove_users(batch, clients)
+        repairs.keep(removed, clients)
         outcomes += removed
     done = [one for one in outcomes if one.key in entries and repairs.is_done(one)]
     for some in batches(done):
         settled = {entries[one.key]: one for one in some}
-        repairs.settle(settled, sides, time.monotonic() + SECONDS)
+        repairs.settle(settled, clients, time.monotonic() + SECONDS)
     return outcomes
 
 
@@ -488,22 +484,22 @@ def _result(outcome: Outcome) -> str:
     return outcome.status or str(outcome.error)
 
 
-def _user_or_company(name: str, config: Settings) -> Key:
+def _user_or_company(name: str, id_format: IdFormat) -> Key:
     """A uid, or ``company:ID``, or ``user:UID`` as findings have it."""
     kind, _, key_id = name.partition(":")
     if key_id and kind == "company":
-        return check_key(key_id, "company", "company", config.id_format)
+        return check_key(key_id, "company", "company", id_format)
     uid = key_id if key_id and kind == "user" else name
-    return check_key(uid, "uid", "user", config.id_format)
+    return check_key(uid, "uid", "user", id_format)
 
 
 @app.command()
 def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     """Bring all accounts and companies to Stream; goes on where it was stopped."""
-    sides, config = connect()
+    clients = connect()
     steps = ("accounts", "companies")
     if not apply:
-        count = expected(steps, sides)
+        count = expected(steps, clients)
         if as_json:
             print_json({"expected": count})
             return IN_SYNC
@@ -512,14 +508,14 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
             " and the missing created: say --apply."
         )
         return IN_SYNC
-    began = _unfinished_backfill(sides)
+    began = _unfinished_backfill(clients)
     if began:
         people.print(f"Going on with {began.id}, of which {began.seen} are done.")
     else:
-        began = audits.start("backfill", sides, steps=steps, repair=RECONCILED)
+        began = audits.start("backfill", clients, steps=steps, repair=RECONCILED)
     seen_before = began.seen
     started = time.monotonic()
-    done = run_to_the_end(began, sides, config)
+    done = run_to_the_end(began, clients)
     numbers = done.counts.get("users", {})
     # An account can have two findings: here people count.
     healed = numbers.get("records", 0) - numbers.get("agreeing", 0) - done.failed
@@ -536,9 +532,9 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     return FINDINGS if done.failed else IN_SYNC
 
 
-def _unfinished_backfill(sides: Clients) -> Audit | None:
+def _unfinished_backfill(clients: Clients) -> Audit | None:
     """The one to go on with, made running; refuses while another process is at it."""
-    audit = audits.unfinished("backfill", sides)
+    audit = audits.unfinished("backfill", clients)
     if audit is None:
         return None
     quiet_for = (datetime.now(UTC) - (audit.version or datetime.now(UTC))).total_seconds()
@@ -548,7 +544,7 @@ def _unfinished_backfill(sides: Clients) -> Audit | None:
             f"A backfill was at work {quiet_for:.0f} s ago. If it was killed, try again in"
             f" {left:.0f} s."
         )
-    return audits.set_state(audit, "running", sides) or _unfinished_backfill(sides)
+    return audits.set_state(audit, "running", clients) or _unfinished_backfill(clients)
 
 
 @app.command("fix-team")
@@ -560,9 +556,9 @@ def fix_team(
     """Correct a channel's team in Stream, keeping its history and other fields."""
     if not 1 <= len(team.encode()) <= MAX_TEAM_BYTES:
         raise InvalidArgument("team", f"must have 1 to {MAX_TEAM_BYTES} bytes")
-    sides, config = connect()
-    conversation_id, cid = _addressed(channel, config)
-    state, document = _both_sides(conversation_id, cid, sides, config)
+    clients = connect()
+    conversation_id, cid = _addressed(channel, clients.settings)
+    state, document = _both_sides(conversation_id, cid, clients)
     if state is None:
         raise Refused(f"Stream has no channel {cid}.")
     present = state["channel"].get("team") or None
@@ -574,23 +570,21 @@ def fix_team(
     if not apply:
         print_line(f"Would become {team}: say --apply.")
         return FINDINGS
-    address = conversations.address_of(conversation_id, config)
+    address = conversations.address_of(conversation_id, clients.settings)
     deadline = time.monotonic() + SECONDS
     if present != team:
-        sides.stream.update_channel_partial(*address, {"team": team}, deadline)
-        _wait_for_team(team, conversation_id, cid, sides, config)
+        clients.stream.update_channel_partial(*address, {"team": team}, deadline)
+        _wait_for_team(team, conversation_id, cid, clients)
     if document.status and document.team != team:
-        conversations.set_team(document, team, sides, config, deadline)
+        conversations.set_team(document, team, clients, deadline)
     print_line(f"{cid} belongs to {team} now.")
     return IN_SYNC
 
 
-def _wait_for_team(
-    team: str, conversation_id: str, cid: str, sides: Clients, config: Settings
-) -> None:
+def _wait_for_team(team: str, conversation_id: str, cid: str, clients: Clients) -> None:
     """Channels may lag behind their updates by a few seconds."""
     for pause in (*PAUSES_SECONDS, None):
-        state, _ = _both_sides(conversation_id, cid, sides, config)
+        state, _ = _both_sides(conversation_id, cid, clients)
         if state and state["channel"].get("team") == team:
             return
         if pause is None:
@@ -606,9 +600,9 @@ def delete_orphan(
     yes: Yes = False,
 ) -> int:
     """Delete a channel that no document knows; refuses every other."""
-    sides, config = connect()
-    conversation_id, cid = _addressed(channel, config)
-    state = _orphan(conversation_id, cid, sides, config)
+    clients = connect()
+    conversation_id, cid = _addressed(channel, clients.settings)
+    state = _orphan(conversation_id, cid, clients)
     members = state["channel"].get("member_count", len(state["members"]))
     last = state["channel"].get("last_message_at") or "never"
     print_line(f"{cid}: {members} members, last message {last}, no document.")
@@ -616,21 +610,21 @@ def delete_orphan(
         print_line(f"Would be deleted{' for good' if hard else ''}: say --apply.")
         return FINDINGS
     confirm(f"Delete {cid}{' for good' if hard else ''}?", yes)
-    _orphan(conversation_id, cid, sides, config)  # the answer took its time
-    address = conversations.address_of(conversation_id, config)
-    sides.stream.delete_channel(*address, hard, time.monotonic() + SECONDS)
+    _orphan(conversation_id, cid, clients)  # the answer took its time
+    address = conversations.address_of(conversation_id, clients.settings)
+    clients.stream.delete_channel(*address, hard, time.monotonic() + SECONDS)
     print_line(f"{cid} is deleted.")
     return IN_SYNC
 
 
-def _orphan(conversation_id: str, cid: str, sides: Clients, config: Settings) -> dict[str, Any]:
+def _orphan(conversation_id: str, cid: str, clients: Clients) -> dict[str, Any]:
     """What Stream says of a channel that no document knows; refuses every other."""
-    state, document = _both_sides(conversation_id, cid, sides, config)
+    state, document = _both_sides(conversation_id, cid, clients)
     if state is None:
         raise Refused(f"Stream has no channel {cid}.")
     if document.status not in ("", "deleted"):
         raise Refused(f"{cid} is no orphan: its document is {document.status}.")
-    if others := conversations.documents_of(cid, sides):
+    if others := conversations.documents_of(cid, clients):
         raise Refused(f"{cid} is no orphan: {', '.join(others)} is about it.")
     return state
 
@@ -638,52 +632,52 @@ def _orphan(conversation_id: str, cid: str, sides: Clients, config: Settings) ->
 @app.command("sync-channel")
 def sync_channel(channel: Channel, apply: Apply = False) -> int:
     """Record one channel in Firestore, as Stream has it."""
-    sides, config = connect()
-    conversation_id, cid = _addressed(channel, config)
-    state, document = _both_sides(conversation_id, cid, sides, config)
+    clients = connect()
+    conversation_id, cid = _addressed(channel, clients.settings)
+    state, document = _both_sides(conversation_id, cid, clients)
     if state is None:
         raise Refused(f"Stream has no channel {cid}.")
     if document.status in ("pending", "failed"):
         raise Refused(f"{cid}: its document is {document.status}, and finished by the outbox.")
     print_line(
-        f"{cid}: document {document.status or 'absent'}{_difference(document, state, sides)}."
+        f"{cid}: document {document.status or 'absent'}{_difference(document, state, clients)}."
     )
     if not apply:
-        if document.status == "ready" and not compare(document, state, sides)[0]:
+        if document.status == "ready" and not compare(document, state, clients)[0]:
             return IN_SYNC
         print_line("Would be recorded from Stream: say --apply.")
         return FINDINGS
     [outcome] = conversations.reconcile_conversations(
-        [conversation_id], sides, config, origin="operator", may_close=False
+        [conversation_id], clients, origin="operator", may_close=False
     )
     if outcome.error:
         raise outcome.error
-    difference = _difference(outcome.document, state, sides)
+    difference = _difference(outcome.document, state, clients)
     print_line(f"{cid}: document {outcome.status}{difference}.")
     return FINDINGS if difference else IN_SYNC
 
 
 def _difference(
-    document: conversations.Conversation, state: Mapping[str, Any], sides: Clients
+    document: conversations.Conversation, state: Mapping[str, Any], clients: Clients
 ) -> str:
     if document.status != "ready":
         return ""
-    kind, detail = compare(document, state, sides)
+    kind, detail = compare(document, state, clients)
     return f", {kind}: {detail}" if kind else ""
 
 
-def _addressed(channel: str, config: Settings) -> tuple[str, str]:
+def _addressed(channel: str, settings: Settings) -> tuple[str, str]:
     """The conversation's id, and the cid, of what the operator named."""
-    cid = channel if ":" in channel else f"{config.channel_type}:{channel}"
-    conversation_id = conversations.conversation_id_of(cid, config)
+    cid = channel if ":" in channel else f"{settings.channel_type}:{channel}"
+    conversation_id = conversations.conversation_id_of(cid, settings)
     if not conversations.is_cid(cid):
         raise InvalidArgument("channel", "must be type:id, of A-Z a-z 0-9 _ -")
     return conversation_id, cid
 
 
 def _both_sides(
-    conversation_id: str, cid: str, sides: Clients, config: Settings
+    conversation_id: str, cid: str, clients: Clients
 ) -> tuple[dict[str, Any] | None, conversations.Conversation]:
     deadline = time.monotonic() + SECONDS
-    document = conversations.read(conversation_id, sides, deadline)
-    return sides.stream.query_channels([cid], deadline).get(cid), document
+    document = conversations.read(conversation_id, clients, deadline)
+    return clients.stream.query_channels([cid], deadline).get(cid), document

@@ -28,15 +28,22 @@ class Clients:
     auth: auth.Client
     stream: Stream
     tasks: TaskQueues
+    settings: Settings
+    """Those that the clients were made for."""
 
     def leaving(self, share: float) -> "Clients":
         """The same for somebody who leaves ``share`` of Stream's rate limits to others."""
         return replace(self, stream=self.stream.leaving(share))
 
 
+def connect() -> Clients:
+    """The clients for the settings of the environment. Raises SettingInvalid."""
+    return _connected(settings.load())
+
+
 @functools.cache
-def connect(config: Settings) -> Clients:
-    """The clients for these settings; one set per process."""
+def _connected(config: Settings) -> Clients:
+    """One set per process."""
     app = firebase_app()
     return Clients(
         # Not firebase_admin.firestore: it demands credentials that the emulator does without.
@@ -44,6 +51,7 @@ def connect(config: Settings) -> Clients:
         auth=auth.Client(app),
         stream=Stream(config.stream_api_key, config.stream_api_secret, config.stream_base_url),
         tasks=TaskQueues(app, settings.region()),
+        settings=config,
     )
 
 

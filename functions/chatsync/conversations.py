@@ -216,17 +216,14 @@ def _is_of_type(snapshot: Any, channel_type: str) -> bool:
     return not isinstance(stated, str) or stated == channel_type
 
 
-def set_team(
-    document: Conversation, team: str, clients: Clients, settings: Settings, deadline: float
-) -> None:
+def set_team(document: Conversation, team: str, clients: Clients, deadline: float) -> None:
     """File a conversation under another team. Raises Unsettled if it changed since it was read."""
-    _update(replace(document, team=team), ["team"], clients, settings, deadline)
+    _update(replace(document, team=team), ["team"], clients, deadline)
 
 
 def reconcile_conversations(
     ids: Sequence[str],
     clients: Clients,
-    settings: Settings,
     *,
     origin: str = "webhook",
     may_close: bool = True,
@@ -244,34 +241,33 @@ def reconcile_conversations(
     others = []
     for document in documents.values():
         if document.status in ("pending", "failed"):
-            outcomes[document.id] = finish(document, clients, settings, deadline)
+            outcomes[document.id] = finish(document, clients, deadline)
         else:
             others.append(document)
     for start in range(0, len(others), CHANNELS):
         batch = others[start : start + CHANNELS]
         try:
-            channels = query(batch, clients, settings, deadline)
+            channels = query(batch, clients, deadline)
         except (Temporary, StreamRejected) as refusal:
-            outcomes |= {one.id: _outcome(one, settings, refusal) for one in batch}
+            outcomes |= {one.id: _outcome(one, clients.settings, refusal) for one in batch}
             continue
         for document in batch:
             error: ChatsyncError | None = None
             state = channels.get(document.id)
             try:
                 if state:
-                    document = _follow(document, state, origin, clients, settings, deadline)
+                    document = _follow(document, state, origin, clients, deadline)
                 elif document.status == "ready" and may_close:
-                    document = _close(document, clients, settings, deadline)
+                    document = _close(document, clients, deadline)
             except (Temporary, StreamRejected) as refusal:
                 error = refusal
-            outcomes[document.id] = _outcome(document, settings, error)
+            outcomes[document.id] = _outcome(document, clients.settings, error)
     return [outcomes[one] for one in ids]
 
 
 def finish(
     document: Conversation,
     clients: Clients,
-    settings: Settings,
     deadline: float,
     begun: Reading | None = None,
 ) -> ConversationOutcome:
@@ -280,14 +276,14 @@ def finish(
     Safe to repeat after a death at any point, and beside another that does the same.
     """
     if time.monotonic() >= deadline:
-        return _outcome(document, settings, Postponed(f"no time left for {document.id}"))
-    keys = [key for one in document.member_ids if (key := settings.id_format.key(one))]
+        return _outcome(document, clients.settings, Postponed(f"no time left for {document.id}"))
+    keys = [key for one in document.member_ids if (key := clients.settings.id_format.key(one))]
     try:
         # Not by repairs.reconcile: the conversation's own entry is there for all of them.
-        outcomes = reconcile_users(keys, clients, settings, deadline=deadline, begun=begun)
+        outcomes = reconcile_users(keys, clients, deadline=deadline, begun=begun)
         repairs.keep([one for one in outcomes if one.recheck], clients)
         refuse_obstacles(outcomes)
-        _make_channel(document, clients, settings, deadline)
+        _make_channel(document, clients, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
         failed = _set_status(document, "failed", clients, deadline)
@@ -296,21 +292,22 @@ def finish(
             refusal = Unsettled(f"conversation {document.id} changed meanwhile")
         elif isinstance(error, StreamRejected):
             refusal = FailedPrecondition([], "rejected")
-        return _outcome(failed or document, settings, refusal)
+        return _outcome(failed or document, clients.settings, refusal)
     except Temporary as error:
-        return _outcome(document, settings, error)
+        return _outcome(document, clients.settings, error)
     ready = _set_status(document, "ready", clients, deadline)
     if ready is None:
-        return _outcome(document, settings, Unsettled(f"conversation {document.id} has vanished"))
+        return _outcome(
+            document, clients.settings, Unsettled(f"conversation {document.id} has vanished")
+        )
     logger.info(f"Conversation {document.id} is ready", conversation=document.id)
-    return replace(_outcome(ready, settings), healed=healed_keys(outcomes))
+    return replace(_outcome(ready, clients.settings), healed=healed_keys(outcomes))
 
 
 def open_ready(
     document: Conversation,
     members: Sequence[Key],
     clients: Clients,
-    settings: Settings,
     deadline: float,
 ) -> ConversationOutcome | None:
     """Open a conversation that was ready before, for ``members``; None if its channel is gone.
@@ -320,34 +317,36 @@ def open_ready(
     not, ``members[0]``, gets PermissionDenied.
     """
     try:
-        state = query([document], clients, settings, deadline).get(document.id)
+        state = query([document], clients, deadline).get(document.id)
         if state is None:
             return None
         is_direct = document.conversation_type == "direct"
         if not is_direct:
-            document = _follow(document, state, "app", clients, settings, deadline)
-        present = {settings.id_format.key(one) for one in document.member_ids}
+            document = _follow(document, state, "app", clients, deadline)
+        present = {clients.settings.id_format.key(one) for one in document.member_ids}
         if members[0] not in present:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
         wanted = [key for key in members if key in present]
-        outcomes = repairs.reconcile(wanted, clients, settings, deadline=deadline)
+        outcomes = repairs.reconcile(wanted, clients, deadline=deadline)
         refuse_obstacles(outcomes)
         in_channel = {member["user_id"] for member in state["members"]}
         if is_direct and (in_channel != set(document.member_ids) or healed_keys(outcomes)):
-            _make_channel(document, clients, settings, deadline)
+            _make_channel(document, clients, deadline)
     except StreamRejected as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        return _outcome(document, settings, FailedPrecondition([], "rejected"))
+        return _outcome(document, clients.settings, FailedPrecondition([], "rejected"))
     except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
-        return _outcome(document, settings, error)
-    return replace(_outcome(document, settings), healed=healed_keys(outcomes))
+        return _outcome(document, clients.settings, error)
+    return replace(_outcome(document, clients.settings), healed=healed_keys(outcomes))
 
 
 def query(
-    documents: Sequence[Conversation], clients: Clients, settings: Settings, deadline: float
+    documents: Sequence[Conversation], clients: Clients, deadline: float
 ) -> dict[str, dict[str, Any]]:
     """What Stream says of the channels of up to 30 conversations, by conversation id."""
-    cids = {":".join(address_of(document.id, settings)): document.id for document in documents}
+    cids = {
+        ":".join(address_of(document.id, clients.settings)): document.id for document in documents
+    }
     found = clients.stream.query_channels(list(cids), deadline)
     return {cids[cid]: state for cid, state in found.items() if cid in cids}
 
@@ -385,9 +384,7 @@ def healed_keys(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
     return tuple(outcome.key for outcome in outcomes if outcome.status not in ("ok", None))
 
 
-def _make_channel(
-    document: Conversation, clients: Clients, settings: Settings, deadline: float
-) -> None:
+def _make_channel(document: Conversation, clients: Clients, deadline: float) -> None:
     """Get or create the channel, until it has the members, and the name, of the document.
 
     Stream may say that users don't exist although they were just written: those are looked at
@@ -395,7 +392,7 @@ def _make_channel(
     """
     for pause in (*PAUSES_SECONDS, None):
         try:
-            _make_channel_once(document, clients, settings, deadline)
+            _make_channel_once(document, clients, deadline)
             return
         except StreamRejected as error:
             named = [member for member in document.member_ids if member in error.words]
@@ -405,8 +402,8 @@ def _make_channel(
                 f"Stream doesn't know {len(named)} members of {document.id} yet: {error}",
                 conversation=document.id,
             )
-            keys = [key for one in named if (key := settings.id_format.key(one))]
-            refuse_obstacles(repairs.reconcile(keys, clients, settings, deadline=deadline))
+            keys = [key for one in named if (key := clients.settings.id_format.key(one))]
+            refuse_obstacles(repairs.reconcile(keys, clients, deadline=deadline))
         except StreamUnavailable:
             if pause is None:
                 raise
@@ -415,13 +412,11 @@ def _make_channel(
         time.sleep(pause)
 
 
-def _make_channel_once(
-    document: Conversation, clients: Clients, settings: Settings, deadline: float
-) -> None:
-    address = address_of(document.id, settings)
+def _make_channel_once(document: Conversation, clients: Clients, deadline: float) -> None:
+    address = address_of(document.id, clients.settings)
     wanted = document.member_ids
     fields = {"team": document.team, "name": document.name}
-    creator = settings.id_format.stream_id(Key("user", document.created_by))
+    creator = clients.settings.id_format.stream_id(Key("user", document.created_by))
     data = {
         "created_by_id": creator if creator in wanted else wanted[0],
         "members": wanted[:BATCH],
@@ -448,7 +443,6 @@ def _follow(
     state: Mapping[str, Any],
     origin: str,
     clients: Clients,
-    settings: Settings,
     deadline: float,
 ) -> Conversation:
     """Write down what Stream says of an existing channel."""
@@ -467,7 +461,7 @@ def _follow(
             return document
         followed = replace(document, name=name, member_ids=members)
         changing = ["name", "memberIds", "participantIds", "status"]
-        return _update(followed, changing, clients, settings, deadline)
+        return _update(followed, changing, clients, deadline)
     logger.info(f"Recording channel {channel['cid']}", conversation=document.id)
     recorded = replace(
         document,
@@ -475,11 +469,11 @@ def _follow(
         member_ids=members,
         name=name,
         team=team,
-        created_by=_creator(channel, settings),
+        created_by=_creator(channel, clients.settings),
         created_at=datetime.fromisoformat(channel["created_at"]),
         conversation_type="direct" if len(members) == 2 and not name else "group",
     )
-    return _record(recorded, origin, clients, settings, deadline)
+    return _record(recorded, origin, clients, deadline)
 
 
 def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> list[str]:
@@ -503,11 +497,9 @@ def _creator(channel: Mapping[str, Any], settings: Settings) -> str:
     return key.id if key and key.kind == "user" else creator
 
 
-def _close(
-    document: Conversation, clients: Clients, settings: Settings, deadline: float
-) -> Conversation:
+def _close(document: Conversation, clients: Clients, deadline: float) -> Conversation:
     logger.info(f"Conversation {document.id} is gone from Stream", conversation=document.id)
-    return _update(replace(document, status="deleted"), ["status"], clients, settings, deadline)
+    return _update(replace(document, status="deleted"), ["status"], clients, deadline)
 
 
 def _set_status(
@@ -523,14 +515,12 @@ def _set_status(
     return replace(document, status=status, version=written_at[0]) if written_at else None
 
 
-def _record(
-    document: Conversation, origin: str, clients: Clients, settings: Settings, deadline: float
-) -> Conversation:
+def _record(document: Conversation, origin: str, clients: Clients, deadline: float) -> Conversation:
     """Write the whole document, new or deleted before.
 
     Raises Unsettled if somebody else wrote it since it was read: they may know better.
     """
-    fields = document_fields(document, settings)
+    fields = document_fields(document, clients.settings)
     fields |= {"origin": origin, "createdAt": document.created_at}
     if document.version is None:
         batch = clients.firestore.batch()
@@ -544,11 +534,10 @@ def _update(
     document: Conversation,
     names: Sequence[str],
     clients: Clients,
-    settings: Settings,
     deadline: float,
 ) -> Conversation:
     """Write some fields of a document, which may hold more than we know of. Raises Unsettled."""
-    fields = document_fields(document, settings)
+    fields = document_fields(document, clients.settings)
     return _update_fields({name: fields[name] for name in names}, document, clients, deadline)
 
 

@@ -69,16 +69,14 @@ class Request:
         return _hash(self.conversation_type, self.name, self.team, sorted(self.members))
 
 
-def create_conversation(
-    uid: str, fields: Mapping[str, Any], clients: Clients, settings: Settings
-) -> dict[str, Any]:
+def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -> dict[str, Any]:
     """``{id, cid, conversationType, participantIds, name, team, createdAt, existed, healed}``.
 
     ``participantIds`` and ``healed`` name members as they were asked for: uids, and companies as
     ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied and AlreadyExists with
     nothing written; else what was begun is finished by the outbox: FailedPrecondition, Temporary.
     """
-    request = parse(uid, fields, settings)
+    request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + conversations.DEADLINE_SECONDS
     conversation_id = request.conversation_id()
     reading = begin(conversations.read, conversation_id, clients, deadline)
@@ -89,24 +87,24 @@ def create_conversation(
 
     outcome = None
     existed = True
-    if document.status == "ready" and _is_of(request, document, settings):
-        outcome = conversations.open_ready(document, request.members, clients, settings, deadline)
+    if document.status == "ready" and _is_of(request, document, clients.settings):
+        outcome = conversations.open_ready(document, request.members, clients, deadline)
         if outcome is None:
             document = replace(document, status="deleted")  # as its channel is
         elif isinstance(outcome.error, Temporary):
             repairs.keep([outcome], clients)
     if outcome is None:
-        members = _begin_reading(request, held, clients, settings, deadline)
-        begun = _begin(document, request, held, clients, settings, deadline)
+        members = _begin_reading(request, held, clients, deadline)
+        begun = _begin(document, request, held, clients, deadline)
         existed = begun.existed
-        outcome = conversations.finish(begun.document, clients, settings, deadline, members)
+        outcome = conversations.finish(begun.document, clients, deadline, members)
         repairs.conclude(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
             firebase.delete_documents(begun.made, clients.firestore, deadline + GRACE_SECONDS)
     if outcome.error:
         raise outcome.error
     document = outcome.document
-    keys = (settings.id_format.key(member) for member in document.member_ids)
+    keys = (clients.settings.id_format.key(member) for member in document.member_ids)
     return {
         "id": document.id,
         "cid": outcome.stream_id,
@@ -208,13 +206,12 @@ def _begin_reading(
     request: Request,
     held: Mapping[Key, Held],
     clients: Clients,
-    settings: Settings,
     deadline: float,
 ) -> Reading:
     """The first hundred members, read while the conversation is written; the later ones not yet."""
     keys = request.members[:BATCH]
     accounts = {key: account for key in keys if (account := held[key].account)}
-    return begin_reading(keys, clients, settings, deadline, accounts)
+    return begin_reading(keys, clients, deadline, accounts)
 
 
 def _check_members(request: Request, held: Mapping[Key, Held]) -> None:
@@ -259,7 +256,6 @@ def _begin(
     request: Request,
     held: Mapping[Key, Held],
     clients: Clients,
-    settings: Settings,
     deadline: float,
 ) -> Begun:
     """Write in one commit what is to be: the document as pending, its entry in the outbox, and
@@ -267,9 +263,9 @@ def _begin(
     repairs.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
     stats = held[request.caller].stats
     for _ in range(_MAX_CONFLICTS):
-        pending = _pending(document, request, settings)
+        pending = _pending(document, request, clients.settings)
         batch = clients.firestore.batch()
-        _add_conversation(batch, document, pending, clients, settings)
+        _add_conversation(batch, document, pending, clients)
         entry = repairs.begin_entry(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )
@@ -307,11 +303,10 @@ def _add_conversation(
     document: Conversation,
     pending: Conversation,
     clients: Clients,
-    settings: Settings,
 ) -> None:
     reference = firebase.conversation_reference(document.id, clients.firestore)
     fields = {
-        **conversations.document_fields(pending, settings),
+        **conversations.document_fields(pending, clients.settings),
         "arguments": pending.arguments,
         "origin": "app",
         "updatedAt": firestore.SERVER_TIMESTAMP,

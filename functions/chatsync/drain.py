@@ -14,7 +14,6 @@ from .ids import Key
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
 from .repairs import Entry
-from .settings import Settings
 from .side_by_side import two_at_once
 from .stream import batches
 from .sync import Outcome, new_deadline, reconcile_users
@@ -29,7 +28,7 @@ PAUSE_SECONDS = 5.0
 """After a batch in which nothing could be done."""
 
 
-def drain(not_before: float, clients: Clients, settings: Settings) -> None:
+def drain(not_before: float, clients: Clients) -> None:
     """Try what is due in the outbox, and arrange the next wake for what remains.
 
     Raises Postponed if called before the Unix time ``not_before``, whatever was done: a queue that
@@ -43,7 +42,7 @@ def drain(not_before: float, clients: Clients, settings: Settings) -> None:
         entries = repairs.due(clients, new_deadline())
         if not entries:
             break
-        outcomes = _try(entries, background, settings)
+        outcomes = _try(entries, background)
         repairs.settle(outcomes, clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
     # Before the last look: who relies on this wake may have written after it.
@@ -55,7 +54,7 @@ def drain(not_before: float, clients: Clients, settings: Settings) -> None:
         raise Postponed("called before its time")
 
 
-def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict[Entry, Outcome]:
+def _try(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcome]:
     """The outcome of each: removed where that was asked for and nobody exists, else reconciled."""
     deadline = time.monotonic() + BATCH_SECONDS
     rooms = [entry for entry in entries if entry.key.kind == "conversation"]
@@ -64,14 +63,14 @@ def _try(entries: Sequence[Entry], clients: Clients, settings: Settings) -> dict
     others = [entry for entry in people if not entry.removal]
 
     def remove(keys: Sequence[Key]) -> list[Outcome]:
-        return remove_users(keys, clients, settings, deadline=deadline)
+        return remove_users(keys, clients, deadline=deadline)
 
     def reconcile(keys: Sequence[Key]) -> list[Outcome]:
-        return reconcile_users(keys, clients, settings, deadline=deadline)
+        return reconcile_users(keys, clients, deadline=deadline)
 
     def reconcile_rooms(keys: Sequence[Key]) -> Sequence[Outcome]:
         ids = [key.id for key in keys]
-        return reconcile_conversations(ids, clients, settings, deadline=deadline)
+        return reconcile_conversations(ids, clients, deadline=deadline)
 
     # While one hundred is written the other is read: Stream is far away.
     outcomes: dict[Entry, Outcome] = {}

@@ -11,15 +11,14 @@ from . import firebase, repairs, users
 from .clients import Clients
 from .errors import FailedPrecondition, NotFound, StreamCredentialsRejected, Temporary
 from .ids import Key
-from .settings import Settings
 from .sync import Outcome, new_deadline
 from .users import Held
 
 
-def reconcile_after_event(uid: str, clients: Clients, settings: Settings) -> Outcome | None:
+def reconcile_after_event(uid: str, clients: Clients) -> Outcome | None:
     """Reconcile the user an event hints at; None if that is left to the outbox as a whole."""
     try:
-        [outcome] = repairs.reconcile([Key("user", uid)], clients, settings)
+        [outcome] = repairs.reconcile([Key("user", uid)], clients)
     except StreamCredentialsRejected as error:
         _leave_to_the_outbox(uid, error)
         return None
@@ -49,17 +48,17 @@ def _leave_to_the_outbox(uid: str, error: Temporary | StreamCredentialsRejected)
     log(f"Not reconciled now: user {uid}: {error}", user=uid)
 
 
-def reconcile_after_sign_up(uid: str, clients: Clients, settings: Settings) -> None:
+def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
     """Reconcile somebody who signed up.
 
     Who is gone by now was deleted: what an earlier delivery of the event may have made is removed.
     """
-    outcome = reconcile_after_event(uid, clients, settings)
+    outcome = reconcile_after_event(uid, clients)
     if outcome and isinstance(outcome.error, NotFound):
-        remove_after_event(uid, clients, settings)
+        remove_after_event(uid, clients)
 
 
-def reconcile_after_creation(uid: str, clients: Clients, settings: Settings) -> None:
+def reconcile_after_creation(uid: str, clients: Clients) -> None:
     """Give a new user document its profile and stats, and bring what it says to Stream.
 
     Where the repair itself made the document, profile and Stream agree with it already.
@@ -70,30 +69,28 @@ def reconcile_after_creation(uid: str, clients: Clients, settings: Settings) -> 
     created = lacking and firebase.create_profile(uid, clients.firestore)
     if created or users.profile_update(held):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
-        reconcile_after_event(uid, clients, settings)
+        reconcile_after_event(uid, clients)
 
 
-def reconcile_after_change(
-    uid: str, before: Held, after: Held, clients: Clients, settings: Settings
-) -> None:
+def reconcile_after_change(uid: str, before: Held, after: Held, clients: Clients) -> None:
     """Reconcile the user one of whose documents changed, if the change concerns Stream.
 
     What else an app keeps in these documents, and what the repair itself writes when a profile
     follows, costs no call.
     """
-    fields = [users.owned_fields(held, settings.extra_fields) for held in (before, after)]
+    fields = [users.owned_fields(held, clients.settings.extra_fields) for held in (before, after)]
     if fields[0] != fields[1]:
-        reconcile_after_event(uid, clients, settings)
+        reconcile_after_event(uid, clients)
 
 
-def remove_after_event(uid: str, clients: Clients, settings: Settings) -> None:
+def remove_after_event(uid: str, clients: Clients) -> None:
     """Remove a deleted account's Stream user by policy, and its documents.
 
     Level-triggered like the repair: an account that exists, because the event is late or the uid
     is in use again, is reconciled instead.
     """
     try:
-        [outcome] = repairs.remove([Key("user", uid)], clients, settings)
+        [outcome] = repairs.remove([Key("user", uid)], clients)
     except StreamCredentialsRejected as error:
         _leave_to_the_outbox(uid, error)
     else:

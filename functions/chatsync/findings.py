@@ -91,8 +91,9 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
     return sum(counts.get(step, 0) for step in steps)
 
 
-def judge_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Finding]:
+def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     """What disagrees about up to 100 users and companies; ``not_found``: nobody of that id."""
+    settings = clients.settings
     deadline = time.monotonic() + PAGE_SECONDS
     accounts = begin(firebase.read_accounts, _users(keys), clients.auth)
     documents = begin(firebase.read_documents, keys, clients.firestore, deadline)
@@ -115,8 +116,9 @@ def judge_users(keys: Sequence[Key], clients: Clients, settings: Settings) -> li
     return page.findings
 
 
-def _accounts(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+def _accounts(cursor: str, team: str | None, clients: Clients) -> Page:
     """A thousand accounts, as Auth lists them, each with its documents and its Stream user."""
+    settings = clients.settings
     accounts, next_cursor = firebase.list_accounts(cursor, clients.auth)
     page = Page(next_cursor, seen=len(accounts))
     for batch in batches(_possible(accounts, page, settings)):
@@ -148,7 +150,8 @@ def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
     return possible
 
 
-def _companies(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
+    settings = clients.settings
     documents, next_cursor = firebase.list_documents("companies", cursor, BATCH, clients.firestore)
     page = Page(next_cursor, seen=len(documents))
     held = {Key("company", document_id): Held(user=fields) for document_id, fields in documents}
@@ -196,8 +199,9 @@ def _judge(
     page.records.append(("users", team, not disagreements))
 
 
-def _stream_users(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
     """A thousand users as Stream lists them by id: whose account or company is gone?"""
+    settings = clients.settings
     if settings.delete_policy == "keep":
         return Page()
     page = Page(cursor)
@@ -232,7 +236,7 @@ def _users(keys: Iterable[Key]) -> list[Key]:
     return [key for key in keys if key.kind == "user"]
 
 
-def _documents(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     """A thousand documents of a collection: whose account is gone?"""
     collections = _COLLECTIONS_OF_USERS
     collection, _, after = (cursor or collections[0]).partition("/")
@@ -267,7 +271,7 @@ def _existing(keys: Sequence[Key], clients: Clients) -> set[Key]:
     return existing
 
 
-def _channels(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
     """Thirty channels in the order of their creation: which does no document know?
 
     Several can share a time: the cursor is a time, and how many of that time were seen.
@@ -282,7 +286,7 @@ def _channels(cursor: str, team: str | None, clients: Clients, settings: Setting
         last = listed[-1]["created_at"]
         of_last = sum(channel["created_at"] == last for channel in listed)
         page.cursor = json.dumps([last, of_last + (seen if last == since else 0)])
-    by_id = {conversations.conversation_id_of(one["cid"], settings): one for one in listed}
+    by_id = {conversations.conversation_id_of(one["cid"], clients.settings): one for one in listed}
     documents = conversations.read_all(list(by_id), clients, deadline) if by_id else {}
     for conversation_id, channel in by_id.items():
         if documents[conversation_id].status in ("", "deleted"):
@@ -291,17 +295,17 @@ def _channels(cursor: str, team: str | None, clients: Clients, settings: Setting
     return page
 
 
-def _conversations(cursor: str, team: str | None, clients: Clients, settings: Settings) -> Page:
+def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
     """Thirty documents, each with its channel. What is being made is left to the outbox."""
     deadline = time.monotonic() + PAGE_SECONDS
     listed, next_cursor = conversations.list_page(cursor, CHANNELS, clients, deadline)
     page = Page(next_cursor, seen=len(listed))
-    ready = [one for one in listed if one.status == "ready" and _is_at_home(one, settings)]
-    channels = conversations.query(ready, clients, settings, deadline) if ready else {}
+    ready = [one for one in listed if one.status == "ready" and _is_at_home(one, clients.settings)]
+    channels = conversations.query(ready, clients, deadline) if ready else {}
     for document in ready:
         kind, detail = compare(document, channels.get(document.id), clients)
         if kind:
-            cid = ":".join(conversations.address_of(document.id, settings))
+            cid = ":".join(conversations.address_of(document.id, clients.settings))
             page.findings.append(Finding(kind, cid, document.team, detail))
         page.records.append(("channels", document.team, not kind))
     return page
@@ -338,7 +342,7 @@ def compare(
     return "", ""
 
 
-STEPS: Mapping[str, Callable[[str, str | None, Clients, Settings], Page]] = {
+STEPS: Mapping[str, Callable[[str, str | None, Clients], Page]] = {
     "accounts": _accounts,
     "companies": _companies,
     "stream_users": _stream_users,

@@ -13,12 +13,11 @@ from . import firebase, repairs
 from .clients import Clients
 from .errors import NotFound
 from .ids import Key
-from .settings import Settings
 from .sync import new_deadline
 from .users import Document, Held
 
 
-def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> dict[str, Any]:
+def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
     """``{userId, createdAt, conversationsStarted, messagesSent, lastActiveAt, updatedAt}``.
 
     A missing record of an existing account is created. ``lastActiveAt``, and ``updatedAt``, which
@@ -27,7 +26,7 @@ def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> d
     """
     held = _read(uid, clients)
     if held.stats is None:
-        held = _healed(uid, clients, settings)
+        held = _healed(uid, clients)
     stats = held.stats or {}
     return {
         "userId": uid,
@@ -39,7 +38,7 @@ def read_stats(uid: str, caller: str, clients: Clients, settings: Settings) -> d
     }
 
 
-def ensure_profile(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
+def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     """``{userId, displayName, photoURL, preferences, createdAt, updatedAt, created}``.
 
     ``created`` says whether it was missing. Raises as read_stats does.
@@ -47,7 +46,7 @@ def ensure_profile(uid: str, clients: Clients, settings: Settings) -> dict[str, 
     held = _read(uid, clients)
     created = held.profile is None
     if created:
-        held = _healed(uid, clients, settings)
+        held = _healed(uid, clients)
     profile: Document = held.profile or {}
     return {
         "userId": uid,
@@ -65,10 +64,10 @@ def _read(uid: str, clients: Clients) -> Held:
     return firebase.read_documents([key], clients.firestore, new_deadline())[key]
 
 
-def _healed(uid: str, clients: Clients, settings: Settings) -> Held:
+def _healed(uid: str, clients: Clients) -> Held:
     """The documents after a repair, which may have failed in Stream without harm to them."""
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
-    [outcome] = repairs.reconcile([Key("user", uid)], clients, settings)
+    [outcome] = repairs.reconcile([Key("user", uid)], clients)
     held = _read(uid, clients)
     if isinstance(outcome.error, NotFound) or held.stats is None or held.profile is None:
         raise outcome.error or NotFound([uid])

@@ -18,14 +18,12 @@ from .errors import (
     Temporary,
 )
 from .ids import Key
-from .settings import Settings
 from .sync import GRACE_SECONDS, Outcome, new_deadline, reconcile_users
 
 
 def remove_users(
     keys: Sequence[Key],
     clients: Clients,
-    settings: Settings,
     *,
     from_stream: bool = True,
     documents: bool = True,
@@ -45,7 +43,7 @@ def remove_users(
     removable = []
     for key in keys:
         try:
-            ids.check_key(key.id, f"{key.kind}Id", key.kind, settings.id_format)
+            ids.check_key(key.id, f"{key.kind}Id", key.kind, clients.settings.id_format)
             removable.append(key)
         except InvalidArgument as error:
             outcomes[key] = Outcome(key, "", None, error)
@@ -56,13 +54,13 @@ def remove_users(
         existing = firebase.existing_keys(removable, clients.auth, clients.firestore, deadline)
     except FirebaseUnavailable as error:
         for key in removable:
-            stream_id = settings.id_format.stream_id(key)
+            stream_id = clients.settings.id_format.stream_id(key)
             outcomes[key] = Outcome(key, stream_id, None, error, removal=removal)
         return [outcomes[key] for key in keys]
     gone = [key for key in removable if key not in existing]
-    removed = _remove(gone, clients, settings, from_stream, documents, deadline)
+    removed = _remove(gone, clients, from_stream, documents, deadline)
     for key, failure in removed.items():
-        stream_id = settings.id_format.stream_id(key)
+        stream_id = clients.settings.id_format.stream_id(key)
         # A deletion without an answer may come late, when the account is back.
         recheck = isinstance(failure, StreamUnavailable)
         result = failure or NotFound([key.id])
@@ -77,7 +75,7 @@ def remove_users(
             if isinstance(outcomes[key].error, NotFound):
                 outcomes[key] = replace(outcomes[key], error=error)
     alive = [key for key in removable if key in existing]
-    for outcome in reconcile_users(alive, clients, settings, deadline=deadline + GRACE_SECONDS):
+    for outcome in reconcile_users(alive, clients, deadline=deadline + GRACE_SECONDS):
         before = outcomes.get(outcome.key)
         recheck = outcome.recheck or bool(before and before.recheck)
         outcomes[outcome.key] = replace(outcome, recheck=recheck)
@@ -87,7 +85,6 @@ def remove_users(
 def _remove(
     gone: Sequence[Key],
     clients: Clients,
-    settings: Settings,
     from_stream: bool,
     documents: bool,
     deadline: float,
@@ -95,7 +92,7 @@ def _remove(
     """Remove these from both sides, or one; the error of each whom Stream still has."""
     uids = [key.id for key in gone if key.kind == "user" and documents]
     deleting = side_by_side.begin(firebase.delete_user_documents, uids, clients.firestore, deadline)
-    failures = _remove_from_stream(gone, clients, settings, deadline) if from_stream else {}
+    failures = _remove_from_stream(gone, clients, deadline) if from_stream else {}
     try:
         side_by_side.result(deleting, deadline + GRACE_SECONDS)
     except FirebaseUnavailable as error:
@@ -103,7 +100,7 @@ def _remove(
         failures = {**dict.fromkeys(gone, error), **failures}
     for key in gone:
         if key not in failures:
-            _log(key, settings.delete_policy if from_stream else "", documents)
+            _log(key, clients.settings.delete_policy if from_stream else "", documents)
     return {key: failures.get(key) for key in gone}
 
 
@@ -115,11 +112,11 @@ def _log(key: Key, policy: str, documents: bool) -> None:
 
 
 def _remove_from_stream(
-    gone: Sequence[Key], clients: Clients, settings: Settings, deadline: float
+    gone: Sequence[Key], clients: Clients, deadline: float
 ) -> dict[Key, ChatsyncError]:
     """Softly in one call where there are several: Stream takes few deletions in a minute."""
-    stream_ids = {key: settings.id_format.stream_id(key) for key in gone}
-    if settings.delete_policy == "soft" and len(gone) > 1:
+    stream_ids = {key: clients.settings.id_format.stream_id(key) for key in gone}
+    if clients.settings.delete_policy == "soft" and len(gone) > 1:
         try:
             clients.stream.delete_users(list(stream_ids.values()), deadline)
             return {}
@@ -130,7 +127,7 @@ def _remove_from_stream(
     failures: dict[Key, ChatsyncError] = {}
     for key, stream_id in stream_ids.items():
         try:
-            clients.stream.remove_user(stream_id, settings.delete_policy, deadline)
+            clients.stream.remove_user(stream_id, clients.settings.delete_policy, deadline)
         except (Temporary, StreamRejected) as error:
             failures[key] = error
     return failures

@@ -45,7 +45,6 @@ from .errors import (
 from .firebase import temporary_failures_named, until
 from .ids import Key
 from .removal import remove_users
-from .settings import Settings
 from .stream import BATCH
 from .sync import Outcome, reconcile_users
 
@@ -88,7 +87,6 @@ class Entry:
 def reconcile(
     keys: Sequence[Key],
     clients: Clients,
-    settings: Settings,
     *,
     check_accounts: bool = False,
     deadline: float = math.inf,
@@ -99,9 +97,7 @@ def reconcile(
     ``repair_queued`` tells. Raises as reconcile_users does.
     """
     try:
-        outcomes = reconcile_users(
-            keys, clients, settings, check_accounts=check_accounts, deadline=deadline
-        )
+        outcomes = reconcile_users(keys, clients, check_accounts=check_accounts, deadline=deadline)
     except StreamCredentialsRejected as error:
         keep([Outcome(key, "", None, error) for key in keys], clients)
         raise
@@ -109,11 +105,11 @@ def reconcile(
     return outcomes
 
 
-def remove(keys: Sequence[Key], clients: Clients, settings: Settings) -> list[Outcome]:
+def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     """:func:`remove_users`, with the outbox behind it in the same way."""
     _mark_removal(keys, clients)
     try:
-        outcomes = remove_users(keys, clients, settings)
+        outcomes = remove_users(keys, clients)
     except StreamCredentialsRejected as error:
         keep([Outcome(key, "", None, error, removal=True) for key in keys], clients)
         raise

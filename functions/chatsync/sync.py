@@ -33,7 +33,6 @@ from .errors import (
 )
 from .firebase import Made, Written
 from .ids import Key
-from .settings import Settings
 from .users import Account, Held
 
 Status = Literal["ok", "created", "updated", "restored"]
@@ -97,7 +96,6 @@ class Reading:
 def begin_reading(
     keys: Collection[Key],
     clients: Clients,
-    settings: Settings,
     deadline: float,
     accounts: Mapping[Key, Account] | None = None,
 ) -> Reading:
@@ -106,7 +104,7 @@ def begin_reading(
     For a repair that follows soon: who is missing in Stream by now could be created meanwhile, and
     would be replaced.
     """
-    stream_ids = [settings.id_format.stream_id(key) for key in keys]
+    stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
     return Reading(
         frozenset(keys),
         side_by_side.begin(firebase.read_documents, keys, clients.firestore, deadline),
@@ -118,7 +116,6 @@ def begin_reading(
 def reconcile_users(
     keys: Sequence[Key],
     clients: Clients,
-    settings: Settings,
     *,
     check_accounts: bool = False,
     deadline: float = math.inf,
@@ -137,7 +134,7 @@ def reconcile_users(
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in stream.batches(list(dict.fromkeys(keys))):
-        repair = _Repair(batch, clients, settings, check_accounts, deadline, begun)
+        repair = _Repair(batch, clients, check_accounts, deadline, begun)
         outcomes.update(repair.run())
     return [outcomes[key] for key in keys]
 
@@ -154,14 +151,13 @@ class _Repair:
         self,
         keys: Sequence[Key],
         clients: Clients,
-        settings: Settings,
         check_accounts: bool,
         deadline: float,
         begun: Reading | None,
     ) -> None:
         self.keys = keys
         self.clients = clients
-        self.settings = settings
+        self.settings = clients.settings
         self.check_accounts = check_accounts
         self.deadline = min(new_deadline(), deadline)
         self.begun = begun
@@ -273,7 +269,7 @@ class _Repair:
         """
         reading, self.begun = self.begun, None
         if reading is None or reading.keys != keys:
-            reading = begin_reading(keys, self.clients, self.settings, self.deadline)
+            reading = begin_reading(keys, self.clients, self.deadline)
         accounts = self.reading_accounts(keys) if self.check_accounts else None
         try:
             found = side_by_side.result(reading.stream_users, self.deadline)

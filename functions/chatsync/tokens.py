@@ -14,7 +14,6 @@ from . import firebase, repairs
 from .clients import Clients
 from .errors import FailedPrecondition, NotFound, Postponed
 from .ids import Key
-from .settings import Settings
 from .sync import Outcome, new_deadline
 
 CLOCK_SKEW_SECONDS = 5
@@ -24,30 +23,30 @@ STALE_AFTER_SECONDS = 1.0
 """Auth is asked again after a repair that took longer: the account may be gone since."""
 
 
-def issue_token(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
+def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
     """Heal the user, then ``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
 
     Raises the repair's error: who doesn't exist, is disabled, or is not in Stream gets no token.
     """
-    outcome = _healed(uid, clients, settings)
+    outcome = _healed(uid, clients)
     now = int(time.time())
     issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
-    expires_at = now + settings.token_lifetime_seconds
+    expires_at = now + clients.settings.token_lifetime_seconds
     return {
         "token": clients.stream.user_token(outcome.stream_id, issued_at, expires_at),
         "userId": uid,
         "streamUserId": outcome.stream_id,
-        "apiKey": settings.stream_api_key,
+        "apiKey": clients.settings.stream_api_key,
         "expiresAt": expires_at,
     }
 
 
-def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, Any]:
+def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
     """Make every token issued until now fail; ``{userId, streamUserId}``. Stream needs a moment.
 
     Raises the repair's error, and Postponed if called many times within seconds.
     """
-    outcome = _healed(uid, clients, settings)
+    outcome = _healed(uid, clients)
     now = int(time.time())
     # One second later than any token issued until now says of itself.
     revoked_before = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome)) + 1
@@ -58,10 +57,10 @@ def revoke_tokens(uid: str, clients: Clients, settings: Settings) -> dict[str, A
     return {"userId": uid, "streamUserId": outcome.stream_id}
 
 
-def _healed(uid: str, clients: Clients, settings: Settings) -> Outcome:
+def _healed(uid: str, clients: Clients) -> Outcome:
     key = Key("user", uid)
     started = time.monotonic()
-    [outcome] = repairs.reconcile([key], clients, settings, check_accounts=True)
+    [outcome] = repairs.reconcile([key], clients, check_accounts=True)
     if outcome.error:
         raise outcome.error
     if time.monotonic() - started > STALE_AFTER_SECONDS:

@@ -94,7 +94,7 @@ def _unpacked(body: bytes) -> bytes:
     return unpacked
 
 
-def handle(event: Mapping[str, Any], clients: Clients, settings: Settings) -> None:
+def handle(event: Mapping[str, Any], clients: Clients) -> None:
     """Bring Firestore to what an event hints at.
 
     What Stream or Firestore cannot tell in time is left to the outbox. Raises Temporary if that
@@ -106,20 +106,18 @@ def handle(event: Mapping[str, Any], clients: Clients, settings: Settings) -> No
     if not cid or not (kind.startswith(("channel.", "member.")) or kind == "message.new"):
         return
     if kind == "message.new":
-        _count(event, clients, settings, deadline)
-    document = read(conversation_id_of(cid, settings), clients, deadline)
+        _count(event, clients, deadline)
+    document = read(conversation_id_of(cid, clients.settings), clients, deadline)
     if not _agrees(document, kind, event):
-        _reconcile(document, clients, settings, deadline)
+        _reconcile(document, clients, deadline)
 
 
-def _reconcile(
-    document: Conversation, clients: Clients, settings: Settings, deadline: float
-) -> None:
+def _reconcile(document: Conversation, clients: Clients, deadline: float) -> None:
     """Reconcile now, or leave it to the outbox: what is being made would not be looked at again."""
     outcome = Outcome(Key("conversation", document.id), "", None, Postponed("it is being made"))
     if document.status not in ("pending", "failed"):
         try:
-            [outcome] = reconcile_conversations([document.id], clients, settings, deadline=deadline)
+            [outcome] = reconcile_conversations([document.id], clients, deadline=deadline)
         except (Temporary, StreamCredentialsRejected) as error:
             outcome = replace(outcome, error=error)
     if not repairs.is_done(outcome):
@@ -153,7 +151,7 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
     return True
 
 
-def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadline: float) -> None:
+def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> None:
     """One more message sent: once for each message, however often and late we hear of it.
 
     The count goes up in the commit that remembers the message's id.
@@ -161,7 +159,7 @@ def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadl
     message = _object(event.get("message"))
     message_id, sender = _text(message.get("id")), _text(_object(message.get("user")).get("id"))
     sent_at = _time(message.get("created_at"))
-    key = settings.id_format.key(sender) if sender else None
+    key = clients.settings.id_format.key(sender) if sender else None
     if not message_id or len(message_id) > _MAX_ID_LENGTH or not sent_at:
         return
     if key is None or key.kind != "user":
@@ -174,7 +172,7 @@ def _count(event: Mapping[str, Any], clients: Clients, settings: Settings, deadl
     if stats is None:
         if not firebase.read_accounts([key], clients.auth):
             return  # a bot, or somebody who is gone
-        [outcome] = repairs.reconcile([key], clients, settings, deadline=deadline)
+        [outcome] = repairs.reconcile([key], clients, deadline=deadline)
         stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
         if stats is None:
             raise outcome.error or FirebaseUnavailable(f"{key.id} has no record yet")
@@ -225,7 +223,7 @@ def _time(value: object) -> datetime | None:
     return moment if moment.tzinfo else None
 
 
-def answer(request: Request, connect: Callable[[], tuple[Clients, Settings]]) -> Response:
+def answer(request: Request, connect: Callable[[], Clients]) -> Response:
     """200 for what was dealt with or is none of ours; 4xx for what Stream did not send.
 
     500 asks Stream to send the event again.
@@ -233,11 +231,11 @@ def answer(request: Request, connect: Callable[[], tuple[Clients, Settings]]) ->
     if request.method != "POST":
         return Response("POST only", 405, {"Allow": "POST"})
     try:
-        clients, settings = connect()
+        clients = connect()
         encoding = request.headers.get("Content-Encoding", "")
         signature = request.headers.get("X-Signature", "")
-        event = verified_event(_body(request), encoding, signature, settings)
-        handle(event, clients, settings)
+        event = verified_event(_body(request), encoding, signature, clients.settings)
+        handle(event, clients)
     except RequestEntityTooLarge:
         # functions-framework reads the body once more, and would answer 500.
         request.max_content_length = None

@@ -4,7 +4,8 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from xprocess import ProcessStarter
 from chatsync import drain, repairs, sync
 from chatsync import stream as stream_module
 from chatsync.clients import Clients
+from chatsync.settings import Settings
 from chatsync.stream import Stream
 from tests.fast.firebase_in_memory import (
     MemoryAuth,
@@ -117,4 +119,15 @@ def clients(
     tasks: MemoryTasks,
 ) -> Clients:
     """All sides of the repair."""
-    return Clients(firestore, accounts, Stream(stream.key, stream.secret, stream.url), tasks)
+    chat = Stream(stream.key, stream.secret, stream.url)
+    return Clients(firestore, accounts, chat, tasks, Settings(stream.key, stream.secret))
+
+
+@pytest.fixture
+def with_settings(clients: Clients) -> Callable[..., Clients]:
+    """The same sides, with some settings changed."""
+
+    def with_settings(**changed: object) -> Clients:
+        return replace(clients, settings=replace(clients.settings, **changed))
+
+    return with_settings

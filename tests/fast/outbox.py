@@ -6,17 +6,16 @@ from typing import Any
 
 from chatsync.clients import Clients
 from chatsync.drain import drain
-from chatsync.settings import Settings
 
 MOST_DRAINS = 20
 
 
-def drain_until_settled(clients: Clients, settings: Settings) -> None:
+def drain_until_settled(clients: Clients) -> None:
     """Call the drain, as the queue would, until nobody waits any more."""
     for _ in range(MOST_DRAINS):
         if not any(entry["state"] == "waiting" for entry in entries(clients).values()):
             return
-        drain(0, clients, settings)
+        drain(0, clients)
     raise AssertionError(f"still waiting after {MOST_DRAINS} drains: {entries(clients)}")
 
 

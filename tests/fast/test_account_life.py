@@ -3,7 +3,6 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -29,12 +28,10 @@ from chatsync.events import (
 )
 from chatsync.ids import Key
 from chatsync.records import ensure_profile, read_stats
-from chatsync.settings import DELETE_POLICIES, Settings
+from chatsync.settings import DELETE_POLICIES
 from chatsync.sync import reconcile_users
 from chatsync.users import Held
 from tests.fast.outbox import drain_until_settled, entries
-
-SETTINGS = Settings("local-key", "local-secret")
 
 
 def stream_user(chat, uid="ann"):
@@ -46,7 +43,7 @@ def stream_user(chat, uid="ann"):
 def ann(accounts, clients, stream) -> None:
     """Ann has an account, and is in agreement everywhere."""
     accounts.sign_up("ann", displayName="Ann")
-    reconcile_after_sign_up("ann", clients, SETTINGS)
+    reconcile_after_sign_up("ann", clients)
 
 
 # Changes
@@ -54,7 +51,7 @@ def ann(accounts, clients, stream) -> None:
 
 def test_the_profile_follows_the_user_document(ann, clients, firestore):
     firestore.document("users/ann").update({"displayName": "Anna", "photoURL": "https://p/a.png"})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     profile = firestore.document("user_profiles/ann").get().to_dict()
     assert (profile["displayName"], profile["photoURL"]) == ("Anna", "https://p/a.png")
     assert profile["mirrored"] == {"displayName": "Anna", "photoURL": "https://p/a.png"}
@@ -62,9 +59,9 @@ def test_the_profile_follows_the_user_document(ann, clients, firestore):
 
 def test_a_profile_follows_field_by_field(ann, clients, firestore):
     firestore.document("users/ann").update({"displayName": "Anna", "photoURL": "https://p/a.png"})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     firestore.document("users/ann").update({"displayName": "Anne"})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     profile = firestore.document("user_profiles/ann").get().to_dict()
     assert profile["mirrored"] == {"displayName": "Anne", "photoURL": "https://p/a.png"}
 
@@ -74,7 +71,7 @@ def test_a_field_that_its_owner_edited_in_the_profile_no_longer_follows(
 ):
     firestore.document("user_profiles/ann").update({"displayName": "Annie"})
     firestore.document("users/ann").update({"displayName": "Anna", "photoURL": "https://p/a.png"})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     profile = firestore.document("user_profiles/ann").get().to_dict()
     assert (profile["displayName"], profile["photoURL"]) == ("Annie", "https://p/a.png")
     assert stream_user(chat)["name"] == "Annie"
@@ -91,7 +88,7 @@ def test_a_profile_edited_while_it_was_to_follow_keeps_the_edit(
             firestore.document("user_profiles/ann").update({"displayName": "Annie"})
 
     firestore_api.before_call = edit
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert firestore.document("user_profiles/ann").get().get("displayName") == "Annie"
     assert stream_user(chat)["name"] == "Annie"
 
@@ -100,7 +97,7 @@ def test_a_profile_that_was_never_mirrored_is_left_alone(ann, clients, firestore
     own = {"displayName": "Annie"}
     firestore.document("user_profiles/ann").set(own)
     firestore.document("users/ann").update({"displayName": "Anna"})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert firestore.document("user_profiles/ann").get().to_dict() == own
 
 
@@ -109,7 +106,7 @@ def test_a_changed_user_document_reaches_stream(ann, clients, firestore, chat):
     before = document.get().to_dict()
     document.update({"displayName": "Anna"})
     after = document.get().to_dict()
-    reconcile_after_change("ann", Held(user=before), Held(user=after), clients, SETTINGS)
+    reconcile_after_change("ann", Held(user=before), Held(user=after), clients)
     assert stream_user(chat)["name"] == "Anna"
 
 
@@ -132,26 +129,25 @@ def test_a_change_that_does_not_concern_stream_costs_no_call(
 ):
     since = stream.last_request()
     firestore_api.calls.clear()
-    reconcile_after_change("ann", before, after, clients, SETTINGS)
+    reconcile_after_change("ann", before, after, clients)
     assert stream.requests(since) == []
     assert firestore_api.calls == []
 
 
-def test_an_extra_field_that_changed_reaches_stream(ann, clients, firestore, chat):
-    settings = replace(SETTINGS, extra_fields=("email",))
+def test_an_extra_field_that_changed_reaches_stream(ann, with_settings, firestore, chat):
     firestore.document("users/ann").update({"email": "new@example.com"})
     before, after = Held(user={"email": "old@example.com"}), Held(user={"email": "new@example.com"})
-    reconcile_after_change("ann", before, after, clients, settings)
+    reconcile_after_change("ann", before, after, with_settings(extra_fields=("email",)))
     assert stream_user(chat)["email"] == "new@example.com"
 
 
 def test_a_profile_follows_to_null_and_says_when(ann, clients, firestore):
     profile = firestore.document("user_profiles/ann")
     firestore.document("users/ann").update({"photoURL": "https://p/a.png"})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     first = profile.get().get("updatedAt")
     firestore.document("users/ann").update({"photoURL": None})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert profile.get().get("photoURL") is None
     assert profile.get().get("updatedAt") > first
 
@@ -160,7 +156,7 @@ def test_a_user_document_that_an_app_creates_reaches_stream(accounts, clients, f
     accounts.sign_up("ann", displayName="Old")
     chat.upsert_user({"id": "ann", "name": "Old"})
     firestore.document("users/ann").set({"displayName": "New"})
-    reconcile_after_creation("ann", clients, SETTINGS)
+    reconcile_after_creation("ann", clients)
     assert stream_user(chat)["name"] == "New"
     assert firestore.document("user_profiles/ann").get().get("displayName") == "New"
 
@@ -170,14 +166,14 @@ def test_a_user_document_that_is_created_anew_reaches_stream_and_profile(
 ):
     firestore.document("users/ann").delete()
     firestore.document("users/ann").set({"displayName": "New"})
-    reconcile_after_creation("ann", clients, SETTINGS)
+    reconcile_after_creation("ann", clients)
     assert stream_user(chat)["name"] == "New"
     assert firestore.document("user_profiles/ann").get().get("displayName") == "New"
 
 
 def test_a_user_document_that_the_repair_made_costs_no_call_of_stream(ann, clients, stream):
     since = stream.last_request()
-    reconcile_after_creation("ann", clients, SETTINGS)
+    reconcile_after_creation("ann", clients)
     assert stream.requests(since) == []
 
 
@@ -189,9 +185,9 @@ def delete_account(accounts) -> None:
 
 
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
-def test_a_deleted_account_leaves_stream_by_policy(ann, accounts, clients, chat, policy):
+def test_a_deleted_account_leaves_stream_by_policy(ann, accounts, with_settings, chat, policy):
     delete_account(accounts)
-    remove_after_event("ann", clients, replace(SETTINGS, delete_policy=policy))
+    remove_after_event("ann", with_settings(delete_policy=policy))
     user = stream_user(chat)
     left = "deactivated" if user and user.get("deactivated_at") else "there" if user else "gone"
     assert (
@@ -207,42 +203,42 @@ def test_a_deleted_account_leaves_stream_by_policy(ann, accounts, clients, chat,
 
 def test_a_soft_deleted_user_can_be_restored(ann, accounts, clients, chat):
     delete_account(accounts)
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     chat.restore_users(["ann"])
     assert stream_user(chat)["name"] == "Ann"
 
 
 def test_a_deleted_account_leaves_no_documents(ann, accounts, clients, firestore_api):
     delete_account(accounts)
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     assert firestore_api.documents == {}
 
 
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
-def test_a_deletion_delivered_twice_is_no_error(ann, accounts, clients, policy):
+def test_a_deletion_delivered_twice_is_no_error(ann, accounts, with_settings, policy):
     delete_account(accounts)
-    settings = replace(SETTINGS, delete_policy=policy)
-    remove_after_event("ann", clients, settings)
-    remove_after_event("ann", clients, settings)
+    clients = with_settings(delete_policy=policy)
+    remove_after_event("ann", clients)
+    remove_after_event("ann", clients)
 
 
 def test_a_deletion_of_somebody_stream_never_had_is_no_error(clients, stream):
-    remove_after_event("nobody", clients, SETTINGS)
+    remove_after_event("nobody", clients)
 
 
 def test_a_created_event_after_the_deletion_resurrects_nobody(
     ann, accounts, clients, chat, firestore_api
 ):
     delete_account(accounts)
-    remove_after_event("ann", clients, SETTINGS)
-    reconcile_after_sign_up("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
+    reconcile_after_sign_up("ann", clients)
     assert stream_user(chat) is None
     assert firestore_api.documents == {}
 
 
 def test_a_deletion_event_that_comes_first_leaves_nobody(accounts, clients, chat):
-    remove_after_event("ann", clients, SETTINGS)
-    reconcile_after_sign_up("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
+    reconcile_after_sign_up("ann", clients)
     assert stream_user(chat) is None
 
 
@@ -252,21 +248,21 @@ def test_a_late_deletion_event_of_an_account_that_is_back_removes_nothing(
     firestore.document("users/ann").update({"note": "the app's"})
     before = dict(firestore_api.documents)
     chat.update_user_partial({"id": "ann", "set": {"hobby": "chess"}})
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     assert stream_user(chat)["hobby"] == "chess"
     assert firestore_api.documents == before
 
 
-def test_a_kept_user_has_no_tokens_left(ann, accounts, clients, chat):
-    earlier = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+def test_a_kept_user_has_no_tokens_left(ann, accounts, clients, with_settings, chat):
+    earlier = claims(tokens.issue_token("ann", clients)["token"])["iat"]
     delete_account(accounts)
-    remove_after_event("ann", clients, replace(SETTINGS, delete_policy="keep"))
+    remove_after_event("ann", with_settings(delete_policy="keep"))
     before = datetime.fromisoformat(stream_user(chat)["revoke_tokens_issued_before"])
     assert earlier < before.timestamp()
 
 
 def test_an_impossible_uid_is_parked_and_not_retried(clients, stream):
-    remove_after_event("a/b", clients, SETTINGS)
+    remove_after_event("a/b", clients)
     [(document_id, entry)] = entries(clients).items()
     assert document_id == "user_a%2Fb"
     assert (entry["key"], entry["state"], entry["reason"]) == ("a/b", "parked", "invalid_id")
@@ -286,10 +282,10 @@ def test_what_a_failed_sign_up_left_of_a_deleted_account_is_removed_by_the_outbo
             delete_account(accounts)
 
     firestore_api.before_call = delete_before_look
-    reconcile_after_sign_up("ann", clients, SETTINGS)
+    reconcile_after_sign_up("ann", clients)
     assert stream_user(chat)
     stream.clear_faults()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert stream_user(chat) is None
 
 
@@ -304,7 +300,7 @@ def test_an_account_that_comes_back_while_it_is_removed_is_there(
             accounts.sign_up("ann", displayName="Anna")
 
     firestore_api.before_call = come_back
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     assert stream_user(chat)["name"] == "Anna"
     assert firestore.document("users/ann").get().get("displayName") == "Anna"
 
@@ -312,9 +308,9 @@ def test_an_account_that_comes_back_while_it_is_removed_is_there(
 def test_a_removal_that_stream_does_not_answer_is_repeated(ann, accounts, clients, chat, stream):
     delete_account(accounts)
     stream.fault("DeleteUser", "status", status=503, times=1)
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     assert stream_user(chat)
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert stream_user(chat) is None
 
 
@@ -325,11 +321,11 @@ def test_a_removal_while_auth_is_down_is_left_to_the_outbox(ann, accounts, clien
         raise UnavailableError("down")
 
     accounts.before_call = fail
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     assert entries(clients)["user_ann"]["removal"]
     assert stream_user(chat)
     accounts.before_call = lambda _: None
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert stream_user(chat) is None
 
 
@@ -344,9 +340,9 @@ def test_hundreds_of_sign_ups_and_deletions_at_once_leave_nobody(
     def live_and_die(uid: str) -> None:
         accounts.sign_up(uid)
         with ThreadPoolExecutor(2) as both:
-            created = both.submit(reconcile_after_sign_up, uid, clients, SETTINGS)
+            created = both.submit(reconcile_after_sign_up, uid, clients)
             accounts.delete(uid)
-            deleted = both.submit(remove_after_event, uid, clients, SETTINGS)
+            deleted = both.submit(remove_after_event, uid, clients)
             created.result()
             deleted.result()
 
@@ -359,11 +355,13 @@ def test_hundreds_of_sign_ups_and_deletions_at_once_leave_nobody(
 # Return
 
 
-def test_a_hard_deleted_id_is_reported_and_not_retried(ann, accounts, clients, capsys):
+def test_a_hard_deleted_id_is_reported_and_not_retried(
+    ann, accounts, clients, with_settings, capsys
+):
     delete_account(accounts)
-    remove_after_event("ann", clients, replace(SETTINGS, delete_policy="hard"))
+    remove_after_event("ann", with_settings(delete_policy="hard"))
     accounts.sign_up("ann")
-    reconcile_after_sign_up("ann", clients, SETTINGS)
+    reconcile_after_sign_up("ann", clients)
     assert "User ann cannot be reconciled: user is deleted" in capsys.readouterr().err
 
 
@@ -380,7 +378,7 @@ def claims(token: str) -> dict:
 
 
 def test_a_token_names_the_user_and_ends(ann, clients):
-    issued = tokens.issue_token("ann", clients, SETTINGS)
+    issued = tokens.issue_token("ann", clients)
     assert (issued["userId"], issued["streamUserId"], issued["apiKey"]) == (
         "ann",
         "ann",
@@ -391,16 +389,16 @@ def test_a_token_names_the_user_and_ends(ann, clients):
     assert abs(issued["expiresAt"] - time.time() - 3600) < 5
 
 
-def test_a_token_lives_as_long_as_the_settings_say(ann, clients):
-    settings = replace(SETTINGS, token_lifetime_seconds=120)
-    said = claims(tokens.issue_token("ann", clients, settings)["token"])
+def test_a_token_lives_as_long_as_the_settings_say(ann, with_settings):
+    clients = with_settings(token_lifetime_seconds=120)
+    said = claims(tokens.issue_token("ann", clients)["token"])
     assert abs(said["exp"] - time.time() - 120) < 5
 
 
 def test_a_token_respects_a_revocation_within_a_second(ann, clients, chat):
     before = datetime.now(UTC).replace(microsecond=500_000) - timedelta(seconds=3)
     chat.revoke_user_token("ann", before)
-    assert claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"] > before.timestamp()
+    assert claims(tokens.issue_token("ann", clients)["token"])["iat"] > before.timestamp()
 
 
 @pytest.mark.parametrize("change", ["deleted", "disabled"])
@@ -419,17 +417,17 @@ def test_no_token_after_a_long_repair_in_which_the_account_went(
 
     monkeypatch.setattr(repairs, "reconcile", reconcile_and_go)
     with pytest.raises((NotFound, FailedPrecondition)):
-        tokens.issue_token("ann", clients, SETTINGS)
+        tokens.issue_token("ann", clients)
 
 
 def test_a_token_allows_for_a_clock_that_is_ahead_of_streams(ann, clients):
-    issued = tokens.issue_token("ann", clients, SETTINGS)
+    issued = tokens.issue_token("ann", clients)
     assert claims(issued["token"])["iat"] <= time.time() - tokens.CLOCK_SKEW_SECONDS
 
 
 def test_a_caller_who_is_missing_in_stream_is_healed_first(accounts, clients, chat):
     accounts.sign_up("ann")
-    tokens.issue_token("ann", clients, SETTINGS)
+    tokens.issue_token("ann", clients)
     assert stream_user(chat)
 
 
@@ -437,10 +435,10 @@ def test_a_caller_who_is_missing_in_stream_is_healed_first(accounts, clients, ch
 def test_a_deleted_account_gets_no_token(accounts, clients, chat, in_stream):
     accounts.sign_up("ann", displayName="Ann")
     if in_stream:
-        reconcile_users([Key("user", "ann")], clients, SETTINGS)
+        reconcile_users([Key("user", "ann")], clients)
     delete_account(accounts)
     with pytest.raises(NotFound):
-        tokens.issue_token("ann", clients, SETTINGS)
+        tokens.issue_token("ann", clients)
     assert bool(stream_user(chat)) == in_stream
 
 
@@ -448,44 +446,44 @@ def test_a_deleted_account_gets_no_token(accounts, clients, chat, in_stream):
 def test_a_disabled_account_gets_no_token(accounts, clients, chat, in_stream):
     accounts.sign_up("ann", displayName="Ann")
     if in_stream:
-        reconcile_users([Key("user", "ann")], clients, SETTINGS)
+        reconcile_users([Key("user", "ann")], clients)
     accounts.sign_up("ann", displayName="Ann", disabled=True)
     with pytest.raises(FailedPrecondition, match="disabled"):
-        tokens.issue_token("ann", clients, SETTINGS)
+        tokens.issue_token("ann", clients)
     assert bool(stream_user(chat)) == in_stream
 
 
 def test_no_token_is_handed_out_while_stream_does_not_answer(ann, clients, stream):
     stream.fault("QueryUsers", "reset", times=3)
     with pytest.raises(StreamUnavailable):
-        tokens.issue_token("ann", clients, SETTINGS)
+        tokens.issue_token("ann", clients)
 
 
 def test_a_deactivated_user_gets_no_token(ann, clients, chat):
     chat.deactivate_user("ann")
     with pytest.raises(FailedPrecondition, match="deactivated"):
-        tokens.issue_token("ann", clients, SETTINGS)
+        tokens.issue_token("ann", clients)
 
 
 def test_revocation_hits_every_token_until_now_and_none_after(ann, clients, chat):
     for _ in range(3):
-        earlier = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
-        tokens.revoke_tokens("ann", clients, SETTINGS)
+        earlier = claims(tokens.issue_token("ann", clients)["token"])["iat"]
+        tokens.revoke_tokens("ann", clients)
         before = datetime.fromisoformat(stream_user(chat)["revoke_tokens_issued_before"])
-        later = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        later = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         assert earlier < before.timestamp() <= later <= time.time()
 
 
 def test_a_revocation_that_could_not_hit_every_token_is_not_called_done(ann, clients):
     refused = 0
     for _ in range(12):
-        earlier = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        earlier = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         try:
-            tokens.revoke_tokens("ann", clients, SETTINGS)
+            tokens.revoke_tokens("ann", clients)
         except Postponed:
             refused += 1
             continue
-        later = claims(tokens.issue_token("ann", clients, SETTINGS)["token"])["iat"]
+        later = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         assert earlier < later <= time.time()
     assert refused
 
@@ -506,7 +504,7 @@ def test_whatever_an_app_keeps_in_its_preferences_can_be_told(ann, clients, fire
             }
         }
     )
-    told = ensure_profile("ann", clients, SETTINGS)["preferences"]
+    told = ensure_profile("ann", clients)["preferences"]
     assert json.loads(json.dumps(told, allow_nan=False)) == {
         "home": {"latitude": 1, "longitude": 2},
         "key": "AA==",
@@ -519,7 +517,7 @@ def test_whatever_an_app_keeps_in_its_preferences_can_be_told(ann, clients, fire
 
 def test_a_profile_of_nobody_is_not_found(clients, stream):
     with pytest.raises(NotFound):
-        ensure_profile("nobody", clients, SETTINGS)
+        ensure_profile("nobody", clients)
 
 
 def test_why_a_record_could_not_be_healed_is_told(accounts, clients, firestore_api, monkeypatch):
@@ -530,14 +528,14 @@ def test_why_a_record_could_not_be_healed_is_told(accounts, clients, firestore_a
 
     monkeypatch.setattr(firestore_api, "batch_write", fail)
     with pytest.raises(FirebaseUnavailable):
-        read_stats("ann", "ann", clients, SETTINGS)
+        read_stats("ann", "ann", clients)
 
 
 def test_stats_of_a_missing_record_start_at_zero_with_the_accounts_creation(
     accounts, clients, stream, capsys
 ):
     accounts.sign_up("ann", created_ms=1_700_000_000_000)
-    stats = read_stats("ann", "ann", clients, SETTINGS)
+    stats = read_stats("ann", "ann", clients)
     assert stats.pop("updatedAt").endswith("Z")
     assert stats == {
         "userId": "ann",
@@ -552,7 +550,7 @@ def test_stats_of_a_missing_record_start_at_zero_with_the_accounts_creation(
 def test_stats_that_exist_cost_one_read(ann, clients, firestore_api, stream):
     since = stream.last_request()
     firestore_api.calls.clear()
-    read_stats("ann", "ann", clients, SETTINGS)
+    read_stats("ann", "ann", clients)
     assert firestore_api.calls == ["batch_get_documents"]
     assert stream.requests(since) == []
 
@@ -560,22 +558,22 @@ def test_stats_that_exist_cost_one_read(ann, clients, firestore_api, stream):
 def test_last_activity_is_told_to_oneself_only(ann, clients, firestore):
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     firestore.document("user_stats/ann").update({"lastActiveAt": moment})
-    assert read_stats("ann", "ann", clients, SETTINGS)["lastActiveAt"] == "2026-01-02T00:00:00Z"
-    assert read_stats("ann", "ann", clients, SETTINGS)["updatedAt"]
-    to_others = read_stats("ann", "bob", clients, SETTINGS)
+    assert read_stats("ann", "ann", clients)["lastActiveAt"] == "2026-01-02T00:00:00Z"
+    assert read_stats("ann", "ann", clients)["updatedAt"]
+    to_others = read_stats("ann", "bob", clients)
     assert (to_others["lastActiveAt"], to_others["updatedAt"]) == (None, None)
 
 
 def test_stats_of_nobody_are_not_found_and_leave_no_record(clients, firestore_api):
     with pytest.raises(NotFound):
-        read_stats("nobody", "ann", clients, SETTINGS)
+        read_stats("nobody", "ann", clients)
     assert firestore_api.documents == {}
 
 
 def test_stats_are_healed_while_stream_is_down(accounts, clients, stream):
     accounts.sign_up("ann")
     stream.fault("*", "status", status=503, rate=1)
-    assert read_stats("ann", "ann", clients, SETTINGS)["messagesSent"] == 0
+    assert read_stats("ann", "ann", clients)["messagesSent"] == 0
 
 
 @pytest.mark.parametrize("read", [read_stats, lambda uid, _, *rest: ensure_profile(uid, *rest)])
@@ -584,7 +582,7 @@ def test_fifty_readers_at_once_heal_one_record_and_agree(
 ):
     accounts.sign_up("ann", displayName="Ann")
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: read("ann", "ann", clients, SETTINGS), range(50)))
+        answers = list(pool.map(lambda _: read("ann", "ann", clients), range(50)))
     for answer in answers:
         answer.pop("created", None)
     assert all(answer == answers[0] for answer in answers)
@@ -593,7 +591,7 @@ def test_fifty_readers_at_once_heal_one_record_and_agree(
 
 
 def test_a_profile_is_told_as_it_is(ann, clients):
-    profile = ensure_profile("ann", clients, SETTINGS)
+    profile = ensure_profile("ann", clients)
     assert profile["createdAt"].endswith("Z")
     assert (profile["displayName"], profile["preferences"], profile["created"]) == (
         "Ann",
@@ -604,7 +602,7 @@ def test_a_profile_is_told_as_it_is(ann, clients):
 
 def test_a_missing_profile_is_created(accounts, clients, stream):
     accounts.sign_up("ann", displayName="Ann")
-    profile = ensure_profile("ann", clients, SETTINGS)
+    profile = ensure_profile("ann", clients)
     assert (profile["displayName"], profile["created"]) == ("Ann", True)
 
 
@@ -613,27 +611,27 @@ def test_a_missing_profile_is_created(accounts, clients, stream):
 
 def test_anonymous_accounts_are_provisioned_by_default(accounts, clients, chat):
     accounts.sign_up("ann")
-    reconcile_after_sign_up("ann", clients, SETTINGS)
+    reconcile_after_sign_up("ann", clients)
     assert stream_user(chat)
 
 
 def test_anonymous_accounts_are_skipped_where_the_setting_says_so(
-    accounts, clients, chat, firestore_api
+    accounts, with_settings, chat, firestore_api
 ):
-    settings = replace(SETTINGS, provision_anonymous_users=False)
+    clients = with_settings(provision_anonymous_users=False)
     accounts.sign_up("ann")
     accounts.sign_up("bob", email="bob@example.com")
     accounts.sign_up("eve", providerUserInfo=[{"providerId": "google.com", "rawId": "1"}])
     for uid in ("ann", "bob", "eve"):
-        reconcile_after_sign_up(uid, clients, settings)
+        reconcile_after_sign_up(uid, clients)
     assert stream_user(chat, "ann") is None
     assert stream_user(chat, "bob")
     assert stream_user(chat, "eve")
     assert not any(name.endswith("/ann") for name in firestore_api.documents)
 
 
-def test_a_caller_hears_why_an_anonymous_account_is_skipped(accounts, clients, stream):
+def test_a_caller_hears_why_an_anonymous_account_is_skipped(accounts, with_settings):
     accounts.sign_up("ann")
-    settings = replace(SETTINGS, provision_anonymous_users=False)
-    [outcome] = reconcile_users([Key("user", "ann")], clients, settings)
+    clients = with_settings(provision_anonymous_users=False)
+    [outcome] = reconcile_users([Key("user", "ann")], clients)
     assert outcome.error.reason == "anonymous"

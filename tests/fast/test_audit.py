@@ -15,18 +15,16 @@ from chatsync import audit as audit_module
 from chatsync import findings as findings_module
 from chatsync import repairs
 from chatsync.audit import CREATING, Audit
+from chatsync.clients import Clients
 from chatsync.create_conversation import create_conversation
 from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
 from chatsync.events import reconcile_after_sign_up
 from chatsync.findings import CHANNEL_STEPS, KINDS, USER_STEPS, Finding
 from chatsync.ids import Key
 from chatsync.pacing import LEFT_BY_BACKGROUND
-from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome
 from tests.fast.outbox import drain_until_settled, entries
-
-SETTINGS = Settings("local-key", "local-secret")
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +39,10 @@ def no_limits(stream):
 def run(clients) -> Callable[..., Audit]:
     """A whole audit, run page by page as an operator's command does."""
 
-    def run(settings: Settings = SETTINGS, **options: Any) -> Audit:
+    def run(clients: Clients = clients, **options: Any) -> Audit:
         audit = audit_module.start("operator", clients, **options)
         while audit.state == "running":
-            audit = audit_module.run_page(audit, clients, settings)
+            audit = audit_module.run_page(audit, clients)
         return audit
 
     return run
@@ -72,7 +70,7 @@ def nightly(clients, tasks) -> Callable[[], Audit]:
         while waiting := [task for task in tasks.waiting if task["function"] == "runSweep"]:
             tasks.waiting.clear()
             [task] = waiting
-            audit_module.run(task["data"]["auditId"], clients, SETTINGS)
+            audit_module.run(task["data"]["auditId"], clients)
         return audit_module.latest(clients)
 
     return nightly
@@ -84,7 +82,7 @@ def people(accounts, clients) -> list[str]:
     uids = ["ann", "bob", "eve"]
     for uid in uids:
         accounts.sign_up(uid, displayName=uid.title())
-        reconcile_after_sign_up(uid, clients, SETTINGS)
+        reconcile_after_sign_up(uid, clients)
     return uids
 
 
@@ -92,7 +90,7 @@ def people(accounts, clients) -> list[str]:
 def room(people, clients) -> str:
     """A conversation of Ann and Bob that is in agreement."""
     asked = {"participantIds": ["bob"], "conversationType": "group", "name": "Room"}
-    return create_conversation("ann", asked, clients, SETTINGS)["id"]
+    return create_conversation("ann", asked, clients)["id"]
 
 
 def names(chat) -> set[str]:
@@ -143,7 +141,7 @@ def lagging_profile(accounts, clients, firestore, chat, room) -> tuple[str, str]
 
 def missing_stream_user(accounts, clients, firestore, chat, room) -> tuple[str, str]:
     accounts.sign_up("new", displayName="New")
-    reconcile_after_sign_up("new", clients, SETTINGS)
+    reconcile_after_sign_up("new", clients)
     chat.delete_user("new", hard_delete=False)
     return "missing_stream_user", "user:new"
 
@@ -417,10 +415,10 @@ def test_ids_that_nobody_can_have_stop_no_audit(
     assert entries(clients)["user_a%2Fb"]["reason"] == "invalid_id"
 
 
-def test_service_users_are_no_orphans(people, chat, run, clients):
+def test_service_users_are_no_orphans(people, chat, run, clients, with_settings):
     for stream_id in ("support-bot", "ghost"):
         chat.upsert_user({"id": stream_id})
-    audit = run(Settings("local-key", "local-secret", service_users=("support-bot",)))
+    audit = run(with_settings(service_users=("support-bot",)))
     assert [one.key for one in audit_module.findings_of(audit, clients)] == ["user:ghost"]
 
 
@@ -442,26 +440,25 @@ def test_a_user_of_several_teams_is_found_under_the_one_that_is_asked_for(
 
 def test_who_is_left_alone_on_purpose_is_no_finding(accounts, clients, chat, people, found):
     accounts.sign_up("disabled", disabled=True)
-    reconcile_after_sign_up("disabled", clients, SETTINGS)
+    reconcile_after_sign_up("disabled", clients)
     chat.deactivate_user("eve")
     chat.upsert_user({"id": "former"})
     chat.delete_user("former")
     assert found() == set()
 
 
-def test_anonymous_accounts_that_are_not_provisioned_are_no_records(accounts, run):
+def test_anonymous_accounts_that_are_not_provisioned_are_no_records(accounts, run, with_settings):
     accounts.sign_up("guest")
-    settings = Settings("local-key", "local-secret", provision_anonymous_users=False)
-    audit = run(settings)
+    audit = run(with_settings(provision_anonymous_users=False))
     assert (audit.findings, audit.sync_rate) == (0, None)
 
 
 @pytest.mark.parametrize("policy", ["keep", "deactivate"])
-def test_what_a_delete_policy_leaves_is_no_orphan(people, accounts, clients, run, policy):
-    settings = Settings("local-key", "local-secret", delete_policy=policy)
+def test_what_a_delete_policy_leaves_is_no_orphan(people, accounts, run, with_settings, policy):
+    clients = with_settings(delete_policy=policy)
     accounts.delete("eve")
-    repairs.remove([Key("user", "eve")], clients, settings)
-    assert run(settings).findings == 0
+    repairs.remove([Key("user", "eve")], clients)
+    assert run(clients).findings == 0
 
 
 def test_a_conversation_that_is_being_made_is_left_to_the_outbox(room, firestore, chat, found):
@@ -476,7 +473,7 @@ def test_a_conversation_that_is_being_made_is_left_to_the_outbox(room, firestore
 def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestore, chat, run):
     for uid, team in (("ann", "red"), ("bob", "blue")):
         firestore.document(f"users/{uid}").update({"chat": {"teams": [team]}})
-        repairs.reconcile([Key("user", uid)], clients, SETTINGS)
+        repairs.reconcile([Key("user", uid)], clients)
     chat.update_user_partial({"id": "bob", "set": {"name": "Somebody else"}})
     audit = run(steps=USER_STEPS)
     assert audit.teams["red"] == {"records": 1, "agreeing": 1}
@@ -520,7 +517,7 @@ def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_page
         accounts.sign_up(f"user-{n:03}", displayName="Name")
     for start in range(0, 250, 50):
         keys = [Key("user", f"user-{n:03}") for n in range(start, start + 50)]
-        repairs.reconcile(keys, clients, SETTINGS)
+        repairs.reconcile(keys, clients)
     chat.upsert_users([{"id": f"ghost-{n}"} for n in range(100)])
     firestore.document("users/user-100x").set({})
     audit = run()
@@ -621,7 +618,7 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
         killed = False
         try:
             while audit.state == "running":
-                audit = audit_module.run_page(audit, clients, SETTINGS)
+                audit = audit_module.run_page(audit, clients)
         except Killed:
             killed = True
         finally:
@@ -630,7 +627,7 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
             break
         audit = audit_module.read(audit.id, clients)
         while audit.state == "running":
-            audit = audit_module.run_page(audit, clients, SETTINGS)
+            audit = audit_module.run_page(audit, clients)
         where = f"killed before call {at}"
         assert audit.counts["users"]["records"] == 8, where
         assert audit.counts["users"]["orphan_stream_user"] == 1, where
@@ -644,8 +641,8 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
 
 def test_a_page_run_twice_at_once_counts_once(people, clients, accounts):
     audit = audit_module.start("operator", clients)
-    first = audit_module.run_page(audit, clients, SETTINGS)
-    second = audit_module.run_page(audit, clients, SETTINGS)
+    first = audit_module.run_page(audit, clients)
+    second = audit_module.run_page(audit, clients)
     assert first == second
     assert second.counts["users"]["records"] == 3
 
@@ -654,9 +651,9 @@ def test_a_rate_limit_counts_nothing_and_is_waited_for(people, accounts, clients
     audit = audit_module.start("nightly", clients)
     stream.limit("QueryUsers", 0, window_s=30)
     with pytest.raises(StreamRateLimited):
-        audit_module.run_page(audit, clients, SETTINGS)
+        audit_module.run_page(audit, clients)
     assert audit_module.read(audit.id, clients) == audit
-    audit_module.run(audit.id, clients, SETTINGS)
+    audit_module.run(audit.id, clients)
     [again] = tasks.waiting
     assert again["function"] == "runSweep"
     assert again["data"] == {"auditId": audit.id}
@@ -676,7 +673,7 @@ def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
     while waiting := [task for task in tasks.waiting if task["function"] == "runSweep"]:
         tasks.waiting.clear()
         [task] = waiting
-        audit_module.run(task["data"]["auditId"], clients, SETTINGS)
+        audit_module.run(task["data"]["auditId"], clients)
         runs += 1
     audit = audit_module.latest(clients)
     assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 2)
@@ -699,7 +696,7 @@ def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, m
     monkeypatch.setattr(audit_module, "STALLED_AFTER", timedelta(seconds=-1))
     audit_module.begin_nightly(clients)
     assert audit_module.read(stuck.id, clients).state == "failed"
-    audit_module.run(stuck.id, clients, SETTINGS)
+    audit_module.run(stuck.id, clients)
     assert "is done" not in capsys.readouterr().out
     assert audit_module.unfinished("nightly", clients).id != stuck.id
 
@@ -714,7 +711,7 @@ def test_a_task_that_could_not_pass_on_is_called_again(people, clients, stream, 
     monkeypatch.setattr(audit_module, "run_page", limited)
     monkeypatch.setattr(tasks, "enqueue", lambda *_: False)
     with pytest.raises(Temporary):
-        audit_module.run(audit.id, clients, SETTINGS)
+        audit_module.run(audit.id, clients)
 
 
 def test_a_late_answer_is_remembered_though_a_rate_limit_ends_the_page(
@@ -736,7 +733,7 @@ def test_while_one_hundred_is_written_the_next_is_read(accounts, clients, stream
         stream.limit(operation, 1000)
     stream.fault("UpdateUsers", "delay", rate=1.0, delay_ms=400)
     audit = audit_module.start("operator", clients, steps=["accounts"], repair=CREATING)
-    audit_module.run_page(audit, clients.leaving(LEFT_BY_BACKGROUND), SETTINGS)
+    audit_module.run_page(audit, clients.leaving(LEFT_BY_BACKGROUND))
     assert stream.state()["counts"]["users"] == 350
     calls = stream.requests()
     written = [call for call in calls if call["operation"] == "UpdateUsers"]
@@ -776,7 +773,7 @@ def test_a_hundred_under_way_is_kept_though_a_rate_limit_meets_the_other(
 
 
 def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):
-    audit_module.run("no-such-audit", clients, SETTINGS)
+    audit_module.run("no-such-audit", clients)
     assert tasks.waiting == []
 
 
@@ -786,7 +783,7 @@ def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients
     run()
     assert entries(clients)["user_ann"]["state"] == "parked"
     run(repair=CREATING)
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert entries(clients) == {}
 
 

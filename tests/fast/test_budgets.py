@@ -13,9 +13,6 @@ from chatsync import repairs, tokens
 from chatsync.create_conversation import create_conversation
 from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
-from chatsync.settings import Settings
-
-SETTINGS = Settings("local-key", "local-secret")
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def people(accounts):
 @pytest.fixture
 def ensure(clients):
     def ensure(*uids: str) -> None:
-        outcomes = repairs.reconcile([Key("user", uid) for uid in uids], clients, SETTINGS)
+        outcomes = repairs.reconcile([Key("user", uid) for uid in uids], clients)
         assert all(outcome.error is None for outcome in outcomes)
 
     return ensure
@@ -72,7 +69,7 @@ def test_missing_people_cost_a_read_a_write_and_the_look_afterwards(cost, ensure
 def test_a_token_costs_a_read_of_each_side(cost, ensure, people, clients):
     [ann] = people(1)
     ensure(ann)
-    assert cost(lambda: tokens.issue_token(ann, clients, SETTINGS)) == (
+    assert cost(lambda: tokens.issue_token(ann, clients)) == (
         ["QueryUsers"],
         {"batch_get_documents": 1, "get_users": 1},
     )
@@ -80,7 +77,7 @@ def test_a_token_costs_a_read_of_each_side(cost, ensure, people, clients):
 
 def test_a_sign_up_costs_one_read_and_one_write_of_stream(cost, people, clients):
     [ann] = people(1)
-    assert cost(lambda: reconcile_after_sign_up(ann, clients, SETTINGS)) == (
+    assert cost(lambda: reconcile_after_sign_up(ann, clients)) == (
         ["QueryUsers", "UpdateUsers"],
         {"batch_get_documents": 2, "get_users": 2, "batch_write": 1},
     )
@@ -88,8 +85,8 @@ def test_a_sign_up_costs_one_read_and_one_write_of_stream(cost, people, clients)
 
 def test_an_event_that_comes_twice_costs_a_read_of_each_side(cost, people, clients):
     [ann] = people(1)
-    reconcile_after_sign_up(ann, clients, SETTINGS)
-    assert cost(lambda: reconcile_after_sign_up(ann, clients, SETTINGS)) == (
+    reconcile_after_sign_up(ann, clients)
+    assert cost(lambda: reconcile_after_sign_up(ann, clients)) == (
         ["QueryUsers"],
         {"batch_get_documents": 1},
     )
@@ -102,7 +99,7 @@ def test_a_conversation_costs_three_calls_to_stream(cost, ensure, people, client
     caller, *others = people(count)
     ensure(caller, *others[: count // 2 - 1])
     asked = {"participantIds": others, "conversationType": "group"}
-    assert cost(lambda: create_conversation(caller, asked, clients, SETTINGS)) == (
+    assert cost(lambda: create_conversation(caller, asked, clients)) == (
         ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"],
         {
             "get_users": 2,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,12 @@ from chatsync.create_conversation import create_conversation
 from chatsync.errors import StreamRejected, StreamUnavailable
 from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
-from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome
 from dev import seed as seeds
 from tests.fast.outbox import entries
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-SETTINGS = Settings("local-key", "local-secret")
 
 
 class Ran:
@@ -41,7 +40,7 @@ class Ran:
 
 @pytest.fixture
 def run(clients, monkeypatch, capsys) -> Callable[..., Ran]:
-    monkeypatch.setattr(cli, "connect", lambda: (clients, SETTINGS))
+    monkeypatch.setattr(cli, "connect", lambda: clients)
     monkeypatch.setattr(cli.logger, "write", cli.logger.write)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
     monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
@@ -61,14 +60,14 @@ def run(clients, monkeypatch, capsys) -> Callable[..., Ran]:
 def ann_and_bob(accounts, clients) -> None:
     for uid in ("ann", "bob"):
         accounts.sign_up(uid, displayName=uid.title())
-        reconcile_after_sign_up(uid, clients, SETTINGS)
+        reconcile_after_sign_up(uid, clients)
 
 
 @pytest.fixture
 def seed(ann_and_bob, clients, firestore, chat) -> None:
     for uid in ("ann", "bob"):
         firestore.document(f"users/{uid}").update({"chat": {"teams": seeds.TEAMS}})
-    repairs.reconcile([Key("user", "ann"), Key("user", "bob")], clients, SETTINGS)
+    repairs.reconcile([Key("user", "ann"), Key("user", "bob")], clients)
     seeds.seed(firestore, chat, ["ann", "bob"])
 
 
@@ -466,7 +465,7 @@ def test_delete_orphan_deletes_nothing_without_a_yes(run, seed, chat, answers):
 
 def test_delete_orphan_looks_again_after_the_yes(run, seed, clients, chat, monkeypatch):
     def recorded_meanwhile(*_: Any, **__: Any) -> bool:
-        conversations.reconcile_conversations(["event_1"], clients, SETTINGS)
+        conversations.reconcile_conversations(["event_1"], clients)
         return True
 
     monkeypatch.setattr(terminal.typer, "confirm", recorded_meanwhile)
@@ -593,8 +592,8 @@ def test_doctor_has_a_verdict_on_everything(run, chat, no_webhook_afterwards):
 
 def test_doctor_tells_of_a_wrong_secret(run, clients, stream, monkeypatch):
     wrong = Stream("local-key", "wrong", stream.url)
-    sides = type(clients)(clients.firestore, clients.auth, wrong, clients.tasks)
-    monkeypatch.setattr(cli, "connect", lambda: (sides, SETTINGS))
+    sides = replace(clients, stream=wrong)
+    monkeypatch.setattr(cli, "connect", lambda: sides)
     ran = run("doctor", "--json")
     assert ran.status == 1
     assert {one["check"]: one["ok"] for one in ran.json()}["Stream"] is False
@@ -605,12 +604,12 @@ def test_doctor_tells_of_a_wrong_secret(run, clients, stream, monkeypatch):
 def test_errors_say_what_to_do(run, clients, stream, monkeypatch, accounts):
     accounts.sign_up("ann")
     wrong = Stream("local-key", "wrong", stream.url)
-    sides = type(clients)(clients.firestore, clients.auth, wrong, clients.tasks)
-    monkeypatch.setattr(cli, "connect", lambda: (sides, SETTINGS))
+    sides = replace(clients, stream=wrong)
+    monkeypatch.setattr(cli, "connect", lambda: sides)
     ran = run("audit")
     assert (ran.status, "STREAM_API_SECRET" in ran.err) == (2, True)
     nobody = Stream("local-key", "local-secret", "http://127.0.0.1:1")
-    sides = type(clients)(clients.firestore, clients.auth, nobody, clients.tasks)
+    sides = replace(clients, stream=nobody)
     monkeypatch.setattr(cli, "MAX_ATTEMPTS", 1)
     ran = run("audit")
     assert (ran.status, "make start" in ran.err) == (2, True)
@@ -688,5 +687,5 @@ def test_the_deployed_functions_do_without_the_commands_packages():
 
 def test_a_conversation_can_be_made_beside_all_this(ann_and_bob, clients, run):
     """The commands leave what the app makes in agreement."""
-    create_conversation("ann", {"participantIds": ["bob"]}, clients, SETTINGS)
+    create_conversation("ann", {"participantIds": ["bob"]}, clients)
     assert run("audit").status == 0

@@ -29,8 +29,6 @@ from chatsync.sync import Outcome
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_sync_interrupted import FAIL, World
 
-SETTINGS = Settings("local-key", "local-secret")
-
 
 @pytest.fixture(autouse=True)
 def short_conversation_pauses(monkeypatch):
@@ -53,7 +51,7 @@ def create(clients):
 
     def create(*participants: Any, caller: str = "ann", **fields: Any) -> dict[str, Any]:
         asked = {"participantIds": list(participants), **fields}
-        return create_conversation(caller, asked, clients, SETTINGS)
+        return create_conversation(caller, asked, clients)
 
     return create
 
@@ -257,7 +255,7 @@ def test_bad_input_is_refused_naming_the_field(
     ann, bob, clients, firestore_api, stream, tasks, fields, field
 ):
     with pytest.raises(InvalidArgument) as refusal:
-        create_conversation("ann", fields, clients, SETTINGS)
+        create_conversation("ann", fields, clients)
     assert refusal.value.field == field
     assert (firestore_api.documents, stream.requests(), tasks.waiting) == ({}, [], [])
 
@@ -400,7 +398,7 @@ def test_two_taps_with_one_key_and_other_members_are_not_confused(world, clients
 
     def begin(sides, other: str) -> dict[str, Any]:
         asked = {"participantIds": [other], "conversationType": "group", "idempotencyKey": "tap"}
-        return create_conversation("ann", asked, sides, SETTINGS)
+        return create_conversation("ann", asked, sides)
 
     at = 0
     while True:
@@ -455,13 +453,11 @@ def test_a_caller_deleted_meanwhile_leaves_no_documents(world, clients):
         with contextlib.suppress(NotFound, Temporary):
             world.repair_interrupted(
                 {at: world.delete},
-                lambda sides: create_conversation(
-                    "ann", {"participantIds": ["bob"]}, sides, SETTINGS
-                ),
+                lambda sides: create_conversation("ann", {"participantIds": ["bob"]}, sides),
             )
         if world.calls < at:
             break
-        drain_until_settled(make_due(world.clients), SETTINGS)
+        drain_until_settled(make_due(world.clients))
         left = [name.split("/")[-2:] for name in world.api.documents if name.endswith("/ann")]
         assert left == [], f"before call {at}"
 
@@ -486,7 +482,7 @@ def test_a_conversation_that_cannot_be_looked_at_now_is_left_to_the_outbox(
         create("bob")
     assert failure.value.repair_queued
     stream.clear_faults()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert entries(clients) == {}
 
 
@@ -502,7 +498,7 @@ def test_nobody_listens_in_on_a_channel_made_beforehand(
     squatter.create("eve")
     if recorded:
         document(conversation_id).reference.delete()
-        reconcile_conversations([conversation_id], clients, SETTINGS)
+        reconcile_conversations([conversation_id], clients)
     result = create("bob")
     assert members(channels()[conversation_id]) == {"ann", "bob"}
     assert result["participantIds"] == ["ann", "bob"]
@@ -572,7 +568,7 @@ def test_interrupted_anywhere_one_channel_and_one_document_remain(
     }
 
     def begin(sides) -> dict[str, Any]:
-        return create_conversation("ann", asked, sides, SETTINGS)
+        return create_conversation("ann", asked, sides)
 
     intervene = {"kill": KILL, "fail": FAIL, "lose_answer": world.lose_answer}[intervention]
     at = 0
@@ -590,7 +586,7 @@ def test_interrupted_anywhere_one_channel_and_one_document_remain(
         begun = [name for name in world.api.documents if "/conversations/" in name]
         if then == "the same call" or not begun:
             begin(world.clients)
-        drain_until_settled(make_due(world.clients), SETTINGS)
+        drain_until_settled(make_due(world.clients))
         [state] = channels().values()
         assert members(state) == {"ann", *members_wanted}, where
         [name] = [name for name in world.api.documents if "/conversations/" in name]
@@ -616,7 +612,7 @@ def test_a_failure_is_told_and_finished_by_the_outbox(ann, bob, create, clients,
         create("bob")
     assert failure.value.repair_queued
     stream.clear_faults()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert len(channels()) == 1
 
 
@@ -624,7 +620,7 @@ def test_two_who_start_the_same_conversation_at_once_get_one(world, chat, channe
     """The second runs from start to end before each outside call of the first in turn."""
 
     def begin(sides) -> dict[str, Any]:
-        return create_conversation("ann", {"participantIds": ["bob"]}, sides, SETTINGS)
+        return create_conversation("ann", {"participantIds": ["bob"]}, sides)
 
     at = 0
     while True:
@@ -640,7 +636,7 @@ def test_two_who_start_the_same_conversation_at_once_get_one(world, chat, channe
         [name] = [name for name in world.api.documents if "/conversations/" in name]
         stats = world.clients.firestore.document("user_stats/ann").get()
         assert stats.get("conversationsStarted") == 1, f"before call {at}"
-        drain_until_settled(make_due(world.clients), SETTINGS)
+        drain_until_settled(make_due(world.clients))
         kept = world.clients.firestore.document(*name.split("/")[-2:]).get()
         assert kept.get("status") == "ready", f"before call {at}"
     assert at > 8
@@ -652,7 +648,7 @@ def test_two_who_start_the_same_conversation_at_once_get_one(world, chat, channe
 @pytest.fixture
 def reconcile(clients):
     def reconcile(conversation_id: str, **options) -> str | None:
-        [outcome] = reconcile_conversations([conversation_id], clients, SETTINGS, **options)
+        [outcome] = reconcile_conversations([conversation_id], clients, **options)
         assert outcome.error is None
         return outcome.status
 
@@ -772,7 +768,7 @@ def test_a_channel_with_hundreds_of_members_is_recorded_with_all(
 def test_many_conversations_are_looked_at_by_the_thirty(accounts, ann, create, clients, stream):
     rooms = [create(uid)["id"] for uid in people(accounts, 35)]
     since = stream.last_request()
-    outcomes = reconcile_conversations(rooms, clients, SETTINGS)
+    outcomes = reconcile_conversations(rooms, clients)
     assert [outcome.status for outcome in outcomes] == ["ready"] * 35
     assert operations(stream, since) == ["QueryChannels"] * 2
 
@@ -812,7 +808,7 @@ def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
     for fault, reason in ((503, "stream_unavailable"), (429, "rate_limit")):
         stream.fault("QueryChannels", "status", status=fault, rate=1)
         since = stream.last_request()
-        drain(0, clients, SETTINGS)
+        drain(0, clients)
         assert len(operations(stream, since)) <= 3
         assert {entry["reason"] for entry in entries(clients).values()} == {reason}
         stream.clear_faults()

@@ -14,14 +14,11 @@ from chatsync import audit, events, repairs, tokens, webhooks
 from chatsync.clients import Clients
 from chatsync.create_conversation import create_conversation
 from chatsync.ids import Key
-from chatsync.settings import Settings
-from chatsync.stream import Stream
 from chatsync.users import Held
-from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi, firestore_client
+from tests.fast.firebase_in_memory import MemoryFirestoreApi
 from tests.stream_server.control_client import LocalStream
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-SETTINGS = Settings("local-key", "local-secret")
 
 
 class MeteredFirestoreApi(MemoryFirestoreApi):
@@ -61,27 +58,21 @@ class Meter:
 
 
 @pytest.fixture
-def api() -> MeteredFirestoreApi:
+def firestore_api() -> MeteredFirestoreApi:
     return MeteredFirestoreApi()
 
 
 @pytest.fixture
-def clients(api, accounts: MemoryAuth, stream: LocalStream, tasks) -> Clients:
-    sides = Stream(stream.key, stream.secret, stream.url)
-    return Clients(firestore_client(api), accounts, sides, tasks)
-
-
-@pytest.fixture
-def meter(api, stream) -> Meter:
-    return Meter(api, stream)
+def meter(firestore_api, stream) -> Meter:
+    return Meter(firestore_api, stream)
 
 
 def sign_up(uid: str, clients: Clients) -> None:
     """The sign-up, and the events of the two documents that it makes and functions listen to."""
-    events.reconcile_after_sign_up(uid, clients, SETTINGS)
-    events.reconcile_after_creation(uid, clients, SETTINGS)
+    events.reconcile_after_sign_up(uid, clients)
+    events.reconcile_after_creation(uid, clients)
     profile = clients.firestore.document(f"user_profiles/{uid}").get().to_dict()
-    events.reconcile_after_change(uid, Held(), Held(profile=profile), clients, SETTINGS)
+    events.reconcile_after_change(uid, Held(), Held(profile=profile), clients)
 
 
 @pytest.fixture
@@ -93,7 +84,7 @@ def people(accounts, clients) -> None:
 
 @pytest.fixture
 def conversation(people, clients) -> dict[str, Any]:
-    return create_conversation("ann", {"participantIds": ["bob"]}, clients, SETTINGS)
+    return create_conversation("ann", {"participantIds": ["bob"]}, clients)
 
 
 def told(what: str) -> tuple[int, ...]:
@@ -108,12 +99,10 @@ def profile_of(uid: str, clients: Clients) -> Held:
 
 def test_a_sign_up(accounts, clients, meter):
     accounts.sign_up("ann", displayName="Ann", email="ann@example.com")
-    first = meter.of(lambda: events.reconcile_after_sign_up("ann", clients, SETTINGS))
-    second = meter.of(lambda: events.reconcile_after_creation("ann", clients, SETTINGS))
+    first = meter.of(lambda: events.reconcile_after_sign_up("ann", clients))
+    second = meter.of(lambda: events.reconcile_after_creation("ann", clients))
     written = profile_of("ann", clients)
-    third = meter.of(
-        lambda: events.reconcile_after_change("ann", Held(), written, clients, SETTINGS)
-    )
+    third = meter.of(lambda: events.reconcile_after_change("ann", Held(), written, clients))
     total = tuple(map(sum, zip(first, second, third, strict=True)))
     assert total == told("a sign-up")
 
@@ -123,11 +112,11 @@ def test_a_changed_name(people, clients, meter):
     before, profile_before = Held(user=document.get().to_dict()), profile_of("ann", clients)
     document.update({"displayName": "Anna"})
     after = Held(user=document.get().to_dict())
-    first = meter.of(lambda: events.reconcile_after_change("ann", before, after, clients, SETTINGS))
+    first = meter.of(lambda: events.reconcile_after_change("ann", before, after, clients))
     followed = profile_of("ann", clients)
     assert followed != profile_before
     second = meter.of(
-        lambda: events.reconcile_after_change("ann", profile_before, followed, clients, SETTINGS)
+        lambda: events.reconcile_after_change("ann", profile_before, followed, clients)
     )
     assert tuple(map(sum, zip(first, second, strict=True))) == told("a name changed in `users`")
 
@@ -135,26 +124,24 @@ def test_a_changed_name(people, clients, meter):
 def test_a_deletion(people, clients, accounts, meter):
     before = profile_of("bob", clients)
     accounts.delete("bob")
-    first = meter.of(lambda: events.remove_after_event("bob", clients, SETTINGS))
-    second = meter.of(
-        lambda: events.reconcile_after_change("bob", before, Held(), clients, SETTINGS)
-    )
+    first = meter.of(lambda: events.remove_after_event("bob", clients))
+    second = meter.of(lambda: events.reconcile_after_change("bob", before, Held(), clients))
     assert tuple(map(sum, zip(first, second, strict=True))) == told("a deleted account")
 
 
 def test_a_token(people, clients, meter):
-    measured = meter.of(lambda: tokens.issue_token("ann", clients, SETTINGS))
+    measured = meter.of(lambda: tokens.issue_token("ann", clients))
     assert measured == told("`getStreamUserToken`")
 
 
 def test_somebody_in_agreement(people, clients, meter):
-    measured = meter.of(lambda: repairs.reconcile([Key("user", "bob")], clients, SETTINGS))
+    measured = meter.of(lambda: repairs.reconcile([Key("user", "bob")], clients))
     assert measured == told("`ensureStreamUser`, in agreement")
 
 
 def test_a_conversation(people, clients, meter):
     def create() -> None:
-        create_conversation("ann", {"participantIds": ["bob"]}, clients, SETTINGS)
+        create_conversation("ann", {"participantIds": ["bob"]}, clients)
 
     assert meter.of(create) == told("`createConversation` for two, new")
     assert meter.of(create) == told("`createConversation` for two, again")
@@ -165,11 +152,11 @@ def test_an_echo_and_a_message(conversation, clients, meter):
     members = [{"user_id": uid} for uid in ("ann", "bob")]
     created = {"cid": cid, "channel": {"cid": cid, "member_count": 2}, "members": members}
     echo = {"type": "channel.created", **created}
-    assert meter.of(lambda: webhooks.handle(echo, clients, SETTINGS)) == told("an echo from Stream")
+    assert meter.of(lambda: webhooks.handle(echo, clients)) == told("an echo from Stream")
     at = datetime.now(UTC).isoformat()
     message = {"id": "1", "user": {"id": "ann"}, "created_at": at}
     new = {"type": "message.new", "cid": cid, "message": message, "user": {"id": "ann"}}
-    assert meter.of(lambda: webhooks.handle(new, clients, SETTINGS)) == told("a message counted")
+    assert meter.of(lambda: webhooks.handle(new, clients)) == told("a message counted")
 
 
 def test_the_look_every_five_minutes(clients, meter):
@@ -182,5 +169,5 @@ def test_a_nightly_audit(accounts, clients, meter):
         accounts.sign_up(f"user-{number}", displayName="Somebody")
         sign_up(f"user-{number}", clients)
     nightly = audit.start("nightly", clients, repair=audit.CREATING)
-    measured = meter.of(lambda: audit.run(nightly.id, clients, SETTINGS))
+    measured = meter.of(lambda: audit.run(nightly.id, clients))
     assert measured == told("a nightly audit of 100 accounts")

@@ -69,7 +69,6 @@ from tests.stream_server.control_client import LocalStream
 EXAMPLES = int(os.environ.get("CHATSYNC_MODEL_EXAMPLES", "50"))
 STEPS = 30
 
-SETTINGS = Settings("local-key", "local-secret")
 UIDS = ("ann", "bob", "eve")
 NOBODY = "nobody"
 """Has never had an account, and is asked for nevertheless."""
@@ -487,7 +486,8 @@ class World:
         self.tasks = WatchedTasks(self)
         self.firestore = firestore_client(self.api)
         self.stream = WatchedStream(self, server)
-        self.clients = Clients(self.firestore, self.accounts, self.stream, self.tasks)
+        settings = Settings(server.key, server.secret)
+        self.clients = Clients(self.firestore, self.accounts, self.stream, self.tasks, settings)
         self.dashboard = StreamChat(server.key, server.secret, base_url=server.url)
         self.threads = ThreadPoolExecutor(MOST_AT_ONCE)
         self.threads_operation = threading.local()
@@ -595,7 +595,7 @@ class World:
                 self.tasks.waiting.remove(task)
 
         def run(clients: Clients) -> None:
-            drain.drain(float(task["data"]["notBefore"]), clients, SETTINGS)
+            drain.drain(float(task["data"]["notBefore"]), clients)
 
         return self.start(f"drain {task['id']}", (), run, ended, order, True)
 
@@ -623,7 +623,7 @@ class World:
         return self.called_by_an_app(
             f"ensure {', '.join(uids)}",
             uids,
-            lambda clients: repairs.reconcile(keys, clients, SETTINGS),
+            lambda clients: repairs.reconcile(keys, clients),
             order,
         )
 
@@ -671,7 +671,7 @@ class World:
             Event(
                 f"{name} {uid}",
                 uid,
-                lambda clients: handler(uid, clients, SETTINGS),
+                lambda clients: handler(uid, clients),
                 self.operation() is not None,
             )
         )
@@ -709,7 +709,7 @@ class World:
 
     def queue_change(self, what: str, uid: str, before: Held, after: Held) -> None:
         def handle(clients: Clients) -> None:
-            events.reconcile_after_change(uid, before, after, clients, SETTINGS)
+            events.reconcile_after_change(uid, before, after, clients)
 
         is_echo = self.operation() is not None
         self.events.append(Event(f"{what} of {uid} changed", uid, handle, is_echo))
@@ -998,7 +998,7 @@ class Model(RuleBasedStateMachine):
             run = {"token": tokens.issue_token, "profile": records.ensure_profile}[function]
             uid = uids[0]
             operation = self.world.called_by_an_app(
-                f"{function} of {uid}", [uid], lambda clients: run(uid, clients, SETTINGS), order
+                f"{function} of {uid}", [uid], lambda clients: run(uid, clients), order
             )
         self.world.advance(operation, course)
 

@@ -22,12 +22,11 @@ from chatsync.events import reconcile_after_event, remove_after_event
 from chatsync.ids import Key
 from chatsync.removal import remove_users
 from chatsync.repairs import SLOT_SECONDS
-from chatsync.settings import DELETE_POLICIES, Settings
+from chatsync.settings import DELETE_POLICIES
 from chatsync.stream import Stream
 from chatsync.sync import Outcome
 from tests.fast.outbox import drain_until_settled, entries
 
-SETTINGS = Settings("local-key", "local-secret")
 ANN = Key("user", "ann")
 
 
@@ -79,7 +78,7 @@ def names(chat) -> set[str]:
 
 def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, clients, entry, down):
     accounts.sign_up("ann")
-    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    [outcome] = repairs.reconcile([ANN], clients)
     assert outcome.error.repair_queued
     kept = entry()
     assert (kept["kind"], kept["key"], kept["state"]) == ("user", "ann", "waiting")
@@ -90,10 +89,10 @@ def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, client
 
 def test_many_failures_of_one_user_are_one_entry(accounts, clients, firestore_api, entry, down):
     accounts.sign_up("ann")
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     first = entry()["firstFailedAt"]
     for _ in range(5):
-        reconcile_after_event("ann", clients, SETTINGS)
+        reconcile_after_event("ann", clients)
     assert len(entries(clients)) == 1
     assert entry()["firstFailedAt"] == first
 
@@ -101,14 +100,14 @@ def test_many_failures_of_one_user_are_one_entry(accounts, clients, firestore_ap
 def test_an_entry_holds_nothing_but_ids_and_reasons(accounts, clients, entry, stream):
     accounts.sign_up("ann", displayName="Zoe Private", email="zoe@example.com")
     stream.fault("UpdateUsers", "status", status=503, rate=1)
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     assert "Zoe" not in str(entry())
     assert "zoe@example.com" not in str(entry())
 
 
 def test_agreement_writes_nothing_into_the_outbox(accounts, clients, entry, tasks):
     accounts.sign_up("ann")
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     assert entry() is None
     assert tasks.waiting == []
 
@@ -124,7 +123,7 @@ def test_nobody_hides_that_the_outbox_cannot_be_written(
             raise ServiceUnavailable("down")
 
     firestore_api.before_call = fail
-    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    [outcome] = repairs.reconcile([ANN], clients)
     assert not outcome.error.repair_queued
     assert "The outbox cannot be written" in capsys.readouterr().err
 
@@ -148,7 +147,7 @@ def test_the_drain_repairs_by_the_hundred(accounts, clients, chat, stream):
     for start in range(0, 250, 100):
         queue(clients, *uids[start : start + 100])
     since = stream.last_request()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert operations(stream, since).count("UpdateUsers") == 3
     assert operations(stream, since).count("QueryUsers") == 3
     assert stream.state()["counts"]["users"] == 250
@@ -158,9 +157,9 @@ def test_the_drain_repairs_by_the_hundred(accounts, clients, chat, stream):
 def test_a_user_repaired_elsewhere_is_found_in_agreement(accounts, clients, stream, entry):
     accounts.sign_up("ann")
     queue(clients, "ann")
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     since = stream.last_request()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert operations(stream, since) == ["QueryUsers"]
     assert entry() is None
 
@@ -170,10 +169,10 @@ def test_an_entry_can_be_followed_from_event_to_repair_by_its_uid(
 ):
     accounts.sign_up("ann")
     stream.fault("*", "status", status=503, rate=1)
-    reconcile_after_event("ann", clients, SETTINGS)
-    drain(0, clients, SETTINGS)
+    reconcile_after_event("ann", clients)
+    drain(0, clients)
     stream.clear_faults()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     output = capsys.readouterr()
     lines = [json.loads(line) for line in (output.out + output.err).splitlines()]
     told = [line["message"] for line in lines if line.get("user") == "ann"]
@@ -189,7 +188,7 @@ def test_a_due_entry_is_tried_and_another_is_not(accounts, clients, stream, entr
     accounts.sign_up("ann")
     queue(clients, "ann")
     change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=5))
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert entry()
     assert stream.requests() == []
 
@@ -201,7 +200,7 @@ def test_attempts_are_further_and_further_apart(accounts, clients, entry, down, 
     pauses = []
     for attempt in range(1, 11):
         change_entry(clients, nextAttemptAt=datetime.now(UTC))
-        drain(0, clients, SETTINGS)
+        drain(0, clients)
         assert entry()["attempts"] == attempt
         pauses.append((entry()["nextAttemptAt"] - datetime.now(UTC)).total_seconds())
     for n, pause in enumerate(pauses):
@@ -215,7 +214,7 @@ def test_a_rate_limit_costs_no_attempt_and_pauses_the_drain(accounts, clients, s
     queue(clients, *(f"user-{n}" for n in range(100)))
     queue(clients, *(f"user-{n}" for n in range(100, 150)))
     stream.limit("UpdateUsers", 0, window_s=40)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert operations(stream).count("UpdateUsers") == 1
     assert all(entry["attempts"] == 0 for entry in entries(clients).values())
 
@@ -225,7 +224,7 @@ def test_after_a_rate_limit_the_next_wake_is_at_the_reset(accounts, clients, str
     queue(clients, "ann")
     tasks.waiting.clear()
     stream.limit("UpdateUsers", 0, window_s=40)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     [wake] = tasks.waiting
     assert 38 <= wake["at"] - time.time() <= 42 + SLOT_SECONDS
 
@@ -237,7 +236,7 @@ def test_while_stream_is_down_one_batch_finds_out_for_all(accounts, clients, str
     for start in range(0, 250, 50):
         queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
     stream.fault("*", "status", status=503, rate=1)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert set(operations(stream)) == {"QueryUsers"}
     assert len(stream.requests()) <= 12
     assert len(entries(clients)) == 250
@@ -251,10 +250,10 @@ def test_the_drain_leaves_a_fifth_of_the_window_to_those_who_wait(accounts, clie
         queue(clients, f"user-{n}")
         for pace in clients.stream._paces.values():
             pace.sent.clear()  # as if a second had passed
-        drain(0, clients, SETTINGS)
+        drain(0, clients)
     assert operations(stream).count("UpdateUsers") == 4
     accounts.sign_up("waiting-person")
-    [outcome] = repairs.reconcile([Key("user", "waiting-person")], clients, SETTINGS)
+    [outcome] = repairs.reconcile([Key("user", "waiting-person")], clients)
     assert outcome.status == "created"
 
 
@@ -263,7 +262,7 @@ def test_one_bad_user_never_blocks_the_others(accounts, clients, firestore, chat
         accounts.sign_up(f"user-{n}")
     firestore.document("users/user-7").set({"chat": {"role": "no-such-role"}})
     queue(clients, *(f"user-{n}" for n in range(30)))
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     [(document_id, entry)] = entries(clients).items()
     assert document_id == "user_user-7"
     assert (entry["state"], entry["reason"]) == ("parked", "rejected")
@@ -286,7 +285,7 @@ def test_a_bug_that_one_user_meets_does_not_stop_the_others(
 
     monkeypatch.setattr(drain_module, "reconcile_users", stumble)
     monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 60.0)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert len(names(chat)) == 9
     [(document_id, entry)] = entries(clients).items()
     assert (document_id, entry["state"], entry["reason"]) == ("user_user-3", "waiting", "internal")
@@ -321,14 +320,14 @@ def test_a_drain_that_dies_in_the_middle_has_lost_nobody(
 
         firestore_api.before_call = accounts.before_call = die
         try:
-            drain(0, clients, SETTINGS)
+            drain(0, clients)
         except Killed:
             pass
         else:
             break
         finally:
             firestore_api.before_call = accounts.before_call = lambda _: None
-        drain_until_settled(clients, SETTINGS)
+        drain_until_settled(clients)
         assert len(names(chat)) == 3, f"killed before call {at}"
         assert len(firestore_api.documents) == 9, f"killed before call {at}"
     assert at > 6
@@ -348,7 +347,7 @@ def test_who_is_reported_while_drained_stays_in_the_outbox(
     firestore_api.before_call = report
     drain_once(clients)
     assert entry()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert entry() is None
 
 
@@ -367,13 +366,13 @@ def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhi
 
     firestore_api.before_call = delete_before_look
     found = repairs.due(clients, time.monotonic() + 20)
-    outcomes = drain_module._try(found, clients, SETTINGS)
+    outcomes = drain_module._try(found, clients)
     queue(clients, "ann")
     repairs.settle(outcomes, clients, time.monotonic() + 20)
     chat.upsert_user({"id": "ann"})
     assert entry()["removal"]
     half_minute()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert names(chat) == set()
 
 
@@ -386,13 +385,13 @@ def test_a_lost_answer_is_looked_at_even_if_the_repair_ends_for_good(
     chat.upsert_user({"id": "ann"})
     chat.delete_user("ann")
     stream.fault("RestoreUsers", "reset", times=1)
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     assert entry()["state"] == "waiting"
     accounts.accounts.clear()
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     chat.restore_users(["ann"])
     half_minute()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert names(chat) == set()
 
 
@@ -402,14 +401,14 @@ def test_a_removal_that_stream_applies_late_is_made_good(
     """The deletion timed out, the account came back, and then the deletion came."""
     chat.upsert_user({"id": "ann"})
     stream.fault("DeleteUser", "reset", times=1)
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     accounts.sign_up("ann", displayName="Ann")
     change_entry(clients, nextAttemptAt=datetime.now(UTC))
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert entry(), "the late call may be still to come"
     chat.delete_user("ann")
     half_minute()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert names(chat) == {"ann"}
     assert entry() is None
 
@@ -430,7 +429,7 @@ def test_a_lost_answer_to_a_removal_is_remembered_though_firebase_fails_too(
 
     monkeypatch.setattr(firebase, "_RETRIED", lambda _: False)
     (firestore_api if call == "commit" else accounts).before_call = fail
-    [outcome] = remove_users([ANN], clients, SETTINGS)
+    [outcome] = remove_users([ANN], clients)
     assert (outcome.recheck, outcome.removal) == (True, True)
     assert looks.count(call) == (1 if call == "commit" else 2)
 
@@ -440,14 +439,14 @@ def test_a_success_before_the_late_call_is_not_the_end(
 ):
     accounts.sign_up("ann", displayName="Ann")
     stream.fault("UpdateUsers", "reset", times=9)
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     stream.clear_faults()
     change_entry(clients, nextAttemptAt=datetime.now(UTC))
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert names(chat) == {"ann"}
     chat.upsert_user({"id": "ann", "name": "Old"})
     half_minute()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert chat.query_users({"id": "ann"})["users"][0]["name"] == "Ann"
 
 
@@ -465,7 +464,7 @@ def test_an_entry_that_cannot_be_written_ends_the_drain(accounts, clients, fires
 
     firestore_api.batch_write = refuse_deletions
     with pytest.raises(FirebaseUnavailable):
-        drain(0, clients, SETTINGS)
+        drain(0, clients)
 
 
 def test_a_drain_works_two_hundred_off_at_once_and_sends_nobody_twice(accounts, clients, stream):
@@ -474,7 +473,7 @@ def test_a_drain_works_two_hundred_off_at_once_and_sends_nobody_twice(accounts, 
     for start in range(0, 250, 50):
         queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
     since = stream.last_request()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert not entries(clients)
     updates = [one for one in stream.requests(since) if one["operation"] == "UpdateUsers"]
     sent = [stream_id for one in updates for stream_id in one["ids"]]
@@ -485,7 +484,7 @@ def test_a_drain_works_two_hundred_off_at_once_and_sends_nobody_twice(accounts, 
 def test_more_than_a_hundred_removals_are_drained(clients):
     for start in range(0, 150, 50):
         queue(clients, *(f"gone-{n}" for n in range(start, start + 50)), removal=True)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert not entries(clients)
 
 
@@ -495,7 +494,7 @@ def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, stream, mon
     for start in range(0, 250, 50):
         queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
     monkeypatch.setattr(drain_module, "BUDGET_SECONDS", 0.001)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert len(entries(clients)) >= 50
 
 
@@ -505,17 +504,17 @@ def test_asking_again_and_again_does_not_bring_an_attempt_forward(
     monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 100.0)
     accounts.sign_up("ann")
     queue(clients, "ann")
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     next_attempt = entry()["nextAttemptAt"]
     assert next_attempt > datetime.now(UTC) + timedelta(seconds=40)
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     assert entry()["nextAttemptAt"] == next_attempt
 
 
 def drain_once(clients) -> None:
     """One batch only."""
     found = repairs.due(clients, time.monotonic() + 20)
-    repairs.settle(drain_module._try(found, clients, SETTINGS), clients, time.monotonic() + 20)
+    repairs.settle(drain_module._try(found, clients), clients, time.monotonic() + 20)
 
 
 def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
@@ -524,12 +523,12 @@ def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
     accounts.sign_up("ann")
     wrong = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
     with pytest.raises(StreamCredentialsRejected):
-        repairs.reconcile([ANN], wrong, SETTINGS)
+        repairs.reconcile([ANN], wrong)
     assert entry()["reason"] == "credentials"
-    drain(0, wrong, SETTINGS)
+    drain(0, wrong)
     assert entry()["attempts"] == 1
-    reconcile_after_event("ann", wrong, SETTINGS)
-    drain_until_settled(clients, SETTINGS)
+    reconcile_after_event("ann", wrong)
+    drain_until_settled(clients)
     assert names(chat) == {"ann"}
 
 
@@ -541,32 +540,32 @@ def test_what_fails_for_good_is_parked_by_the_event_that_met_it(
 ):
     accounts.sign_up("ann")
     firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert entry()["state"] == "parked"
     since = stream.last_request()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert operations(stream, since) == []
 
 
 def test_a_new_failure_brings_a_parked_entry_back(accounts, clients, entry, firestore, stream):
     accounts.sign_up("ann")
     firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     firestore.document("users/ann").set({"chat": {"role": "user"}})
     stream.fault("*", "status", status=503, rate=1)
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert entry()["state"] == "waiting"
     stream.clear_faults()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert entry() is None
 
 
 def test_who_is_left_alone_on_purpose_is_not_in_the_outbox(accounts, clients, entry):
     accounts.sign_up("ann", disabled=True)
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert entry() is None
     queue(clients, "ann")
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert entry() is None
 
 
@@ -574,16 +573,16 @@ def test_who_is_left_alone_on_purpose_is_not_in_the_outbox(accounts, clients, en
 
 
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
-def test_a_removal_is_made_good_by_policy(accounts, clients, chat, stream, entry, policy):
-    settings = replace(SETTINGS, delete_policy=policy)
+def test_a_removal_is_made_good_by_policy(accounts, with_settings, chat, stream, entry, policy):
+    clients = with_settings(delete_policy=policy)
     accounts.sign_up("ann")
-    reconcile_after_event("ann", clients, settings)
+    reconcile_after_event("ann", clients)
     accounts.delete("ann")
     stream.fault("*", "status", status=503, rate=1)
-    remove_after_event("ann", clients, settings)
+    remove_after_event("ann", clients)
     assert entry()["removal"]
     stream.clear_faults()
-    drain_until_settled(clients, settings)
+    drain_until_settled(clients)
     assert names(chat) == ({"ann"} if policy == "keep" else set())
 
 
@@ -592,7 +591,7 @@ def test_many_removals_are_few_calls(accounts, clients, chat, stream):
     chat.upsert_users([{"id": uid} for uid in uids])
     queue(clients, *uids, removal=True)
     since = stream.last_request()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert operations(stream, since) == ["DeleteUsers"]
     assert names(chat) == set()
     assert entries(clients) == {}
@@ -601,7 +600,7 @@ def test_many_removals_are_few_calls(accounts, clients, chat, stream):
 def test_who_exists_again_is_reconciled_instead_of_removed(accounts, clients, chat, entry):
     accounts.sign_up("ann", displayName="Ann")
     queue(clients, "ann", removal=True)
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert names(chat) == {"ann"}
     assert entry() is None
 
@@ -612,9 +611,9 @@ def test_a_stream_user_without_account_is_not_removed_because_somebody_asked_for
     """A bot that lives in Stream only, named by a caller while Stream was down."""
     chat.upsert_user({"id": "ann", "name": "A bot"})
     stream.fault("*", "status", status=503, rate=1)
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     stream.clear_faults()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert names(chat) == {"ann"}
     assert entry() is None
 
@@ -623,17 +622,17 @@ def test_a_removal_asked_for_once_stays_asked_for(accounts, clients, chat, entry
     chat.upsert_user({"id": "ann"})
     queue(clients, "ann", removal=True)
     queue(clients, "ann")
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert names(chat) == set()
 
 
 def test_a_deletion_reaches_a_drain_that_dies_with_the_user_half_made(clients, chat, entry):
     """The drain had asked Auth, the account went, the drain wrote to Stream and died."""
     queue(clients, "ann")
-    remove_after_event("ann", clients, SETTINGS)
+    remove_after_event("ann", clients)
     assert entry()["removal"]
     chat.upsert_user({"id": "ann"})
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     assert names(chat) == set()
 
 
@@ -649,11 +648,11 @@ def test_a_call_that_stream_applies_late_is_seen_by_a_later_look(
             accounts.accounts.clear()
 
     firestore_api.before_call = delete_before_look
-    repairs.reconcile([ANN], clients, SETTINGS)
+    repairs.reconcile([ANN], clients)
     firestore_api.before_call = lambda _: None
     chat.upsert_user({"id": "ann"})
     assert entry()["reason"] == "answer_lost"
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert names(chat) == set()
 
 
@@ -663,7 +662,7 @@ def test_a_lost_answer_is_looked_at_again_after_a_while(
     monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
     accounts.sign_up("ann")
     stream.fault("UpdateUsers", "reset", when="after", times=1)
-    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    [outcome] = repairs.reconcile([ANN], clients)
     assert outcome.status == "created"
     wait = entry()["nextAttemptAt"] - datetime.now(UTC)
     assert 28 < wait.total_seconds() <= 30
@@ -685,7 +684,7 @@ def test_a_wake_is_arranged_before_the_entry_is_written(
     assert entry() is None
     [wake] = tasks.waiting
     firestore_api.before_call = lambda _: None
-    drain(wake["data"]["notBefore"] - 60, clients, SETTINGS)
+    drain(wake["data"]["notBefore"] - 60, clients)
     assert [wake] == tasks.waiting
 
 
@@ -709,10 +708,10 @@ def test_a_wake_that_was_arranged_is_not_over_before_its_time(clients, stream, e
     accounts.sign_up("ann")
     queue(clients, "ann")
     with pytest.raises(Postponed):
-        drain(time.time() + 5, clients, SETTINGS)
+        drain(time.time() + 5, clients)
     assert entry() is None
     with pytest.raises(Postponed):
-        drain(time.time() + 5, clients, SETTINGS)
+        drain(time.time() + 5, clients)
 
 
 def test_a_drain_that_looked_before_its_time_is_too_early_though_it_ends_after_it(
@@ -728,7 +727,7 @@ def test_a_drain_that_looked_before_its_time_is_too_early_though_it_ends_after_i
 
     firestore_api.before_call = take_long
     with pytest.raises(Postponed):
-        drain(now + 0.15, clients, SETTINGS)
+        drain(now + 0.15, clients)
 
 
 def test_a_report_that_took_too_long_asks_for_another_wake(
@@ -759,7 +758,7 @@ def test_an_entry_is_kept_though_nobody_can_be_woken(clients, entry, tasks, caps
 
 
 def test_with_an_empty_outbox_nothing_is_called(clients, tasks, stream):
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     repairs.wake_if_due(clients)
     assert tasks.waiting == []
     assert stream.requests() == []
@@ -769,7 +768,7 @@ def test_a_drain_arranges_the_wake_for_what_remains(clients, tasks):
     queue(clients, "ann")
     change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(seconds=42))
     tasks.waiting.clear()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     [wake] = tasks.waiting
     assert 42 - 1 <= wake["at"] - time.time() <= 42 + SLOT_SECONDS
 
@@ -779,7 +778,7 @@ def test_no_wake_is_further_off_than_a_minute(clients, tasks):
     queue(clients, "ann")
     change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=9))
     tasks.waiting.clear()
-    drain(0, clients, SETTINGS)
+    drain(0, clients)
     [wake] = tasks.waiting
     assert wake["at"] - time.time() <= 60 + SLOT_SECONDS
 
@@ -804,6 +803,6 @@ def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, t
 def test_a_rate_limited_event_is_left_to_the_outbox(accounts, clients, stream, entry):
     accounts.sign_up("ann")
     stream.limit("UpdateUsers", 0, window_s=60)
-    [outcome] = repairs.reconcile([ANN], clients, SETTINGS)
+    [outcome] = repairs.reconcile([ANN], clients)
     assert isinstance(outcome.error, StreamRateLimited)
     assert entry()["reason"] == "rate_limit"

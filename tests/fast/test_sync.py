@@ -24,6 +24,7 @@ from google.api_core.exceptions import (
 from google.auth.exceptions import TransportError
 
 from chatsync import sync
+from chatsync.clients import Clients
 from chatsync.errors import (
     FailedPrecondition,
     FirebaseUnavailable,
@@ -37,18 +38,15 @@ from chatsync.errors import (
 )
 from chatsync.events import reconcile_after_event
 from chatsync.ids import Key
-from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
-SETTINGS = Settings("local-key", "local-secret")
-
 
 @pytest.fixture
 def reconcile(clients) -> Callable[..., list[Outcome]]:
-    def reconcile(*uids: str, settings: Settings = SETTINGS) -> list[Outcome]:
-        return reconcile_users([Key("user", uid) for uid in uids], clients, settings)
+    def reconcile(*uids: str, clients: Clients = clients) -> list[Outcome]:
+        return reconcile_users([Key("user", uid) for uid in uids], clients)
 
     return reconcile
 
@@ -392,9 +390,11 @@ def test_a_repair_of_a_living_user_deletes_nothing_of_somebody_without_account(
     assert len(firestore_api.documents) == 3
 
 
-def test_extra_fields_reach_stream_at_sign_up_in_one_write(accounts, reconcile, chat, stream):
+def test_extra_fields_reach_stream_at_sign_up_in_one_write(
+    accounts, reconcile, chat, stream, with_settings
+):
     accounts.sign_up("ann", email="ann@example.com")
-    reconcile("ann", settings=replace(SETTINGS, extra_fields=("email",)))
+    reconcile("ann", clients=with_settings(extra_fields=("email",)))
     assert stream_user(chat, "ann")["email"] == "ann@example.com"
     assert operations(stream)[:2] == ["QueryUsers", "UpdateUsers"]
     assert "UpdateUsersPartial" not in operations(stream)
@@ -442,7 +442,7 @@ def test_wrong_credentials_concern_everybody(accounts, clients, stream):
     accounts.sign_up("ann")
     clients = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
     with pytest.raises(StreamCredentialsRejected):
-        reconcile_users([Key("user", "ann")], clients, SETTINGS)
+        reconcile_users([Key("user", "ann")], clients)
 
 
 def test_an_account_deleted_while_it_is_created_is_not_left_in_stream(
@@ -492,7 +492,7 @@ def test_a_user_who_never_settles_is_left_for_later(accounts, reconcile, firesto
 
 def test_companies_are_users_of_stream_too(clients, firestore, chat):
     firestore.document("companies/7").set({"company_name": "Gym", "logo_url": "https://l"})
-    [outcome] = reconcile_users([Key("company", "7")], clients, SETTINGS)
+    [outcome] = reconcile_users([Key("company", "7")], clients)
     assert (outcome.stream_id, outcome.status) == ("company_7", "created")
     assert stream_user(chat, "company_7")["name"] == "Gym"
 
@@ -506,12 +506,12 @@ def test_a_repair_tells_the_operator_what_it_found_and_did(accounts, reconcile, 
 
 
 def test_an_event_of_an_account_that_is_gone_is_done_with(clients):
-    reconcile_after_event("gone", clients, SETTINGS)
+    reconcile_after_event("gone", clients)
 
 
 def test_an_event_of_a_disabled_account_is_done_with(accounts, clients, capsys):
     accounts.sign_up("ann", disabled=True)
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert "Left user ann as it is" in capsys.readouterr().out
 
 
@@ -520,15 +520,17 @@ def test_an_event_of_a_user_that_cannot_be_repaired_is_an_error_in_the_log(
 ):
     accounts.sign_up("ann")
     firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
-    reconcile_after_event("ann", clients, SETTINGS)
+    reconcile_after_event("ann", clients)
     assert "User ann cannot be reconciled" in capsys.readouterr().err
 
 
-def test_a_role_that_stream_does_not_know_does_not_use_up_its_limit(accounts, reconcile, stream):
+def test_a_role_that_stream_does_not_know_does_not_use_up_its_limit(
+    accounts, reconcile, stream, with_settings
+):
     uids = [f"user-{n}" for n in range(100)]
     for uid in uids:
         accounts.sign_up(uid)
-    outcomes = reconcile(*uids, settings=replace(SETTINGS, user_role="not-defined"))
+    outcomes = reconcile(*uids, clients=with_settings(user_role="not-defined"))
     assert all(outcome.error for outcome in outcomes)
     assert len(stream.requests()) < 100
 
@@ -609,15 +611,15 @@ def test_documents_that_a_user_edited_survive_the_removal(
 
 
 def test_a_company_without_document_gets_nobody_into_stream(clients, stream):
-    [outcome] = reconcile_users([Key("company", "7")], clients, SETTINGS)
+    [outcome] = reconcile_users([Key("company", "7")], clients)
     assert isinstance(outcome.error, NotFound)
     assert stream.state()["counts"]["users"] == 0
 
 
-def test_an_empty_company_document_is_a_company(clients, firestore, chat):
+def test_an_empty_company_document_is_a_company(with_settings, firestore, chat):
     firestore.document("companies/7").set({})
-    settings = replace(SETTINGS, company_role="moderator")
-    [outcome] = reconcile_users([Key("company", "7")], clients, settings)
+    clients = with_settings(company_role="moderator")
+    [outcome] = reconcile_users([Key("company", "7")], clients)
     assert outcome.status == "created"
     user = stream_user(chat, "company_7")
     assert (user["name"], user["role"]) == ("User", "moderator")

@@ -16,13 +16,11 @@ from chatsync.clients import Clients
 from chatsync.errors import NotFound, StreamUnavailable, Temporary
 from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
-from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 from tests.fast.outbox import drain_until_settled
 
-SETTINGS = Settings("local-key", "local-secret")
 ANN = Key("user", "ann")
 
 
@@ -54,7 +52,7 @@ class World:
         self.calls = 0
 
     def repair(self, clients: Clients | None = None) -> Outcome:
-        [outcome] = reconcile_users([ANN], clients or self.clients, SETTINGS)
+        [outcome] = reconcile_users([ANN], clients or self.clients)
         return outcome
 
     def repair_interrupted(
@@ -252,7 +250,7 @@ def test_a_deleted_account_leaves_nothing_though_a_call_fails_as_well(world, cha
     """As the event's function sees it, which the platform calls again if it raises."""
 
     def deliver(clients: Clients) -> None:
-        reconcile_after_sign_up("ann", clients, SETTINGS)
+        reconcile_after_sign_up("ann", clients)
 
     calls = 18
     for deleted_at in range(1, calls):
@@ -268,7 +266,7 @@ def test_a_deleted_account_leaves_nothing_though_a_call_fails_as_well(world, cha
                 world.stream.clear_faults()
                 deliver(world.clients)
             world.stream.clear_faults()
-            drain_until_settled(world.clients, SETTINGS)
+            drain_until_settled(world.clients)
             if world.calls < deleted_at:
                 return
             where = f"deleted before call {deleted_at}, call {fails_at} failed"

@@ -21,15 +21,12 @@ from hypothesis import strategies as st
 from chatsync import tasks as tasks_module
 from chatsync import webhooks
 from chatsync.create_conversation import create_conversation
-from chatsync.settings import Settings
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
 from tests.stream_server.webhook_receiver import Received, WebhookReceiver
 
-SETTINGS = Settings("local-key", "local-secret")
 
-
-def signed(body: bytes, secret: str = SETTINGS.stream_api_secret) -> str:
+def signed(body: bytes, secret: str = "local-secret") -> str:
     return hmac.new(secret.encode(), body, sha256).hexdigest()
 
 
@@ -70,7 +67,7 @@ def ann_and_bob(accounts, clients) -> None:
 def room(ann_and_bob, clients) -> str:
     """The id of a conversation of Ann and Bob."""
     asked = {"participantIds": ["bob"], "conversationType": "group", "name": "Room"}
-    return create_conversation("ann", asked, clients, SETTINGS)["id"]
+    return create_conversation("ann", asked, clients)["id"]
 
 
 @pytest.fixture
@@ -238,7 +235,7 @@ def test_an_echo_of_our_own_call_costs_one_read(
 ):
     stream.webhook(receiver.url, ["channel.created", "member.added", "channel.updated"])
     asked = {"participantIds": ["bob"], "conversationType": "group", "name": "Echo"}
-    create_conversation("ann", asked, clients, SETTINGS)
+    create_conversation("ann", asked, clients)
     receiver.one("channel.created")
     since = stream.last_request()
     calls = len(firestore_api.calls)
@@ -277,7 +274,7 @@ def test_what_stream_cannot_tell_now_is_left_to_the_outbox(
     [entry] = entries(clients).values()
     assert (entry["kind"], entry["key"]) == ("conversation", room)
     stream.clear_faults()
-    drain_until_settled(clients, SETTINGS)
+    drain_until_settled(clients)
     assert document(room).get("name") == "New"
 
 
@@ -349,14 +346,14 @@ def test_a_message_counts_once_though_the_function_dies_anywhere(
 
         firestore_api.before_call = die
         try:
-            webhooks.handle(event, clients, SETTINGS)
+            webhooks.handle(event, clients)
         except Killed:
             pass
         else:
             break
         finally:
             firestore_api.before_call = lambda _: None
-        webhooks.handle(event, clients, SETTINGS)
+        webhooks.handle(event, clients)
         assert stats()["messagesSent"] == 1, f"killed before call {at}"
     assert at > 3
 
