@@ -59,7 +59,6 @@ from .findings import (
 from .ids import IdFormat, Key, check_key
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
-from .settings import Settings
 from .stream import batches
 from .sync import Outcome
 from .terminal import (
@@ -557,10 +556,7 @@ def fix_team(
     if not 1 <= len(team.encode()) <= MAX_TEAM_BYTES:
         raise InvalidArgument("team", f"must have 1 to {MAX_TEAM_BYTES} bytes")
     clients = connect()
-    conversation_id, cid = _addressed(channel, clients.settings)
-    state, document = _both_sides(conversation_id, cid, clients)
-    if state is None:
-        raise Refused(f"Stream has no channel {cid}.")
+    cid, state, document = _both_sides(channel, clients)
     present = state["channel"].get("team") or None
     recorded = document.team if document.status else "no document"
     print_line(f"{cid}: team {present} in Stream, {recorded} in Firestore.")
@@ -570,26 +566,24 @@ def fix_team(
     if not apply:
         print_line(f"Would become {team}: say --apply.")
         return FINDINGS
-    address = conversations.address_of(conversation_id, clients.settings)
     deadline = time.monotonic() + SECONDS
     if present != team:
-        clients.stream.update_channel_partial(*address, {"team": team}, deadline)
-        _wait_for_team(team, conversation_id, cid, clients)
+        clients.stream.update_channel_partial(cid, {"team": team}, deadline)
+        _wait_for_team(team, cid, clients, deadline)
     if document.status and document.team != team:
         conversations.set_team(document, team, clients, deadline)
     print_line(f"{cid} belongs to {team} now.")
     return IN_SYNC
 
 
-def _wait_for_team(team: str, conversation_id: str, cid: str, clients: Clients) -> None:
+def _wait_for_team(team: str, cid: str, clients: Clients, deadline: float) -> None:
     """Channels may lag behind their updates by a few seconds."""
-    for pause in (*PAUSES_SECONDS, None):
-        state, _ = _both_sides(conversation_id, cid, clients)
+    for pause in (0.0, *PAUSES_SECONDS):
+        time.sleep(pause)
+        state = clients.stream.query_channels([cid], deadline).get(cid)
         if state and state["channel"].get("team") == team:
             return
-        if pause is None:
-            raise Refused(f"Stream accepted the change of {cid}, but says another team still.")
-        time.sleep(pause)
+    raise Refused(f"Stream accepted the change of {cid}, but says another team still.")
 
 
 @app.command("delete-orphan")
@@ -601,8 +595,7 @@ def delete_orphan(
 ) -> int:
     """Delete a channel that no document knows; refuses every other."""
     clients = connect()
-    conversation_id, cid = _addressed(channel, clients.settings)
-    state = _orphan(conversation_id, cid, clients)
+    cid, state = _orphan(channel, clients)
     members = state["channel"].get("member_count", len(state["members"]))
     last = state["channel"].get("last_message_at") or "never"
     print_line(f"{cid}: {members} members, last message {last}, no document.")
@@ -610,33 +603,27 @@ def delete_orphan(
         print_line(f"Would be deleted{' for good' if hard else ''}: say --apply.")
         return FINDINGS
     confirm(f"Delete {cid}{' for good' if hard else ''}?", yes)
-    _orphan(conversation_id, cid, clients)  # the answer took its time
-    address = conversations.address_of(conversation_id, clients.settings)
-    clients.stream.delete_channel(*address, hard, time.monotonic() + SECONDS)
+    _orphan(channel, clients)  # the answer took its time
+    clients.stream.delete_channel(cid, hard, time.monotonic() + SECONDS)
     print_line(f"{cid} is deleted.")
     return IN_SYNC
 
 
-def _orphan(conversation_id: str, cid: str, clients: Clients) -> dict[str, Any]:
-    """What Stream says of a channel that no document knows; refuses every other."""
-    state, document = _both_sides(conversation_id, cid, clients)
-    if state is None:
-        raise Refused(f"Stream has no channel {cid}.")
+def _orphan(channel: str, clients: Clients) -> tuple[str, dict[str, Any]]:
+    """The cid of a channel that no document knows, and what Stream says; refuses every other."""
+    cid, state, document = _both_sides(channel, clients)
     if document.status not in ("", "deleted"):
         raise Refused(f"{cid} is no orphan: its document is {document.status}.")
     if others := conversations.documents_of(cid, clients):
         raise Refused(f"{cid} is no orphan: {', '.join(others)} is about it.")
-    return state
+    return cid, state
 
 
 @app.command("sync-channel")
 def sync_channel(channel: Channel, apply: Apply = False) -> int:
     """Record one channel in Firestore, as Stream has it."""
     clients = connect()
-    conversation_id, cid = _addressed(channel, clients.settings)
-    state, document = _both_sides(conversation_id, cid, clients)
-    if state is None:
-        raise Refused(f"Stream has no channel {cid}.")
+    cid, state, document = _both_sides(channel, clients)
     if document.status in ("pending", "failed"):
         raise Refused(f"{cid}: its document is {document.status}, and finished by the outbox.")
     print_line(
@@ -648,7 +635,7 @@ def sync_channel(channel: Channel, apply: Apply = False) -> int:
         print_line("Would be recorded from Stream: say --apply.")
         return FINDINGS
     [outcome] = conversations.reconcile_conversations(
-        [conversation_id], clients, origin="operator", may_close=False
+        [document.id], clients, origin="operator", may_close=False
     )
     if outcome.error:
         raise outcome.error
@@ -666,18 +653,17 @@ def _difference(
     return f", {kind}: {detail}" if kind else ""
 
 
-def _addressed(channel: str, settings: Settings) -> tuple[str, str]:
-    """The conversation's id, and the cid, of what the operator named."""
-    cid = channel if ":" in channel else f"{settings.channel_type}:{channel}"
-    conversation_id = conversations.conversation_id_of(cid, settings)
+def _both_sides(
+    channel: str, clients: Clients
+) -> tuple[str, dict[str, Any], conversations.Conversation]:
+    """The cid of the channel that was named, what Stream says of it, and its document."""
+    cid = channel if ":" in channel else f"{clients.settings.channel_type}:{channel}"
     if not conversations.is_cid(cid):
         raise InvalidArgument("channel", "must be type:id, of A-Z a-z 0-9 _ -")
-    return conversation_id, cid
-
-
-def _both_sides(
-    conversation_id: str, cid: str, clients: Clients
-) -> tuple[dict[str, Any] | None, conversations.Conversation]:
     deadline = time.monotonic() + SECONDS
+    conversation_id = conversations.conversation_id_of(cid, clients.settings)
     document = conversations.read(conversation_id, clients, deadline)
-    return clients.stream.query_channels([cid], deadline).get(cid), document
+    state = clients.stream.query_channels([cid], deadline).get(cid)
+    if state is None:
+        raise Refused(f"Stream has no channel {cid}.")
+    return cid, state, document

@@ -148,10 +148,11 @@ def name_of(channel: Mapping[str, Any]) -> str | None:
 
 def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
     """The document of ``conversation``, but for its times, its origin and its arguments."""
-    channel_type, channel_id = address_of(conversation.id, settings)
+    cid = cid_of(conversation.id, settings)
+    channel_type, _, channel_id = cid.partition(":")
     keys = [settings.id_format.key(member) for member in conversation.member_ids]
     return {
-        "cid": f"{channel_type}:{channel_id}",
+        "cid": cid,
         "channelType": channel_type,
         "channelId": channel_id,
         "conversationType": conversation.conversation_type,
@@ -164,12 +165,11 @@ def document_fields(conversation: Conversation, settings: Settings) -> dict[str,
     }
 
 
-def address_of(conversation_id: str, settings: Settings) -> tuple[str, str]:
-    """Type and id of the channel: the id is either a cid, or of our own format."""
-    channel_type, separator, channel_id = conversation_id.partition(":")
-    if separator:
-        return channel_type, channel_id
-    return settings.channel_type, settings.channel_id_prefix + conversation_id
+def cid_of(conversation_id: str, settings: Settings) -> str:
+    """``type:id`` of the channel: the conversation's id is either that, or of our own format."""
+    if ":" in conversation_id:
+        return conversation_id
+    return f"{settings.channel_type}:{settings.channel_id_prefix}{conversation_id}"
 
 
 def conversation_id_of(cid: str, settings: Settings) -> str:
@@ -344,9 +344,7 @@ def query(
     documents: Sequence[Conversation], clients: Clients, deadline: float
 ) -> dict[str, dict[str, Any]]:
     """What Stream says of the channels of up to 30 conversations, by conversation id."""
-    cids = {
-        ":".join(address_of(document.id, clients.settings)): document.id for document in documents
-    }
+    cids = {cid_of(document.id, clients.settings): document.id for document in documents}
     found = clients.stream.query_channels(list(cids), deadline)
     return {cids[cid]: state for cid, state in found.items() if cid in cids}
 
@@ -354,7 +352,7 @@ def query(
 def _outcome(
     document: Conversation, settings: Settings, error: ChatsyncError | None = None
 ) -> ConversationOutcome:
-    cid = ":".join(address_of(document.id, settings))
+    cid = cid_of(document.id, settings)
     status = None if error else document.status
     return ConversationOutcome(
         Key("conversation", document.id), cid, status, error, document=document
@@ -413,7 +411,7 @@ def _make_channel(document: Conversation, clients: Clients, deadline: float) -> 
 
 
 def _make_channel_once(document: Conversation, clients: Clients, deadline: float) -> None:
-    address = address_of(document.id, clients.settings)
+    cid = cid_of(document.id, clients.settings)
     wanted = document.member_ids
     fields = {"team": document.team, "name": document.name}
     creator = clients.settings.id_format.stream_id(Key("user", document.created_by))
@@ -422,20 +420,20 @@ def _make_channel_once(document: Conversation, clients: Clients, deadline: float
         "members": wanted[:BATCH],
         **{field: value for field, value in fields.items() if value},
     }
-    state = clients.stream.get_or_create_channel(*address, data, deadline)
+    state = clients.stream.get_or_create_channel(cid, data, deadline)
     channel = state["channel"]
     if (channel.get("team") or None) != document.team:
         raise FailedPrecondition([], "wrong_team")
     present = {member["user_id"] for member in state["members"]}
     if missing := [member for member in wanted if member not in present]:
-        clients.stream.add_members(*address, missing, deadline)
+        clients.stream.add_members(cid, missing, deadline)
     if channel.get("member_count", 0) + len(missing) > len(wanted):
         # A channel that was there before, with others in it: this conversation is not theirs.
-        all_members = clients.stream.query_members(*address, deadline)
+        all_members = clients.stream.query_members(cid, deadline)
         extra = [member for member in all_members if member not in set(wanted)]
-        clients.stream.remove_members(*address, extra, deadline)
+        clients.stream.remove_members(cid, extra, deadline)
     if document.name and channel.get("name") != document.name:
-        clients.stream.update_channel_partial(*address, {"name": document.name}, deadline)
+        clients.stream.update_channel_partial(cid, {"name": document.name}, deadline)
 
 
 def _follow(
@@ -487,7 +485,7 @@ def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> l
     ]
     count = channel.get("member_count")
     if isinstance(count, int) and count > len(members):
-        members = clients.stream.query_members(channel["type"], channel["id"], deadline)
+        members = clients.stream.query_members(channel["cid"], deadline)
     return members
 
 

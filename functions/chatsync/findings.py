@@ -305,7 +305,7 @@ def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
     for document in ready:
         kind, detail = compare(document, channels.get(document.id), clients)
         if kind:
-            cid = ":".join(conversations.address_of(document.id, clients.settings))
+            cid = conversations.cid_of(document.id, clients.settings)
             page.findings.append(Finding(kind, cid, document.team, detail))
         page.records.append(("channels", document.team, not kind))
     return page
@@ -313,7 +313,7 @@ def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
 
 def _is_at_home(document: conversations.Conversation, settings: Settings) -> bool:
     """Whether a document is where that of its channel is kept; another is none of ours to judge."""
-    cid = ":".join(conversations.address_of(document.id, settings))
+    cid = conversations.cid_of(document.id, settings)
     at_home = conversations.conversation_id_of(cid, settings) == document.id
     if at_home and document.cid in ("", cid):
         return True

@@ -166,13 +166,13 @@ class Stream:
         self.update_users_partial([{"id": stream_id, "set": fields}], deadline)
 
     def get_or_create_channel(
-        self, channel_type: str, channel_id: str, data: Mapping[str, Any], deadline: float
+        self, cid: str, data: Mapping[str, Any], deadline: float
     ) -> dict[str, Any]:
         """``channel`` and ``members``, the first 100 of them (GetOrCreateChannel).
 
         An existing channel is returned as it is: neither ``data`` nor its members are merged in.
         """
-        response = self._call(deadline, _get_or_create_channel, channel_type, channel_id, data)
+        response = self._call(deadline, _get_or_create_channel, cid, data)
         try:
             return {"channel": response["channel"], "members": response["members"]}
         except (KeyError, TypeError) as error:
@@ -209,40 +209,32 @@ class Stream:
         response = self._read(deadline, StreamChat.query_channels, query, sort, **options)
         return [state["channel"] for state in _list_of(response, "channels")]
 
-    def query_members(self, channel_type: str, channel_id: str, deadline: float) -> list[str]:
+    def query_members(self, cid: str, deadline: float) -> list[str]:
         """The Stream ids of all members, a hundred per call (QueryMembers)."""
         members: list[str] = []
         while True:
-            page = self._read(deadline, _query_members, channel_type, channel_id, len(members))
+            page = self._read(deadline, _query_members, cid, len(members))
             members += [member["user_id"] for member in page]
             if len(page) < BATCH:
                 return members
 
-    def add_members(
-        self, channel_type: str, channel_id: str, stream_ids: Sequence[str], deadline: float
-    ) -> None:
+    def add_members(self, cid: str, stream_ids: Sequence[str], deadline: float) -> None:
         """Add members; those who are there already stay (UpdateChannel, a hundred per call)."""
         for batch in batches(stream_ids):
-            self._call(deadline, _update_channel, channel_type, channel_id, add_members=batch)
+            self._call(deadline, _update_channel, cid, add_members=batch)
 
-    def remove_members(
-        self, channel_type: str, channel_id: str, stream_ids: Sequence[str], deadline: float
-    ) -> None:
+    def remove_members(self, cid: str, stream_ids: Sequence[str], deadline: float) -> None:
         """Remove members, with their history left in place (UpdateChannel)."""
         for batch in batches(stream_ids):
-            self._call(deadline, _update_channel, channel_type, channel_id, remove_members=batch)
+            self._call(deadline, _update_channel, cid, remove_members=batch)
 
-    def update_channel_partial(
-        self, channel_type: str, channel_id: str, fields: Mapping[str, Any], deadline: float
-    ) -> None:
+    def update_channel_partial(self, cid: str, fields: Mapping[str, Any], deadline: float) -> None:
         """Set some fields, and leave all others as they are (UpdateChannelPartial)."""
-        self._call(deadline, _update_channel_partial, channel_type, channel_id, fields)
+        self._call(deadline, _update_channel_partial, cid, fields)
 
-    def delete_channel(
-        self, channel_type: str, channel_id: str, hard: bool, deadline: float
-    ) -> None:
+    def delete_channel(self, cid: str, hard: bool, deadline: float) -> None:
         """Delete a channel; softly, its messages can still be had from Stream (DeleteChannel)."""
-        self._call(deadline, _delete_channel, channel_type, channel_id, hard)
+        self._call(deadline, _delete_channel, cid, hard)
 
     def app_settings(self, deadline: float) -> dict[str, Any]:
         """The app's settings, among them where webhooks go (GetApp)."""
@@ -345,34 +337,32 @@ class Stream:
         raise StreamRejected(message, status, code, words)
 
 
-def _get_or_create_channel(
-    chat: StreamChat, channel_type: str, channel_id: str, data: Mapping[str, Any]
-) -> Any:
+def _get_or_create_channel(chat: StreamChat, cid: str, data: Mapping[str, Any]) -> Any:
     body = {"data": data, "state": True, "messages": {"limit": 0}, "members": {"limit": BATCH}}
-    return chat.post(f"channels/{channel_type}/{channel_id}/query", data=body)
+    return chat.post(f"{_channel(chat, cid).url}/query", data=body)
 
 
-def _update_channel(
-    chat: StreamChat, channel_type: str, channel_id: str, **change: Sequence[str]
-) -> Any:
+def _update_channel(chat: StreamChat, cid: str, **change: Sequence[str]) -> Any:
     data = {name: list(stream_ids) for name, stream_ids in change.items()}
-    return chat.post(f"channels/{channel_type}/{channel_id}", data=data)
+    return chat.post(_channel(chat, cid).url, data=data)
 
 
-def _update_channel_partial(
-    chat: StreamChat, channel_type: str, channel_id: str, fields: Mapping[str, Any]
-) -> Any:
-    return chat.patch(f"channels/{channel_type}/{channel_id}", data={"set": dict(fields)})
+def _update_channel_partial(chat: StreamChat, cid: str, fields: Mapping[str, Any]) -> Any:
+    return chat.patch(_channel(chat, cid).url, data={"set": dict(fields)})
 
 
-def _delete_channel(chat: StreamChat, channel_type: str, channel_id: str, hard: bool) -> Any:
-    return chat.channel(channel_type, channel_id).delete(hard=hard)
+def _delete_channel(chat: StreamChat, cid: str, hard: bool) -> Any:
+    return _channel(chat, cid).delete(hard=hard)
 
 
-def _query_members(chat: StreamChat, channel_type: str, channel_id: str, offset: int) -> Any:
-    channel = chat.channel(channel_type, channel_id)
+def _query_members(chat: StreamChat, cid: str, offset: int) -> Any:
     sort = [{"field": "created_at", "direction": 1}]
-    return channel.query_members({}, sort, limit=BATCH, offset=offset)
+    return _channel(chat, cid).query_members({}, sort, limit=BATCH, offset=offset)
+
+
+def _channel(chat: StreamChat, cid: str) -> Any:
+    channel_type, _, channel_id = cid.partition(":")
+    return chat.channel(channel_type, channel_id)
 
 
 def _list_of(response: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -488,16 +488,16 @@ def test_fix_team_believes_only_what_it_sees(run, seed, monkeypatch):
 
 
 def test_fix_team_waits_for_a_channel_that_lags_behind(run, seed, monkeypatch):
-    both_sides, looks = cli._both_sides, []
+    query_channels, looks = Stream.query_channels, []
 
     def lagging(*args: Any) -> Any:
-        state, document = both_sides(*args)
-        looks.append(state)
+        found = query_channels(*args)
+        looks.append(found)
         if len(looks) == 2:
-            state["channel"]["team"] = "gym_1"
-        return state, document
+            found["messaging:room_General_4"]["channel"]["team"] = "gym_1"
+        return found
 
-    monkeypatch.setattr(cli, "_both_sides", lagging)
+    monkeypatch.setattr(Stream, "query_channels", lagging)
     assert run("fix-team", "room_General_4", "--team", "gym_5", "--apply").status == 0
     assert len(looks) == 3
 

@@ -11,7 +11,7 @@ from google.api_core.exceptions import ServiceUnavailable
 
 from chatsync import conversations as conversations_module
 from chatsync import repairs
-from chatsync.conversations import address_of, conversation_id_of, reconcile_conversations
+from chatsync.conversations import cid_of, conversation_id_of, reconcile_conversations
 from chatsync.create_conversation import create_conversation
 from chatsync.drain import drain
 from chatsync.errors import (
@@ -784,7 +784,7 @@ def test_ids_lead_to_channels_and_back():
         ("messaging:!members-abc", "messaging:!members-abc"),
     ):
         assert conversation_id_of(cid, settings) == kept_under
-        assert ":".join(address_of(kept_under, settings)) == cid
+        assert cid_of(kept_under, settings) == cid
 
 
 def test_an_id_fits_stream_whatever_was_asked(ann, bob, create):
