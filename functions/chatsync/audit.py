@@ -40,8 +40,8 @@ from .findings import (
 )
 from .ids import Key
 from .removal import remove_users
-from .side_by_side import two_at_once
-from .stream import BATCH, CHANNELS, batches
+from .side_by_side import BATCH, batches, two_at_once
+from .stream import CHANNELS
 from .sync import Outcome, reconcile_users
 
 COLLECTION = "audits"
@@ -104,7 +104,7 @@ class Audit:
     """Of the findings."""
 
     failed: int = 0
-    """Repairs, of users or conversations, that were left to the outbox."""
+    """Repairs, of users or conversations, that failed for now."""
 
     seen: int = 0
     """Accounts, users, documents, channels and conversations that were looked at."""
@@ -317,23 +317,19 @@ def _repair(
     """
     made = Counter[str]()
 
-    def of(kinds: Sequence[str]) -> list[Key]:
-        wanted = (one for one in findings if one.kind in kinds and one.kind in asked)
-        return sorted({subject(one, clients.settings) for one in wanted})
-
     def repair(
-        kinds: Sequence[str], size: int, call: Callable[[list[Key]], Sequence[Outcome]]
+        kinds: Sequence[str], size: int, call: Callable[[Sequence[Key]], Sequence[Outcome]]
     ) -> None:
-        keys = of(kinds)
-        chunks = [keys[start_at : start_at + size] for start_at in range(0, len(keys), size)]
+        found = [
+            (one.kind, subject(one, clients.settings)) for one in findings if one.kind in kinds
+        ]
+        chunks = [*batches(sorted({key for kind, key in found if kind in asked}), size)]
         # While one is written the next is read: Stream is far away.
         for outcomes in two_at_once(lambda chunk: _patiently(call, chunk, wait), chunks):
             failed = {one.key for one in outcomes if one.error and not repairs.is_done(one)}
             repaired = {one.key for one in outcomes} - failed
             made["failed"] += len(failed)
-            made["repaired"] += sum(
-                one.kind in kinds and subject(one, clients.settings) in repaired for one in findings
-            )
+            made["repaired"] += sum(key in repaired for _, key in found)
 
     def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
         return _kept(reconcile_users(keys, clients), clients)
@@ -354,7 +350,7 @@ def _repair(
 
 
 def _patiently(
-    call: Callable[[list[Key]], Sequence[Outcome]], keys: list[Key], wait: Wait
+    call: Callable[[Sequence[Key]], Sequence[Outcome]], keys: Sequence[Key], wait: Wait
 ) -> Sequence[Outcome]:
     """The outcomes, once no rate limit stands in the way.
 

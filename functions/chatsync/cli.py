@@ -59,7 +59,7 @@ from .findings import (
 from .ids import IdFormat, Key, check_key
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
-from .stream import batches
+from .side_by_side import batches
 from .sync import Outcome
 from .terminal import (
     Refused,

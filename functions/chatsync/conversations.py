@@ -36,7 +36,8 @@ from .errors import (
 )
 from .ids import Key
 from .settings import Settings
-from .stream import BATCH, CHANNELS
+from .side_by_side import BATCH, batches
+from .stream import CHANNELS
 from .sync import GRACE_SECONDS, Outcome, Reading, reconcile_users
 
 COLLECTION = "conversations"
@@ -244,8 +245,7 @@ def reconcile_conversations(
             outcomes[document.id] = finish(document, clients, deadline)
         else:
             others.append(document)
-    for start in range(0, len(others), CHANNELS):
-        batch = others[start : start + CHANNELS]
+    for batch in batches(others, CHANNELS):
         try:
             channels = query(batch, clients, deadline)
         except (Temporary, StreamRejected) as refusal:

@@ -27,8 +27,7 @@ from .firebase import Made
 from .ids import Key
 from .repairs import Entry
 from .settings import Settings
-from .side_by_side import begin, result
-from .stream import BATCH, batches
+from .side_by_side import BATCH, batches, begin, result
 from .sync import GRACE_SECONDS, Reading, begin_reading
 from .users import Account, Document, Held
 
@@ -181,12 +180,13 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
         for key in request.members
         if request.team or key.kind == "company" or key == request.caller
     ]
-    people = [key for key in request.members if key.kind == "user"]
     documents = [
         begin(firebase.read_documents, batch, clients.firestore, deadline)
         for batch in batches(with_documents)
     ]
-    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
+    accounts = [
+        begin(firebase.read_accounts, batch, clients.auth) for batch in batches(request.members)
+    ]
     held: dict[Key, Held] = {}
     for reading in documents:
         found = result(reading, deadline)

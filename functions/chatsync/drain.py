@@ -14,8 +14,7 @@ from .ids import Key
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
 from .repairs import Entry
-from .side_by_side import two_at_once
-from .stream import batches
+from .side_by_side import batches, two_at_once
 from .sync import Outcome, new_deadline, reconcile_users
 
 BUDGET_SECONDS = 45.0

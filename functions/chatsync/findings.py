@@ -17,8 +17,8 @@ from .clients import Clients
 from .errors import InvalidArgument
 from .ids import Key
 from .settings import Settings
-from .side_by_side import begin, result
-from .stream import BATCH, CHANNELS, MAX_OFFSET, batches
+from .side_by_side import BATCH, batches, begin, result
+from .stream import CHANNELS, MAX_OFFSET
 from .users import Document, Held
 
 USER_STEPS = ("accounts", "companies", "stream_users", "documents")
@@ -95,7 +95,7 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     """What disagrees about up to 100 users and companies; ``not_found``: nobody of that id."""
     settings = clients.settings
     deadline = time.monotonic() + PAGE_SECONDS
-    accounts = begin(firebase.read_accounts, _users(keys), clients.auth)
+    accounts = begin(firebase.read_accounts, keys, clients.auth)
     documents = begin(firebase.read_documents, keys, clients.firestore, deadline)
     found = clients.stream.query_users(
         [settings.id_format.stream_id(key) for key in keys], deadline
@@ -215,7 +215,8 @@ def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
         page.cursor = listed[-1]["id"] if len(listed) == BATCH else ""
         if not page.cursor:
             break
-    existing = _existing(list(present), clients)
+    deadline = time.monotonic() + PAGE_SECONDS
+    existing = firebase.existing_keys(list(present), clients.auth, clients.firestore, deadline)
     for key, user in present.items():
         if key not in existing:
             its_team = _team_among(user.get("teams"), team)
@@ -232,10 +233,6 @@ def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
     return not removed and stream_user["id"] not in settings.service_users
 
 
-def _users(keys: Iterable[Key]) -> list[Key]:
-    return [key for key in keys if key.kind == "user"]
-
-
 def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     """A thousand documents of a collection: whose account is gone?"""
     collections = _COLLECTIONS_OF_USERS
@@ -247,28 +244,13 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     next_cursor = f"{collection}/{last}" if last else next(iter(following), "")
     page = Page(next_cursor, seen=len(documents))
     keys = [Key("user", document_id) for document_id, _ in documents]
-    existing = _existing(keys, clients)
+    deadline = time.monotonic() + PAGE_SECONDS
+    existing = firebase.existing_keys(keys, clients.auth, clients.firestore, deadline)
     for key in keys:
         if key not in existing:
             finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")
             page.findings.append(finding)
     return page
-
-
-def _existing(keys: Sequence[Key], clients: Clients) -> set[Key]:
-    """Those of a page's keys that exist, asked for a hundred at a time, side by side."""
-    deadline = time.monotonic() + PAGE_SECONDS
-    people = [key for key in keys if key.kind == "user"]
-    companies = [key for key in keys if key.kind == "company"]
-    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
-    documents = [
-        begin(firebase.read_documents, batch, clients.firestore, deadline)
-        for batch in batches(companies)
-    ]
-    existing = {key for found in accounts for key in result(found, deadline)}
-    for read in documents:
-        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
-    return existing
 
 
 def _channels(cursor: str, team: str | None, clients: Clients) -> Page:

@@ -1,7 +1,7 @@
 """The Firebase side: accounts in Auth, and this project's documents in Firestore."""
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from .errors import FirebaseUnavailable, Unsettled
 from .ids import MAX_KEY_LENGTH, Key
-from .side_by_side import begin, result
+from .side_by_side import batches, begin, result
 from .users import Account, Held, missing_documents, profile_update
 
 _FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
@@ -64,11 +64,15 @@ Written = tuple[dict[Key, list[Made]], FirebaseUnavailable | None]
 
 
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
-    """The accounts that exist among up to 100 users, in one call (accounts:lookup).
+    """The accounts that exist among up to 100 keys, in one call (accounts:lookup).
 
-    What is too long for a uid, as the id of a document can be, is nobody's.
+    Companies have none, nor has what is too long for a uid, as the id of a document can be.
     """
-    identifiers = [auth.UidIdentifier(key.id) for key in keys if len(key.id) <= MAX_KEY_LENGTH]
+    identifiers = [
+        auth.UidIdentifier(key.id)
+        for key in keys
+        if key.kind == "user" and len(key.id) <= MAX_KEY_LENGTH
+    ]
     if not identifiers:
         return {}
     with temporary_failures_named():
@@ -106,15 +110,19 @@ def count_documents(collection: str, client: firestore.Client) -> int:
 
 
 def existing_keys(
-    keys: Collection[Key], client: auth.Client, documents: firestore.Client, deadline: float
+    keys: Sequence[Key], client: auth.Client, documents: firestore.Client, deadline: float
 ) -> set[Key]:
-    """Those of up to 100 keys that exist: accounts in Auth, companies by their documents."""
-    people = [key for key in keys if key.kind == "user"]
+    """Those that exist: accounts in Auth, companies by their documents.
+
+    Asked for a hundred at a time, side by side.
+    """
     companies = [key for key in keys if key.kind == "company"]
-    accounts = begin(read_accounts, people, client)
-    found = read_documents(companies, documents, deadline)
-    existing = {key for key, held in found.items() if held.user is not None}
-    return existing | result(accounts, deadline).keys()
+    accounts = [begin(read_accounts, batch, client) for batch in batches(keys)]
+    reading = [begin(read_documents, batch, documents, deadline) for batch in batches(companies)]
+    existing = {key for found in accounts for key in result(found, deadline)}
+    for read in reading:
+        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
+    return existing
 
 
 def list_documents(

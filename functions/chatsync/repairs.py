@@ -45,7 +45,7 @@ from .errors import (
 from .firebase import temporary_failures_named, until
 from .ids import Key
 from .removal import remove_users
-from .stream import BATCH
+from .side_by_side import BATCH, batches
 from .sync import Outcome, reconcile_users
 
 COLLECTION = "repairs"
@@ -288,9 +288,9 @@ def retry_parked(clients: Clients) -> int:
     retried = 0
     with temporary_failures_named():
         snapshots = list(_in_state("parked", clients).limit(_MOST_SHOWN).get(**until(deadline)))
-        for start in range(0, len(snapshots), BATCH):
+        for some in batches(snapshots):
             batch = BulkWriteBatch(clients.firestore)
-            for snapshot in snapshots[start : start + BATCH]:
+            for snapshot in some:
                 unchanged = clients.firestore.write_option(last_update_time=snapshot.update_time)
                 fields = {"state": "waiting", "nextAttemptAt": datetime.now(UTC)}
                 batch.update(snapshot.reference, fields, unchanged)

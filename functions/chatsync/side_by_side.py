@@ -12,6 +12,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
+BATCH = 100
+"""Users per call: the most that Auth looks up, and that Stream writes and returns."""
+
 # An instance takes 16 requests at once, each of which asks three sides at the most.
 _threads = ThreadPoolExecutor(max_workers=48, thread_name_prefix="chatsync")
 
@@ -29,6 +32,12 @@ def result(future: Future[Result], deadline: float) -> Result:
     except TimeoutError:
         future.cancel()  # what waits for a thread still is not to happen after all
         raise FirebaseUnavailable("no answer in time") from None
+
+
+def batches(items: Sequence[Item], size: int = BATCH) -> Iterator[Sequence[Item]]:
+    """``items`` in pieces that one call takes."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def two_at_once(call: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -29,11 +29,7 @@ from .errors import (
     StreamUnavailable,
 )
 from .pacing import Pace, RateLimit
-
-Item = TypeVar("Item")
-
-BATCH = 100
-"""Users per call: the most that UpdateUsers takes and QueryUsers returns."""
+from .side_by_side import BATCH, batches
 
 CHANNELS = 30
 """Channels per call of QueryChannels; asked for more, it returns 30."""
@@ -370,12 +366,6 @@ def _list_of(response: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     if not isinstance(listed, list):
         raise StreamUnavailable(f"Stream answered without {name}")
     return listed
-
-
-def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """``items`` in pieces that one call takes."""
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
 
 
 def _query_chunks(stream_ids: Sequence[str]) -> list[list[str]]:

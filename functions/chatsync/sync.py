@@ -133,7 +133,7 @@ def reconcile_users(
     be queried, and errors of Firestore and Auth that won't pass.
     """
     outcomes: dict[Key, Outcome] = {}
-    for batch in stream.batches(list(dict.fromkeys(keys))):
+    for batch in side_by_side.batches(list(dict.fromkeys(keys))):
         repair = _Repair(batch, clients, check_accounts, deadline, begun)
         outcomes.update(repair.run())
     return [outcomes[key] for key in keys]
@@ -283,12 +283,12 @@ class _Repair:
         held = side_by_side.result(reading.documents, self.deadline)
         if accounts is not None:
             all_accounts = side_by_side.result(accounts, self.deadline)
-            return _existing(held, keys, all_accounts)
+            return _with_accounts(held, keys, all_accounts)
         asked = {key for key, state in held.items() if self.needs_account(key, state)}
         if reading.accounts is not None:
-            return _existing(held, asked, reading.accounts)
+            return _with_accounts(held, asked, reading.accounts)
         found_accounts = side_by_side.result(self.reading_accounts(asked), self.deadline)
-        return _existing(held, asked, found_accounts)
+        return _with_accounts(held, asked, found_accounts)
 
     def note_documents(self, writing: Future[Written], keys: Collection[Key]) -> set[Key]:
         """Enter into the ledger what was created, or may have been; returns whom to try again."""
@@ -319,7 +319,7 @@ class _Repair:
         return side_by_side.begin(firebase.read_documents, keys, self.clients.firestore, deadline)
 
     def reading_accounts(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
-        return side_by_side.begin(firebase.read_accounts, _users(keys), self.clients.auth)
+        return side_by_side.begin(firebase.read_accounts, keys, self.clients.auth)
 
     def left_alone(self, state: Held) -> bool:
         account = state.account
@@ -426,7 +426,7 @@ class _Repair:
                 side_by_side.result(documents, deadline),
                 side_by_side.result(accounts, deadline),
             )
-            now = _existing(held, written, found_accounts)
+            now = _with_accounts(held, written, found_accounts)
         except Temporary as error:
             self.errors.update(dict.fromkeys(written, error))
             return set(written)
@@ -566,11 +566,7 @@ class _Repair:
         return {}
 
 
-def _users(keys: Collection[Key]) -> list[Key]:
-    return [key for key in keys if key.kind == "user"]
-
-
-def _existing(
+def _with_accounts(
     held: Mapping[Key, Held], asked: Collection[Key], accounts: Mapping[Key, Account]
 ) -> dict[Key, Held]:
     """``held`` with the accounts filled in, and without the keys that don't exist.
