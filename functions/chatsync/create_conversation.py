@@ -190,7 +190,9 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
     held: dict[Key, Held] = {}
     for reading in documents:
         found = result(reading, deadline)
-        held |= {key: one for key, one in found.items() if key.kind == "user" or one.user}
+        held |= {
+            key: one for key, one in found.items() if key.kind == "user" or one.user is not None
+        }
     known: dict[Key, Account] = {}
     for lookup in accounts:
         found_accounts = result(lookup, deadline)

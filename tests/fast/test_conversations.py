@@ -166,6 +166,11 @@ def test_companies_can_be_members(ann, create, firestore, channels, document):
     assert document(result["id"]).get("memberIds") == ["ann", "company_acme"]
 
 
+def test_a_company_with_an_empty_document_takes_part(ann, create, firestore):
+    firestore.document("companies/acme").set({})
+    assert create({"companyId": "acme"})["participantIds"] == ["ann", {"companyId": "acme"}]
+
+
 def test_the_caller_and_others_named_twice_are_members_once(ann, bob, create):
     assert create("bob", "ann", "bob")["participantIds"] == ["ann", "bob"]
 
