@@ -29,7 +29,7 @@ from .repairs import Entry
 from .settings import Settings
 from .side_by_side import BATCH, batches, begin, result
 from .sync import GRACE_SECONDS, Reading, begin_reading
-from .users import Account, Document, Held
+from .users import Document, Held
 
 MAX_MEMBERS = 1000
 MAX_TEXT_LENGTH = 256
@@ -187,21 +187,14 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
     accounts = [
         begin(firebase.read_accounts, batch, clients.auth) for batch in batches(request.members)
     ]
-    held: dict[Key, Held] = {}
+    held = dict.fromkeys(request.members, Held())
     for reading in documents:
         found = result(reading, deadline)
-        held |= {
-            key: one for key, one in found.items() if key.kind == "user" or one.user is not None
-        }
-    known: dict[Key, Account] = {}
+        held |= found
     for lookup in accounts:
-        found_accounts = result(lookup, deadline)
-        known |= found_accounts
-    return {
-        key: replace(held.get(key, Held()), account=known.get(key))
-        for key in request.members
-        if key in (known if key.kind == "user" else held)
-    }
+        for key, account in result(lookup, deadline).items():
+            held[key] = replace(held[key], account=account)
+    return {key: one for key, one in held.items() if users.exists(key, one)}
 
 
 def _begin_reading(

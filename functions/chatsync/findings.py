@@ -102,9 +102,10 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     )
     known = result(accounts, deadline)
     page = Page()
-    for key, held in result(documents, deadline).items():
-        if key in known or (key.kind == "company" and held.user is not None):
-            _judge(key, replace(held, account=known.get(key)), found, page, None, settings)
+    for key, read in result(documents, deadline).items():
+        held = replace(read, account=known.get(key))
+        if users.exists(key, held):
+            _judge(key, held, found, page, None, settings)
             continue
         page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
         stream_user = found.get(settings.id_format.stream_id(key))

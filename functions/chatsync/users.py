@@ -1,9 +1,11 @@
-"""What a user should look like, given what Firebase says. Pure; standard library only."""
+"""What a user should look like, given what Firebase says. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from .ids import Key
 
 Document = Mapping[str, Any]
 
@@ -46,6 +48,11 @@ class Held:
     stats: Document | None = None
     profile_version: object = None
     """Firestore's update time of the profile, for changing just what was read."""
+
+
+def exists(key: Key, held: Held) -> bool:
+    """A user exists if the account does, a company if its document does."""
+    return (held.user if key.kind == "company" else held.account) is not None
 
 
 def names_user(held: Held) -> bool:
