@@ -31,7 +31,7 @@ from rich.text import Text
 
 from . import audit as audits
 from . import clients as client_module
-from . import conversations, firebase, repairs, terminal
+from . import conversations, firebase, repairs, terminal, webhooks
 from .audit import Audit
 from .clients import Clients
 from .errors import (
@@ -420,9 +420,9 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
     if not ours:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
-    needed = {"channel.created", "channel.updated", "channel.deleted"}
-    needed |= {"member.added", "member.removed", "message.new"}
-    if missing := [] if any(not events for events in ours) else needed - set().union(*ours):
+    sent_all = any(not events for events in ours)
+    missing = set(webhooks.EVENTS).difference(*ours)
+    if missing and not sent_all:
         return False, f"is not sent {', '.join(sorted(missing))}"
     return True, "leads to streamWebhook"
 

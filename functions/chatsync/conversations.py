@@ -92,6 +92,10 @@ class ConversationOutcome(Outcome):
     """The members that had to be repaired."""
 
 
+def reference_of(conversation_id: str, clients: Clients) -> firestore.DocumentReference:
+    return clients.firestore.document(COLLECTION, conversation_id)
+
+
 def read(conversation_id: str, clients: Clients, deadline: float) -> Conversation:
     return read_all([conversation_id], clients, deadline)[conversation_id]
 
@@ -100,9 +104,7 @@ def read_all(
     conversation_ids: Sequence[str], clients: Clients, deadline: float
 ) -> dict[str, Conversation]:
     """The conversations by id, absent ones included, in one call (BatchGetDocuments)."""
-    references = [
-        firebase.conversation_reference(one, clients.firestore) for one in conversation_ids
-    ]
+    references = [reference_of(one, clients) for one in conversation_ids]
     with firebase.temporary_failures_named():
         snapshots = clients.firestore.get_all(references, **firebase.until(deadline))
         return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
@@ -118,33 +120,33 @@ def list_page(
 
 
 def _conversation(snapshot: Any) -> Conversation:
-    """Reads what anybody may have written: a value of another type than ours is none."""
     fields = snapshot.to_dict() or {}
     status = fields.get("status")
     members = fields.get("memberIds")
     created_at = fields.get("createdAt")
-    members = [one for one in members if _text(one)] if isinstance(members, list) else []
+    members = [one for one in members if text_of(one)] if isinstance(members, list) else []
     return Conversation(
         id=snapshot.id,
         status=status if status in _STATUSES else "ready" if snapshot.exists else "",
-        cid=_text(fields.get("cid")),
+        cid=text_of(fields.get("cid")),
         member_ids=tuple(dict.fromkeys(members)),
-        name=_text(fields.get("name")) or None,
-        team=_text(fields.get("team")) or None,
-        created_by=_text(fields.get("createdBy")),
+        name=text_of(fields.get("name")) or None,
+        team=text_of(fields.get("team")) or None,
+        created_by=text_of(fields.get("createdBy")),
         created_at=created_at if isinstance(created_at, datetime) else None,
-        conversation_type=_text(fields.get("conversationType")),
-        arguments=_text(fields.get("arguments")),
+        conversation_type=text_of(fields.get("conversationType")),
+        arguments=text_of(fields.get("arguments")),
         version=snapshot.update_time,
     )
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value that anybody may have written, if it is text."""
     return value if isinstance(value, str) else ""
 
 
 def name_of(channel: Mapping[str, Any]) -> str | None:
-    return _text(channel.get("name")) or None
+    return text_of(channel.get("name")) or None
 
 
 def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
@@ -388,13 +390,13 @@ def _make_channel(document: Conversation, clients: Clients, deadline: float) -> 
     Stream may say that users don't exist although they were just written: those are looked at
     again, and the call is repeated.
     """
-    for pause in (*PAUSES_SECONDS, None):
+    for pause in PAUSES_SECONDS:
         try:
             _make_channel_once(document, clients, deadline)
             return
         except StreamRejected as error:
             named = [member for member in document.member_ids if member in error.words]
-            if not named or pause is None:
+            if not named:
                 raise
             logger.warn(
                 f"Stream doesn't know {len(named)} members of {document.id} yet: {error}",
@@ -403,11 +405,11 @@ def _make_channel(document: Conversation, clients: Clients, deadline: float) -> 
             keys = [key for one in named if (key := clients.settings.id_format.key(one))]
             refuse_obstacles(repairs.reconcile(keys, clients, deadline=deadline))
         except StreamUnavailable:
-            if pause is None:
-                raise
+            pass  # asked again
         if time.monotonic() + pause >= deadline:
             raise Postponed(f"no time left for conversation {document.id}")
         time.sleep(pause)
+    _make_channel_once(document, clients, deadline)
 
 
 def _make_channel_once(document: Conversation, clients: Clients, deadline: float) -> None:
@@ -481,7 +483,7 @@ def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> l
     members = [
         member["user_id"]
         for member in (listed if isinstance(listed, list) else [])
-        if isinstance(member, dict) and _text(member.get("user_id"))
+        if isinstance(member, dict) and text_of(member.get("user_id"))
     ]
     count = channel.get("member_count")
     if isinstance(count, int) and count > len(members):
@@ -505,7 +507,7 @@ def _set_status(
 ) -> Conversation | None:
     """Note how it ended: well, whoever else is at it, or badly, unless somebody else is at it."""
     batch = clients.firestore.batch()
-    reference = firebase.conversation_reference(document.id, clients.firestore)
+    reference = reference_of(document.id, clients)
     fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
     unchanged = clients.firestore.write_option(last_update_time=document.version)
     batch.update(reference, fields, None if status == "ready" else unchanged)
@@ -522,7 +524,7 @@ def _record(document: Conversation, origin: str, clients: Clients, deadline: flo
     fields |= {"origin": origin, "createdAt": document.created_at}
     if document.version is None:
         batch = clients.firestore.batch()
-        reference = firebase.conversation_reference(document.id, clients.firestore)
+        reference = reference_of(document.id, clients)
         batch.create(reference, {**fields, "updatedAt": firestore.SERVER_TIMESTAMP})
         return _committed(batch, document, deadline)
     return _update_fields(fields, document, clients, deadline)
@@ -543,7 +545,7 @@ def _update_fields(
     fields: Mapping[str, Any], document: Conversation, clients: Clients, deadline: float
 ) -> Conversation:
     batch = clients.firestore.batch()
-    reference = firebase.conversation_reference(document.id, clients.firestore)
+    reference = reference_of(document.id, clients)
     unchanged = clients.firestore.write_option(last_update_time=document.version)
     batch.update(reference, {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}, unchanged)
     return _committed(batch, document, deadline)

@@ -299,7 +299,7 @@ def _add_conversation(
     pending: Conversation,
     clients: Clients,
 ) -> None:
-    reference = firebase.conversation_reference(document.id, clients.firestore)
+    reference = conversations.reference_of(document.id, clients)
     fields = {
         **conversations.document_fields(pending, clients.settings),
         "arguments": pending.arguments,

@@ -25,6 +25,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import TransportError
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.rpc import code_pb2
 
 from .errors import FirebaseUnavailable, Unsettled
 from .ids import MAX_KEY_LENGTH, Key
@@ -40,10 +41,10 @@ _AUTH_FAILURES = (
     auth_exceptions.UnavailableError,
     auth_exceptions.UnknownError,
 )
-# See google.rpc.Code.
-_OK, _NOT_FOUND, _CHANGED = 0, 5, 9
-_INVALID, _FORBIDDEN, _UNAUTHENTICATED = 3, 7, 16
-_PERMANENT = (_INVALID, _FORBIDDEN, _UNAUTHENTICATED)
+CHANGED = (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION)
+"""Codes of a write in a batch whose document is not any more what it was when it was read."""
+
+_PERMANENT = (code_pb2.INVALID_ARGUMENT, code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
 _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _MAX_CONFLICTS = 3
@@ -214,7 +215,7 @@ def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline
     made = _by_key(
         (creation[0], Made(creation[1], result.update_time))
         for creation, status, result in answers
-        if creation and status.code == _OK
+        if creation and status.code == code_pb2.OK
     )
     for status in response.status:
         if status.code in _PERMANENT:
@@ -257,7 +258,7 @@ def delete_documents(documents: Iterable[Made], client: firestore.Client, deadli
         return
     with temporary_failures_named():
         response = batch.commit(**until(deadline))
-    if any(status.code not in (_OK, _NOT_FOUND, _CHANGED) for status in response.status):
+    if any(status.code not in (code_pb2.OK, *CHANGED) for status in response.status):
         raise FirebaseUnavailable("a document could not be deleted")
 
 
@@ -361,9 +362,3 @@ def commit(batch: firestore.WriteBatch, deadline: float) -> list[datetime] | Non
             return [write.update_time for write in batch.commit(**until(deadline))]
     except (AlreadyExists, FailedPrecondition, NotFound):
         return None
-
-
-def conversation_reference(
-    conversation_id: str, client: firestore.Client
-) -> firestore.DocumentReference:
-    return client.document("conversations", conversation_id)

@@ -26,6 +26,7 @@ from firebase_functions import logger
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.rpc import code_pb2
 
 from . import ids
 from .clients import Clients
@@ -42,7 +43,7 @@ from .errors import (
     Temporary,
     Unsettled,
 )
-from .firebase import temporary_failures_named, until
+from .firebase import CHANGED, temporary_failures_named, until
 from .ids import Key
 from .removal import remove_users
 from .side_by_side import BATCH, batches
@@ -231,16 +232,12 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
     missed = [
         outcome
         for outcome, code in zip(outcomes.values(), codes, strict=True)
-        if code in _CHANGED and (outcome.recheck or outcome.removal)
+        if code in CHANGED and (outcome.recheck or outcome.removal)
     ]
     if missed:
         report(missed, clients)
-    if any(code not in (_OK, *_CHANGED) for code in codes):
+    if any(code not in (code_pb2.OK, *CHANGED) for code in codes):
         raise FirebaseUnavailable("an entry could not be written")
-
-
-# See google.rpc.Code: NOT_FOUND and FAILED_PRECONDITION.
-_OK, _CHANGED = 0, (5, 9)
 
 
 def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:

@@ -31,6 +31,7 @@ from .conversations import (
     name_of,
     read,
     reconcile_conversations,
+    text_of,
 )
 from .errors import (
     FirebaseUnavailable,
@@ -44,6 +45,12 @@ from .ids import Key
 from .settings import Settings
 from .sync import Outcome
 from .users import Document
+
+EVENTS = (
+    *("channel.created", "channel.updated", "channel.deleted"),
+    *("member.added", "member.removed", "message.new"),
+)
+"""What Stream is to send; the other events of channels and members do no harm."""
 
 MAX_BYTES = 1_000_000
 """Of a body, unpacked. Stream's largest object, a message, has 5 KB and 50 members at most."""
@@ -102,7 +109,7 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
     what they should have, are ignored.
     """
     deadline = time.monotonic() + INLINE_SECONDS
-    kind, cid = _text(event.get("type")), _cid(event)
+    kind, cid = text_of(event.get("type")), _cid(event)
     if not cid or not (kind.startswith(("channel.", "member.")) or kind == "message.new"):
         return
     if kind == "message.new":
@@ -157,7 +164,7 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> None:
     The count goes up in the commit that remembers the message's id.
     """
     message = _object(event.get("message"))
-    message_id, sender = _text(message.get("id")), _text(_object(message.get("user")).get("id"))
+    message_id, sender = text_of(message.get("id")), text_of(_object(message.get("user")).get("id"))
     sent_at = _time(message.get("created_at"))
     key = clients.settings.id_format.key(sender) if sender else None
     if not message_id or len(message_id) > _MAX_ID_LENGTH or not sent_at:
@@ -198,26 +205,22 @@ def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:
 
 def _cid(event: Mapping[str, Any]) -> str:
     """The channel an event is about; empty if it names none that could exist."""
-    cid = _text(event.get("cid")) or _text(_object(event.get("channel")).get("cid"))
+    cid = text_of(event.get("cid")) or text_of(_object(event.get("channel")).get("cid"))
     return cid if is_cid(cid) else ""
 
 
 def _member(event: Mapping[str, Any]) -> str:
     """Who was added or removed. ``user`` is the member in some payloads, the actor in others."""
-    return _text(_object(event.get("member")).get("user_id"))
+    return text_of(_object(event.get("member")).get("user_id"))
 
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _time(value: object) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(_text(value))
+        moment = datetime.fromisoformat(text_of(value))
     except ValueError:
         return None
     return moment if moment.tzinfo else None
