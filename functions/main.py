@@ -207,7 +207,7 @@ def streamWebhook(request: Request) -> Response:
 def drainRepairs(request: CallableRequest[Any]) -> None:
     """Try again what could not be repaired when it was met."""
     not_before = fields_of(request).get("notBefore", 0)
-    drain.drain(float(not_before), connect())
+    drain.drain(float(not_before), connect().leaving(LEFT_BY_BACKGROUND))
 
 
 @on_schedule(schedule="every 5 minutes")

@@ -11,7 +11,6 @@ from .clients import Clients
 from .conversations import reconcile_conversations
 from .errors import ChatsyncError, Postponed, StreamRateLimited, Unexpected
 from .ids import Key
-from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
 from .repairs import Entry
 from .side_by_side import batches, two_at_once
@@ -34,14 +33,13 @@ def drain(not_before: float, clients: Clients) -> None:
     calls too early is to call again, so that a wake which was arranged is never over too soon.
     Raises FirebaseUnavailable if the outbox cannot be read or written.
     """
-    background = clients.leaving(LEFT_BY_BACKGROUND)
     ends = time.monotonic() + BUDGET_SECONDS
     resume_at = 0.0
     while not resume_at and time.monotonic() < ends:
         entries = repairs.due(clients, new_deadline())
         if not entries:
             break
-        outcomes = _try(entries, background)
+        outcomes = _try(entries, clients)
         repairs.settle(outcomes, clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
     # Before the last look: who relies on this wake may have written after it.

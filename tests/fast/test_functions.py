@@ -300,6 +300,32 @@ def test_a_sign_up_while_stream_is_down_is_left_to_the_outbox(
     assert entries(clients)["user_ann"]["reason"] == "stream_unavailable"
 
 
+def test_who_nobody_waits_for_leaves_room_in_streams_limits(
+    accounts, call, create_stream_user, clients, chat, stream
+):
+    """Events the half of a window, the outbox a fifth; who waits may use all."""
+
+    def used_by_others(calls: int) -> None:
+        for _ in range(calls):
+            chat.upsert_user({"id": "other"})
+
+    for uid in ("ann", "bob", "eve", "dan", "caller"):
+        accounts.sign_up(uid)
+    stream.limit("UpdateUsers", 300, window_s=60)
+    used_by_others(155)
+    assert call({"userId": "bob"})[0] == 200
+    assert create_stream_user("ann") == 200
+    assert entries(clients)["user_ann"]["reason"] == "rate_limit"
+    assert call({}, function="drainRepairs") == (200, {"result": None})
+    assert entries(clients) == {}
+    used_by_others(100)
+    assert call({"userId": "eve"})[0] == 200
+    assert create_stream_user("dan") == 200
+    assert call({}, function="drainRepairs") == (200, {"result": None})
+    assert entries(clients)["user_dan"]["reason"] == "rate_limit"
+    assert call({"userId": "dan"})[0] == 200
+
+
 def test_an_event_fails_if_the_outbox_fails_too_so_that_it_comes_again(
     accounts, create_stream_user, firestore_api, stream
 ):

@@ -242,21 +242,6 @@ def test_while_stream_is_down_one_batch_finds_out_for_all(accounts, clients, str
     assert len(entries(clients)) == 250
 
 
-def test_the_drain_leaves_a_fifth_of_the_window_to_those_who_wait(accounts, clients, stream):
-    stream.switch(burst_guard=False)
-    stream.limit("UpdateUsers", 5, window_s=60)
-    for n in range(5):
-        accounts.sign_up(f"user-{n}")
-        queue(clients, f"user-{n}")
-        for pace in clients.stream._paces.values():
-            pace.sent.clear()  # as if a second had passed
-        drain(0, clients)
-    assert operations(stream).count("UpdateUsers") == 4
-    accounts.sign_up("waiting-person")
-    [outcome] = repairs.reconcile([Key("user", "waiting-person")], clients)
-    assert outcome.status == "created"
-
-
 def test_one_bad_user_never_blocks_the_others(accounts, clients, firestore, chat):
     for n in range(30):
         accounts.sign_up(f"user-{n}")
