@@ -296,7 +296,7 @@ def repair_findings(
     audit: Audit,
     findings: Sequence[Finding],
     clients: Clients,
-    wait: Wait = None,
+    wait: Wait,
 ) -> Audit:
     """Repair these findings of an audit that is done, and nothing else."""
     kinds = {finding.kind for finding in findings}

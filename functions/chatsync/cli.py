@@ -86,6 +86,7 @@ MAX_TEAM_BYTES = 100
 """Of a team's name, in Stream."""
 
 MOST_SHOWN = 50
+ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
 
 _INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
@@ -114,24 +115,20 @@ def main() -> NoReturn:
 
 @app.callback()
 def configure(
-    context: typer.Context,
     project: Annotated[
-        str, typer.Option(help="The Firebase project; demo-... means the local emulators.")
+        str,
+        typer.Option(
+            envvar=["GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"],
+            help="The Firebase project; demo-... means the local emulators.",
+        ),
     ] = "",
 ) -> None:
     logger.write = terminal.tell_log
-    if context.resilient_parsing or "--help" in sys.argv:
-        return
-    name = project or os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
-    if not name:
-        raise Refused(
-            "Which project? Say it before the command, as in `--project ID audit`, or set"
-            " GOOGLE_CLOUD_PROJECT."
-        )
-    terminal.use_project(name)
+    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = project
 
 
 def connect() -> Clients:
+    terminal.use_project(os.environ["GCLOUD_PROJECT"])
     return client_module.connect().leaving(LEFT_BY_BACKGROUND)
 
 
@@ -310,44 +307,42 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
 def status(as_json: AsJson = False) -> int:
     """Show the outbox, parked entries, and the last audit."""
     clients = connect()
-    waiting_count, parked_count = (repairs.count(one, clients) for one in ("waiting", "parked"))
     waiting, parked = (repairs.sample(one, clients) for one in ("waiting", "parked"))
-    last = audits.latest(clients)
-    by_reason = Counter(entry.get("reason", "") for entry in waiting)
     oldest = waiting[0].get("firstFailedAt") if waiting else None
+    last = audits.latest(clients)
+    told = {
+        "waiting": repairs.count("waiting", clients),
+        "reasons": Counter(entry.get("reason", "") for entry in waiting),
+        "oldest": oldest.isoformat() if oldest else None,
+        "parked": repairs.count("parked", clients),
+        "parkedEntries": [{name: entry.get(name) for name in ENTRY_FIELDS} for entry in parked],
+        "lastAudit": _summary(last) if last else None,
+    }
     if as_json:
-        shown = ("kind", "key", "reason", "lastError", "attempts")
-        print_json(
-            {
-                "waiting": waiting_count,
-                "reasons": dict(by_reason),
-                "oldest": oldest.isoformat() if oldest else None,
-                "parked": parked_count,
-                "parkedEntries": [{name: entry.get(name) for name in shown} for entry in parked],
-                "lastAudit": _summary(last) if last else None,
-            }
-        )
+        print_json(told)
     else:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
-        if waiting_count > len(waiting):
-            reasons = f"of {len(waiting)}: {reasons}"
-        print_line(f"Waiting in the outbox: {waiting_count}" + (f" ({reasons})" if waiting else ""))
-        if oldest:
-            age = datetime.now(UTC) - oldest
-            print_line(f"The oldest since {age.total_seconds() / 60:.0f} minutes.")
-        print_line(f"Parked: {parked_count}")
-        if parked:
-            table = Table("kind", "key", "reason", "last error")
-            for entry in parked[:MOST_SHOWN]:
-                names = ("kind", "key", "reason", "lastError")
-                table.add_row(*(str(entry.get(name, "")) for name in names))
-            console().print(table)
-        if last:
-            rate = percent(last.sync_rate)
-            print_line(f"Last audit: {last.id}, {_described(last)}, {rate} in sync.")
-        else:
-            print_line("Last audit: none.")
-    return FINDINGS if parked_count else IN_SYNC
+        _print_status(told, oldest, last)
+    return FINDINGS if told["parked"] else IN_SYNC
+
+
+def _print_status(told: Mapping[str, Any], oldest: datetime | None, last: Audit | None) -> None:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in told["reasons"].items())
+    if told["waiting"] > (looked_at := told["reasons"].total()):
+        reasons = f"of {looked_at}: {reasons}"
+    print_line(f"Waiting in the outbox: {told['waiting']}" + (f" ({reasons})" if reasons else ""))
+    if oldest:
+        age = datetime.now(UTC) - oldest
+        print_line(f"The oldest since {age.total_seconds() / 60:.0f} minutes.")
+    print_line(f"Parked: {told['parked']}")
+    if told["parkedEntries"]:
+        table = Table(*ENTRY_FIELDS)
+        for entry in told["parkedEntries"][:MOST_SHOWN]:
+            table.add_row(*("" if value is None else str(value) for value in entry.values()))
+        console().print(table)
+    if last:
+        print_line(f"Last audit: {last.id}, {_described(last)}, {percent(last.sync_rate)} in sync.")
+    else:
+        print_line("Last audit: none.")
 
 
 def _described(audit: Audit) -> str:

@@ -39,7 +39,7 @@ class Settings:
     service_users: tuple[str, ...] = ()
     """Stream ids of bots and the like, which no account stands behind."""
 
-    delete_policy: str = "soft"
+    delete_policy: str = DELETE_POLICIES[0]
     token_lifetime_seconds: int = 3600
     provision_anonymous_users: bool = True
 
@@ -63,13 +63,15 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         id_format=_id_format(environ),
         channel_type=_channel_type(environ),
         channel_id_prefix=_prefix(environ, "STREAM_CHANNEL_ID_FORMAT", "{id}", 24),
-        user_role=environ.get("STREAM_USER_ROLE") or "user",
-        company_role=environ.get("STREAM_COMPANY_ROLE") or "user",
+        user_role=environ.get("STREAM_USER_ROLE") or Settings.user_role,
+        company_role=environ.get("STREAM_COMPANY_ROLE") or Settings.company_role,
         extra_fields=_extra_fields(environ),
         service_users=_names(environ, "STREAM_SERVICE_USERS"),
         delete_policy=_one_of(environ, "STREAM_DELETE_POLICY", DELETE_POLICIES),
-        token_lifetime_seconds=_seconds(environ, "STREAM_TOKEN_LIFETIME_SECONDS", 3600),
-        provision_anonymous_users=_switch(environ, "PROVISION_ANONYMOUS_USERS", True),
+        token_lifetime_seconds=_seconds(environ, "STREAM_TOKEN_LIFETIME_SECONDS"),
+        provision_anonymous_users=_switch(
+            environ, "PROVISION_ANONYMOUS_USERS", Settings.provision_anonymous_users
+        ),
     )
 
 
@@ -81,8 +83,8 @@ def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     return value
 
 
-def _seconds(environ: Mapping[str, str], name: str, default: int) -> int:
-    value = environ.get(name) or str(default)
+def _seconds(environ: Mapping[str, str], name: str) -> int:
+    value = environ.get(name) or str(Settings.token_lifetime_seconds)
     if not re.fullmatch(r"[0-9]{1,9}", value) or not 60 <= int(value) <= MAX_TOKEN_LIFETIME_SECONDS:
         raise SettingInvalid(f"{name} must be from 60 to {MAX_TOKEN_LIFETIME_SECONDS} (30 days)")
     return int(value)
@@ -99,8 +101,8 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "").strip()
     if not value:
         raise SettingInvalid(
-            f"{name} is not set. Locally, run `make setup`; deployed, set it in functions/.env"
-            f" (key) or with `firebase functions:secrets:set` (secret)."
+            f"{name} is not set. Locally, run `make setup`; deployed, set it in"
+            " functions/.env.PROJECT (key) or with `firebase functions:secrets:set` (secret)."
         )
     return value
 
@@ -137,7 +139,7 @@ def _prefix(environ: Mapping[str, str], name: str, default: str, longest: int = 
 
 
 def _channel_type(environ: Mapping[str, str]) -> str:
-    value = environ.get("STREAM_CHANNEL_TYPE") or "messaging"
+    value = environ.get("STREAM_CHANNEL_TYPE") or Settings.channel_type
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
         raise SettingInvalid("STREAM_CHANNEL_TYPE must be up to 64 of A-Z a-z 0-9 _ -")
     return value

@@ -239,11 +239,10 @@ def test_text_of_others_is_printed_as_it_is(run, seed, firestore):
     assert (ran.status, "[/b]:a:[bold]" in ran.out) == (1, True)
 
 
-def test_emulators_are_refused_for_a_real_project(run, monkeypatch):
+def test_emulators_are_refused_for_a_real_project():
     """Stream's users would all look like orphans."""
-    monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099")
-    ran = run("audit")
-    assert (ran.status, "FIREBASE_AUTH_EMULATOR_HOST" in ran.err) == (2, True)
+    ran = process("--project", "p", "audit", FIREBASE_AUTH_EMULATOR_HOST="127.0.0.1:9099")
+    assert (ran.returncode, "FIREBASE_AUTH_EMULATOR_HOST" in ran.stderr) == (2, True)
 
 
 # repair and backfill
@@ -642,6 +641,11 @@ def test_without_a_project_one_line_says_so():
     ran = process("status")
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "before the command, as in `--project ID audit`" in ran.stderr
+
+
+def test_wrong_arguments_are_told_before_anything_is_looked_for():
+    ran = process("status", "--nope")
+    assert (ran.returncode, ran.stderr) == (2, "No such option: --nope. See --help.\n")
 
 
 def test_without_emulators_one_line_says_so_at_once():
