@@ -67,10 +67,10 @@ from .terminal import (
     console,
     errors_in_one_line,
     is_local,
-    people,
     percent,
     print_json,
     print_line,
+    stderr,
 )
 
 IN_SYNC, FINDINGS = 0, 1
@@ -186,7 +186,7 @@ def destroy(findings: Sequence[Finding], audit: Audit, yes: bool, clients: Clien
     amounts = ", ".join(f"{n} {kind}" for kind, n in Counter(one.kind for one in findings).items())
     records = sum(numbers.get("records", 0) for numbers in audit.counts.values())
     confirm(f"Remove or close {amounts}, beside {records} records of ours?", yes)
-    with people.status(f"Removing or closing {amounts} ...") as shown:
+    with stderr.status(f"Removing or closing {amounts} ...") as shown:
 
         def wait(seconds: int) -> None:
             shown.update(f"Waiting {seconds} s for Stream's rate limit ...")
@@ -212,7 +212,7 @@ def _checked_kinds(kinds: Sequence[str], steps: Sequence[str], team: str) -> tup
 def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
     """Run page after page, with a bar; waits where Stream's limits say so."""
     try:
-        with people.status("Counting ..."):
+        with stderr.status("Counting ..."):
             total = expected(audit.steps, clients)
         columns = (
             SpinnerColumn(),
@@ -223,7 +223,7 @@ def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
             TimeRemainingColumn(),
         )
         started, began_at = time.monotonic(), audit.seen
-        with Progress(*columns, console=people, transient=True) as progress:
+        with Progress(*columns, console=stderr, transient=True) as progress:
             task = progress.add_task("", total=total, rate="")
 
             def wait(seconds: int) -> None:
@@ -504,7 +504,7 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
         return IN_SYNC
     began = _unfinished_backfill(clients)
     if began:
-        people.print(f"Going on with {began.id}, of which {began.seen} are done.")
+        stderr.print(f"Going on with {began.id}, of which {began.seen} are done.")
     else:
         began = audits.start("backfill", clients, steps=steps, repair=RECONCILED)
     seen_before = began.seen

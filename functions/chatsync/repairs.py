@@ -118,17 +118,16 @@ def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     return outcomes
 
 
-def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = 8.0) -> None:
+def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRITE_SECONDS) -> None:
     """Enter outcomes into the outbox: waiting, or parked if their errors won't pass.
 
     Who waits already goes on waiting for the same time, or asking again and again would bring
     every attempt forward. The wake is arranged first: a crash in between costs a call for nothing,
-    not an entry that nobody works off. A wake that cannot be arranged
-    takes 2 s more.
+    not an entry that nobody works off. It may take 2 s, and writing ``seconds`` more.
+
     Raises FirebaseUnavailable if the outbox cannot be written.
     """
-    collection = clients.firestore.collection(COLLECTION)
-    references = {one.key: collection.document(document_id(one.key)) for one in outcomes}
+    references = {one.key: _reference(one.key, clients) for one in outcomes}
     wanted_at = None
     if any(not is_permanent(outcome) for outcome in outcomes):
         wanted_at = try_to_wake(time.time() + FIRST_ATTEMPT_SECONDS, clients)
@@ -158,7 +157,7 @@ def begin_entry(key: Key, batch: firestore.WriteBatch, clients: Clients, pause: 
 
     Whoever began it calls :func:`conclude`; if they cannot, the drain finishes it.
     """
-    reference = clients.firestore.collection(COLLECTION).document(document_id(key))
+    reference = _reference(key, clients)
     fields = {
         "kind": key.kind,
         "key": key.id,
@@ -242,8 +241,7 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
 
 def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:
     """The entries that these keys have now, waiting or parked."""
-    collection = clients.firestore.collection(COLLECTION)
-    references = [collection.document(document_id(key)) for key in keys]
+    references = [_reference(key, clients) for key in keys]
     with temporary_failures_named():
         snapshots = clients.firestore.get_all(
             references, **until(time.monotonic() + _LISTING_SECONDS)
@@ -345,12 +343,12 @@ def is_permanent(outcome: Outcome) -> bool:
 
 def is_done(outcome: Outcome) -> bool:
     """Whether nothing is left to do: agreement, nobody there, or a state that no repair changes."""
-    return not outcome.recheck and not _is_for_later(outcome)
+    return not (outcome.recheck or _may_pass(outcome) or is_permanent(outcome))
 
 
-def _is_for_later(outcome: Outcome) -> bool:
-    error = outcome.error
-    return isinstance(error, Temporary | StreamCredentialsRejected) or is_permanent(outcome)
+def _may_pass(outcome: Outcome) -> bool:
+    """Whether the same attempt may succeed later."""
+    return isinstance(outcome.error, Temporary | StreamCredentialsRejected)
 
 
 def keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
@@ -375,10 +373,13 @@ def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
     """
     batch = BulkWriteBatch(clients.firestore)
     for key in keys:
-        reference = clients.firestore.collection(COLLECTION).document(document_id(key))
-        batch.update(reference, {"removal": True})
+        batch.update(_reference(key, clients), {"removal": True})
     with temporary_failures_named():
         batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
+
+
+def _reference(key: Key, clients: Clients) -> firestore.DocumentReference:
+    return clients.firestore.document(COLLECTION, document_id(key))
 
 
 def _entry(snapshot: Any) -> Entry:
@@ -394,8 +395,7 @@ def _entry(snapshot: Any) -> Entry:
 
 
 def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
-    later = isinstance(outcome.error, Temporary | StreamCredentialsRejected)
-    pause = FIRST_ATTEMPT_SECONDS if later else RECHECK_SECONDS
+    pause = FIRST_ATTEMPT_SECONDS if _may_pass(outcome) else RECHECK_SECONDS
     fields = {
         "kind": outcome.key.kind,
         "key": outcome.key.id,
@@ -409,7 +409,7 @@ def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
     if is_permanent(outcome) and recheck_at and recheck_at.timestamp() > time.time():
         fields |= {"state": "waiting", "nextAttemptAt": recheck_at}
     waits = known.get("state") == "waiting" and known.get("attempts")
-    if waits and later:
+    if waits and _may_pass(outcome):
         del fields["nextAttemptAt"]
     return fields
 

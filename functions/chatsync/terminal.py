@@ -42,7 +42,7 @@ _EMULATORS = {
 }
 _FUNCTIONS = Path(__file__).parents[1]
 
-people = Console(stderr=True, highlight=False, markup=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """For what people read beside the result, so that ``--json`` can be piped."""
 
 
@@ -88,7 +88,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    people.print(message, style="red", soft_wrap=True)
+    stderr.print(message, style="red", soft_wrap=True)
     sys.exit(FAILED)
 
 
@@ -148,7 +148,7 @@ def _values_of(files: Sequence[str]) -> dict[str, str]:
 def tell_log(entry: Mapping[str, Any]) -> None:
     """The functions' log, for people: what is worth their attention."""
     if entry["severity"] in ("WARNING", "ERROR"):
-        people.print(entry.get("message", ""), style="yellow", soft_wrap=True)
+        stderr.print(entry.get("message", ""), style="yellow", soft_wrap=True)
 
 
 def percent(rate: float | None) -> str:
