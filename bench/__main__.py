@@ -10,7 +10,7 @@ import warnings
 
 from dev import emulators
 from dev.start import StackError
-from tests.chaos.backends import free_port, running_backends
+from tests.chaos.backends import running_backends
 
 from . import background, figures, people, queue, serving
 from .figures import Figure
@@ -43,10 +43,9 @@ def measure(names: list[str]) -> list[Figure]:
     warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
     os.environ.update(emulators.CLIENT_ENVIRONMENT)
     measured: list[Figure] = []
-    events_port = free_port()
-    with running_backends(events_port) as backends, queue.answering(events_port):
+    with running_backends() as backends, queue.answering(backends.events_port):
         people.connect()
-        queue.create(events_port)
+        queue.create(backends.events_port)
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             backends.check()

@@ -28,7 +28,7 @@ from firebase_admin import auth
 
 from dev import emulators
 from dev.start import StackError
-from tests.chaos.backends import free_port, running_backends
+from tests.chaos.backends import running_backends
 from tests.stream_server.control_client import LocalStream
 
 SIZES = (10_000, 30_000, 100_000)
@@ -144,7 +144,7 @@ def measure(
 ) -> list[Measurement]:
     """Backfill and audit of so many accounts, in emulators that were empty before."""
     say(f"{accounts:,} accounts: starting the emulators ...")
-    with running_backends(free_port()):
+    with running_backends():
         stream = LocalStream(emulators.STREAM_BASE_URL)
         set_limits(stream, limits)
         began = time.monotonic()

@@ -49,8 +49,9 @@ def main() -> None:
     print("This is a real run: Firebase's own emulators, and a local server with Stream's API.\n")
     print("Starting them ...", flush=True)
     started = time.monotonic()
+    stack = Stack()
     try:
-        with running_stack() as stack:
+        with running_stack(stack):
             print_step(started, "all are up")
             try:
                 tell_the_story(stack)

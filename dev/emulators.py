@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -48,19 +49,19 @@ CLIENT_ENVIRONMENT = {
 }
 
 
-def stream_server_command() -> list[str]:
+def stream_server_command(module: str = "tests.stream_server") -> list[str]:
     port = PORTS["local Stream server"]
-    command = [sys.executable, "-m", "tests.stream_server", f"--host={HOST}", f"--port={port}"]
+    command = [sys.executable, "-m", module, f"--host={HOST}", f"--port={port}"]
     return [*command, f"--parent={os.getpid()}"]
 
 
-def cli_command() -> list[str]:
+def cli_command(only: Sequence[str] = EMULATORS) -> list[str]:
     return [
         str(ROOT / "node_modules" / ".bin" / "firebase"),
         "emulators:start",
         f"--project={PROJECT}",
         f"--config={CONFIG.name}",
-        f"--only={','.join(EMULATORS)}",
+        f"--only={','.join(only)}",
         "--non-interactive",
     ]
 

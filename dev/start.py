@@ -26,19 +26,17 @@ class StackError(Exception):
 
 
 @contextlib.contextmanager
-def running_stack(any_stream_app: bool = False, parent: int | None = None) -> Iterator["Stack"]:
+def running_stack(stack: "Stack", any_stream_app: bool = False) -> Iterator[None]:
     """Starts everything, and stops everything whatever happens, signals included.
 
     All output goes to .local/emulators.log. Unless ``any_stream_app``, functions/.env.local must
     name the local Stream server: demo and tests would fill a real app with their people.
-    ``parent`` is the process without which nothing of it shall go on.
     """
     refuse_unless_ready(any_stream_app)
-    stack = Stack(parent)
     previous = {number: signal.signal(number, _exit) for number in _SIGNALS}
     try:
         stack.start()
-        yield stack
+        yield
     finally:
         stack.stop()
         for number, handler in previous.items():
@@ -73,6 +71,8 @@ def _exit(number: int, _frame: object) -> None:
 
 
 class Stack:
+    """All parts; ``parent`` is the process without which none of them shall go on."""
+
     def __init__(self, parent: int | None = None) -> None:
         self.parent = parent
         self.children: dict[str, subprocess.Popen[bytes]] = {}
@@ -213,8 +213,9 @@ def main() -> None:
 
     if not arguments.quiet:
         print("Starting the Firebase emulators and the local Stream server ...", flush=True)
+    stack = Stack(arguments.parent)
     try:
-        with running_stack(not arguments.quiet, arguments.parent) as stack:
+        with running_stack(stack, any_stream_app=not arguments.quiet):
             if not arguments.quiet:
                 call_back()
             print(addresses(), flush=True)

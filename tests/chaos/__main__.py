@@ -12,7 +12,7 @@ import warnings
 from dev import emulators
 from dev.start import StackError
 
-from .backends import free_port, running_backends
+from .backends import running_backends
 from .burst import run_burst
 from .chaos import run_chaos
 
@@ -33,14 +33,13 @@ def main() -> int:
     print(f"Seed {seed}. Starting the emulators and the functions ...", flush=True)
     warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
     os.environ.update(emulators.CLIENT_ENVIRONMENT)
-    events_port = free_port()
     try:
-        with running_backends(events_port) as backends:
+        with running_backends() as backends:
             if arguments.burst:
-                work = run_burst(backends, events_port, seed, arguments.burst)
+                work = run_burst(backends, seed, arguments.burst)
             else:
                 seconds = 60 * arguments.minutes
-                work = run_chaos(backends, events_port, seed, arguments.operations, seconds)
+                work = run_chaos(backends, seed, arguments.operations, seconds)
             is_well = asyncio.run(work)
     except StackError as error:
         sys.exit(str(error))

@@ -4,60 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
-from typing import NoReturn
 
-from dev import emulators
-from dev.start import LOG, START_TIMEOUT, Stack, StackError, refuse_unless_ready
+from dev import emulators, setup
+from dev.start import LOG, START_TIMEOUT, Stack, StackError, running_stack
 
-FOLDER = emulators.ROOT / ".local" / "chaos"
+FOLDER = setup.LOCAL / "chaos"
 
 _SERVERS = ("auth", "firestore", "tasks", "local Stream server")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def running_backends(events_port: int) -> Iterator[Backends]:
-    """Starts them, and stops them whatever happens, and all other children of this process too.
-
-    Firestore sends its events to ``events_port``.
-    """
-    refuse_unless_ready(any_stream_app=True)
-    backends = Backends(events_port)
-    previous = {number: signal.signal(number, _exit) for number in _SIGNALS}
-    try:
-        backends.start()
+def running_backends() -> Iterator[Backends]:
+    """Starts them, and stops them whatever happens, and all other children of this process too."""
+    backends = Backends()
+    with running_stack(backends, any_stream_app=True):
         yield backends
-    finally:
-        backends.stop()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _exit(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 class Backends(Stack):
-    """The local stack without the Functions emulator, which is not how production runs them."""
+    """The local stack without the Functions emulator, which is not how production runs them.
 
-    def __init__(self, events_port: int) -> None:
+    Firestore sends its events to ``events_port``.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.events_port = events_port
+        self.events_port = free_port()
 
     def start(self) -> None:
         LOG.write_bytes(b"")
-        port = str(emulators.PORTS["local Stream server"])
-        address = ["--host", emulators.HOST, "--port", port, "--parent", str(os.getpid())]
-        command = [sys.executable, "-m", "tests.chaos.stream_server", *address]
-        self._spawn("local Stream server", command)
-        self._spawn("Firebase CLI", _cli_command(), self._cli_environment())
-        environment = emulators.cli_environment()
-        self._spawn("Tasks emulator", _tasks_command(), environment)
+        stream_server = emulators.stream_server_command("tests.chaos.stream_server")
+        self._spawn("local Stream server", stream_server)
+        cli = emulators.cli_command(only=("auth", "firestore"))
+        self._spawn("Firebase CLI", cli, self._cli_environment())
+        self._spawn("Tasks emulator", _tasks_command(), emulators.cli_environment())
         deadline = time.monotonic() + START_TIMEOUT
         while not all(emulators.answers(emulators.PORTS[name]) for name in _SERVERS):
             self.check()
@@ -85,14 +68,9 @@ class Backends(Stack):
         return {**environment, "PATH": path}
 
 
-def _cli_command() -> list[str]:
-    only = "--only=auth,firestore"
-    return [only if one.startswith("--only=") else one for one in emulators.cli_command()]
-
-
 def _tasks_command() -> list[str]:
     script = emulators.ROOT / "tests" / "chaos" / "tasks_emulator.cjs"
-    tools = emulators.ROOT / "node_modules" / "firebase-tools"
+    tools = setup.NODE_MODULES / "firebase-tools"
     return ["node", str(script), str(tools), emulators.HOST, str(emulators.PORTS["tasks"])]
 
 

@@ -21,8 +21,8 @@ MAX_REFUSED_PER_USER = 1.5 / 100
 """Calls of UpdateUsers beyond its limit: a batch per hundred users, and half as many again."""
 
 
-async def run_burst(backends: Backends, events_port: int, seed: int, users: int) -> bool:
-    async with running(backends, events_port, seed, _INSTANCES, Disorder()) as run:
+async def run_burst(backends: Backends, seed: int, users: int) -> bool:
+    async with running(backends, seed, _INSTANCES, Disorder()) as run:
         run.has_faults = False
         weather.set_limits(run.stream, per_window=1.0)
         run.say(f"Stream's limits of a minute hold for {weather.WINDOW_SECONDS:.0f} s")

@@ -65,16 +65,12 @@ class Run:
 
 @contextlib.asynccontextmanager
 async def running(
-    backends: Backends,
-    events_port: int,
-    seed: int,
-    instances: dict[str, int],
-    disorder: Disorder,
+    backends: Backends, seed: int, instances: dict[str, int], disorder: Disorder
 ) -> AsyncIterator[Run]:
     """Everything up, watched, and ticking."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     deployed = deploy(SOURCE)
-    platform = Platform(deployed, instances, events_port, Random(seed + 1), disorder)
+    platform = Platform(deployed, instances, backends.events_port, Random(seed + 1), disorder)
     async with platform.running(), aiohttp.ClientSession() as session:
         firebase = Firebase(session)
         driver = Driver(platform, firebase, Random(seed))
@@ -103,11 +99,9 @@ async def _tick(run: Run) -> None:
         run.ticks += 1
 
 
-async def run_chaos(
-    backends: Backends, events_port: int, seed: int, operations: int, seconds: float
-) -> bool:
+async def run_chaos(backends: Backends, seed: int, operations: int, seconds: float) -> bool:
     """Whether nothing was lost and every answer was one that is documented."""
-    async with running(backends, events_port, seed, _INSTANCES, _DISORDER) as run:
+    async with running(backends, seed, _INSTANCES, _DISORDER) as run:
         weather.set_limits(run.stream, _PER_WINDOW)
         weather.set_faults(run.stream, seed)
         run.say(

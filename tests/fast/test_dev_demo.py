@@ -36,8 +36,8 @@ def failing_demo(monkeypatch, tmp_path, error: Exception, death: str | None = No
     """What the demo says when its story ends in an error, and its stack may have died."""
 
     @contextlib.contextmanager
-    def running_stack() -> Iterator[Stack]:
-        yield Stack(death)
+    def running_stack(stack: Stack) -> Iterator[None]:
+        yield
 
     def tell_the_story(stack: Stack) -> None:
         raise error
@@ -47,6 +47,7 @@ def failing_demo(monkeypatch, tmp_path, error: Exception, death: str | None = No
     log.write_text(LOG)
     monkeypatch.setattr(demo, "LOG", log)
     monkeypatch.setattr(demo.emulators, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "Stack", lambda: Stack(death))
     monkeypatch.setattr(demo, "running_stack", running_stack)
     monkeypatch.setattr(demo, "tell_the_story", tell_the_story)
     with pytest.raises(SystemExit) as end:
