@@ -331,8 +331,7 @@ def _fresh(size: int, documents: bool = True) -> list[str]:
     """So many accounts, and nobody else, neither here nor in Stream."""
     people.forget_in_stream()
     for name, path in (("auth", "accounts"), ("firestore", "databases/(default)/documents")):
-        place = f"http://{emulators.HOST}:{emulators.PORTS[name]}/emulator/v1"
-        url = f"{place}/projects/{emulators.PROJECT}/{path}"
+        url = f"{emulators.url(name)}/emulator/v1/projects/{emulators.PROJECT}/{path}"
         requests.delete(url, timeout=120).raise_for_status()
     uids = people.accounts(size)
     if documents:

@@ -137,7 +137,6 @@ def _environment(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         **emulators.CLIENT_ENVIRONMENT,
-        "STREAM_API_SECRET": emulators.STREAM_API_SECRET,
         "CHATSYNC_REGION": emulators.REGION,
         "THREADS": str(threads),
         "PYTHONWARNINGS": "ignore:The HMAC key",

@@ -33,7 +33,7 @@ def answering(port: int) -> Iterator[None]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer((emulators.HOST, port), Handler)
@@ -46,10 +46,7 @@ def answering(port: int) -> Iterator[None]:
 
 def create(port: int) -> None:
     """The queue of ``drainRepairs``, with its deliveries to ``port``."""
-    url = (
-        f"http://{emulators.HOST}:{emulators.PORTS['tasks']}/projects/{emulators.PROJECT}"
-        f"/locations/{emulators.REGION}/queues/drainRepairs"
-    )
+    url = f"{emulators.QUEUES_URL}/drainRepairs"
     body = {"defaultUri": f"http://{emulators.HOST}:{port}/"}
     requests.post(url, json=body, headers={"Authorization": "Bearer owner"}).raise_for_status()
 

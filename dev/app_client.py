@@ -8,9 +8,6 @@ import requests
 from dev import emulators
 
 TIMEOUT_SECONDS = 60
-_ACCOUNTS = (
-    f"http://{emulators.HOST}:{emulators.PORTS['auth']}/identitytoolkit.googleapis.com/v1/accounts"
-)
 
 
 class CallFailed(Exception):
@@ -38,7 +35,8 @@ def sign_up(email: str, display_name: str | None = None) -> AppUser:
     body = {"email": email, "password": "correct horse", "returnSecureToken": True}
     if display_name:
         body["displayName"] = display_name
-    response = requests.post(f"{_ACCOUNTS}:signUp?key=any", json=body, timeout=TIMEOUT_SECONDS)
+    url = f"{emulators.ACCOUNTS_URL}:signUp?key=any"
+    response = requests.post(url, json=body, timeout=TIMEOUT_SECONDS)
     response.raise_for_status()
     account = response.json()
     return AppUser(account["localId"], account["idToken"])

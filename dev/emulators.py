@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 
 from dev import setup
+from tests.stream_server.credentials import API_KEY as STREAM_API_KEY
+from tests.stream_server.credentials import API_SECRET as STREAM_API_SECRET
 
 ROOT = setup.ROOT
 CONFIG = ROOT / "firebase.local.json"
@@ -30,10 +32,15 @@ PORTS = {
     "local Stream server": 3030,
 }
 
-STREAM_API_KEY = "local-key"
-STREAM_API_SECRET = "local-secret"
-STREAM_BASE_URL = f"http://{HOST}:{PORTS['local Stream server']}"
-FUNCTIONS_URL = f"http://{HOST}:{PORTS['functions']}/{PROJECT}/{REGION}"
+
+def url(name: str) -> str:
+    return f"http://{HOST}:{PORTS[name]}"
+
+
+STREAM_BASE_URL = url("local Stream server")
+FUNCTIONS_URL = f"{url('functions')}/{PROJECT}/{REGION}"
+ACCOUNTS_URL = f"{url('auth')}/identitytoolkit.googleapis.com/v1/accounts"
+QUEUES_URL = f"{url('tasks')}/projects/{PROJECT}/locations/{REGION}/queues"
 
 # Points a client of any kind, and its SDKs, at the local stack.
 CLIENT_ENVIRONMENT = {

@@ -244,24 +244,21 @@ class Platform:
         return app
 
     async def _register_triggers(self) -> None:
-        firestore = f"http://{emulators.HOST}:{emulators.PORTS['firestore']}/emulator/v1"
-        queues = (
-            f"http://{emulators.HOST}:{emulators.PORTS['tasks']}/projects/{emulators.PROJECT}"
-            f"/locations/{emulators.REGION}/queues"
+        triggers = (
+            f"{emulators.url('firestore')}/emulator/v1/projects/{emulators.PROJECT}/eventarcTrigger"
         )
         own = f"http://{emulators.HOST}:{self.events_port}"
         for one in self.deployed:
             if one.document:
-                url = f"{firestore}/projects/{emulators.PROJECT}/eventarcTrigger"
                 trigger = {
                     "eventType": one.event_type,
                     **(one.event_filters or {}),
                     "document": {"value": one.document, "matchType": "PATH_PATTERN"},
                 }
-                await self._post(f"{url}?eventarcTriggerId={one.name}", trigger)
+                await self._post(f"{triggers}?eventarcTriggerId={one.name}", trigger)
             elif one.queue is not None:
-                uri = f"{own}/tasks/{one.name}"
-                await self._post(f"{queues}/{one.name}", {**one.queue, "defaultUri": uri})
+                queue = {**one.queue, "defaultUri": f"{own}/tasks/{one.name}"}
+                await self._post(f"{emulators.QUEUES_URL}/{one.name}", queue)
 
     async def _post(self, url: str, body: object) -> None:
         headers = {"Authorization": "Bearer owner"}

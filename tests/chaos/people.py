@@ -17,10 +17,6 @@ from google.cloud import firestore
 
 from dev import emulators
 
-_ACCOUNTS = (
-    f"http://{emulators.HOST}:{emulators.PORTS['auth']}/identitytoolkit.googleapis.com/v1/accounts"
-)
-
 
 @dataclass
 class Person:
@@ -140,7 +136,8 @@ class Firebase:
         return int(count.value)
 
     async def _accounts(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
-        async with self.session.post(f"{_ACCOUNTS}{method}", json=body) as response:
+        url = f"{emulators.ACCOUNTS_URL}{method}"
+        async with self.session.post(url, json=body) as response:
             answer: dict[str, Any] = await response.json()
             if response.status != 200:
                 raise RuntimeError(f"accounts{method} answered {answer}")

@@ -21,11 +21,8 @@ REMOVED = object()
 """As a field's value: ``deleteField()``."""
 
 _ROOT = f"projects/{emulators.PROJECT}/databases/(default)/documents"
-_FIRESTORE = f"http://{emulators.HOST}:{emulators.PORTS['firestore']}/v1"
-_SIGN_IN = (
-    f"http://{emulators.HOST}:{emulators.PORTS['auth']}"
-    "/identitytoolkit.googleapis.com/v1/accounts:signInWithCustomToken?key=any"
-)
+_FIRESTORE = f"{emulators.url('firestore')}/v1"
+_SIGN_IN = f"{emulators.ACCOUNTS_URL}:signInWithCustomToken?key=any"
 
 
 class Denied(Exception):
@@ -41,7 +38,7 @@ class Person:
 
     def exists(self, path: str) -> bool:
         """Whether ``get()`` finds a document."""
-        [answer] = self._request("POST", f"{_ROOT}:batchGet", {"documents": [f"{_ROOT}/{path}"]})
+        [answer] = self._post(f"{_ROOT}:batchGet", {"documents": [f"{_ROOT}/{path}"]})
         return "found" in answer
 
     def query(
@@ -58,7 +55,7 @@ class Person:
             field, operator, value = where
             condition = {"field": {"fieldPath": field}, "op": operator, "value": _encoded(value)}
             query["where"] = {"fieldFilter": condition}
-        found = self._request("POST", f"{_ROOT}:runQuery", {"structuredQuery": query})
+        found = self._post(f"{_ROOT}:runQuery", {"structuredQuery": query})
         return [row["document"]["name"].split("/")[-1] for row in found if "document" in row]
 
     def create(self, path: str, fields: Mapping[str, object]) -> None:
@@ -78,7 +75,7 @@ class Person:
         self._write(path, fields, updateMask=_mask(fields), currentDocument={"exists": True})
 
     def delete(self, path: str) -> None:
-        self._request("POST", f"{_ROOT}:commit", {"writes": [{"delete": f"{_ROOT}/{path}"}]})
+        self._post(f"{_ROOT}:commit", {"writes": [{"delete": f"{_ROOT}/{path}"}]})
 
     def _write(self, path: str, fields: Mapping[str, object], **options: object) -> None:
         write = {
@@ -90,11 +87,10 @@ class Person:
             ],
             **options,
         }
-        self._request("POST", f"{_ROOT}:commit", {"writes": [write]})
+        self._post(f"{_ROOT}:commit", {"writes": [write]})
 
-    def _request(self, method: str, resource: str, body: object = None) -> Any:
-        response = requests.request(
-            method,
+    def _post(self, resource: str, body: object) -> Any:
+        response = requests.post(
             f"{_FIRESTORE}/{resource}",
             json=body,
             headers={"Authorization": f"Bearer {self.id_token}"} if self.id_token else {},

@@ -7,14 +7,16 @@ from typing import Any
 
 import requests
 
+from .credentials import API_KEY, API_SECRET
+
 TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
 class LocalStream:
     url: str
-    key: str = "local-key"
-    secret: str = "local-secret"
+    key: str = API_KEY
+    secret: str = API_SECRET
 
     def state(self) -> dict[str, Any]:
         return self._control("GET", "state")
