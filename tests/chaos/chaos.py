@@ -55,10 +55,6 @@ class Run:
     """Whether Stream fails and processes are killed, as opposed to the burst."""
     kills: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def has_outbox(self) -> bool:
-        return _DRAIN in self.platform.functions
-
     def say(self, text: str) -> None:
         print(f"  {time.monotonic() - self.began:5.0f} s  {text}", flush=True)
 
@@ -79,9 +75,8 @@ async def running(
         names = ", ".join(f"{one} x{count}" for one, count in instances.items())
         run.say(f"{len(deployed)} functions are up, one process each, but {names}")
         platform.spawn(_watch_outbox(run))
-        if _WAKE in platform.functions:
-            platform.spawn(_tick(run))
-            run.say(f"{_WAKE} runs every {TICK_SECONDS:.0f} s, which stand for five minutes")
+        platform.spawn(_tick(run))
+        run.say(f"{_WAKE} runs every {TICK_SECONDS:.0f} s, which stand for five minutes")
         yield run
 
 
@@ -128,10 +123,9 @@ async def _storm(run: Run, seed: int, seconds: float) -> None:
     await weather.outage(run.stream, seed)
     run.say(f"Stream is back, with its faults: {run.outbox} repairs are waiting")
     others = [asyncio.create_task(_kill(run, name, end)) for name in _OTHER_VICTIMS]
-    if run.has_outbox:
-        await _kill(run, _DRAIN, max(end, time.monotonic() + _KILL_SECONDS))
-        await asyncio.sleep(seconds * 0.15)
-        await _kill(run, _DRAIN, end)
+    await _kill(run, _DRAIN, max(end, time.monotonic() + _KILL_SECONDS))
+    await asyncio.sleep(seconds * 0.15)
+    await _kill(run, _DRAIN, end)
     await asyncio.gather(*others)
 
 

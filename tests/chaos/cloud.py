@@ -12,7 +12,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,8 +71,6 @@ class Platform:
 
     functions: dict[str, Function] = field(init=False)
     deliveries: defaultdict[str, Deliveries] = field(init=False)
-    tasks_at_work: Counter[str] = field(default_factory=Counter)
-    """Requests of the task queue that are being answered, by function."""
     pending_events: int = 0
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
     _broken: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -219,14 +217,10 @@ class Platform:
         headers = {k: v for k, v in request.headers.items() if k.lower().startswith("x-cloudtasks")}
         headers["Content-Type"] = "application/json"
         body = await request.read()
-        self.tasks_at_work[name] += 1
-        try:
-            answer = await self.functions[name].request(self.session, body, headers)
-        finally:
-            self.tasks_at_work[name] -= 1
+        answer = await self.functions[name].request(self.session, body, headers)
         return web.Response(status=answer.status or 503, body=answer.body)
 
-    async def tick(self, name: str) -> Answer:
+    async def tick(self, name: str) -> None:
         """Run a scheduled function as Cloud Scheduler does."""
         headers = {
             "Content-Type": "application/json",
@@ -234,7 +228,7 @@ class Platform:
             "X-CloudScheduler-JobName": f"firebase-schedule-{name}-{emulators.REGION}",
             "X-CloudScheduler-ScheduleTime": datetime.now(UTC).isoformat(),
         }
-        return await self.functions[name].request(self.session, b"", headers)
+        await self.functions[name].request(self.session, b"", headers)
 
     def _front_door(self) -> web.Application:
         app = web.Application(client_max_size=16 * 1024 * 1024)

@@ -34,7 +34,6 @@ class Deployed:
     retry: bool = False
     queue: dict[str, Any] | None = None
     """A task queue's retryConfig and rateLimits."""
-    is_scheduled: bool = False
 
     @property
     def signature(self) -> str:
@@ -73,5 +72,4 @@ def _deployed(name: str, endpoint: dict[str, Any]) -> Deployed:
         document=event.get("eventFilterPathPatterns", {}).get("document"),
         retry=bool(event.get("retry")),
         queue=endpoint.get("taskQueueTrigger"),
-        is_scheduled="scheduleTrigger" in endpoint,
     )

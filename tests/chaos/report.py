@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from tests.stream_server.control import calls_by_status
+
 from .judge import Verdict
-from .weather import calls_by_operation, calls_of_functions
+from .weather import calls_of_functions
 
 if TYPE_CHECKING:
     from .chaos import Run
@@ -44,7 +46,7 @@ def events_and_stream(run: Run) -> None:
             for name, one in sorted(run.platform.deliveries.items())
         ),
     )
-    calls = calls_by_operation(calls_of_functions(run.stream))
+    calls = calls_by_status(calls_of_functions(run.stream))
     table(
         "Stream calls by operation and status; none: no answer",
         ((name, summary(statuses)) for name, statuses in sorted(calls.items())),
@@ -53,15 +55,13 @@ def events_and_stream(run: Run) -> None:
 
 def outbox_lines(run: Run) -> list[tuple[str, object]]:
     functions = run.platform.functions
-    if not run.has_outbox:
-        return [("there is none in these functions", "")]
-    starts = [one for function in functions.values() for one in function.instances]
+    instances = [one for function in functions.values() for one in function.instances]
     return [
         ("most repairs waiting at once", run.outbox_peak),
         ("requests to drainRepairs, by status", summary(functions["drainRepairs"].answers)),
         ("runs of wakeRepairs", run.ticks),
         *((f"{name} killed while it worked", count) for name, count in run.kills.items()),
-        ("processes started again", sum(one.starts - 1 for one in starts)),
+        ("processes started again", sum(one.starts - 1 for one in instances)),
     ]
 
 
@@ -70,8 +70,8 @@ def conclusion(run: Run, settled: float | None, verdict: Verdict) -> bool:
     shown("Answers against the contract", run.driver.violations)
     shown("Parked repairs", (str(entry) for entry in verdict.parked))
     shown("Lost", (f"{uid} {'; '.join(what)}" for uid, what in verdict.problems.items()))
-    must_kill = run.has_outbox and run.has_faults
-    if must_kill and not run.kills.get("drainRepairs"):
+    has_tried_all = not run.has_faults or "drainRepairs" in run.kills
+    if not has_tried_all:
         shown("Not tried", ["no drain was killed in the middle of its work"])
     table(
         "In the end",
@@ -92,7 +92,7 @@ def conclusion(run: Run, settled: float | None, verdict: Verdict) -> bool:
         and not verdict.problems
         and not given_up
         and not run.driver.violations
-        and (run.kills.get("drainRepairs") or not must_kill)
+        and has_tried_all
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from typing import Any
 
 from tests.stream_server.control_client import LocalStream
@@ -47,10 +46,9 @@ SHARE_OF_FAULTS = sum(share for share, _, _ in _FAULTS)
 def set_limits(stream: LocalStream, per_window: float) -> None:
     """Stream's documented limits of a minute times ``per_window``, in the shorter windows.
 
-    And its guard against bursts, if this server has one.
+    And its guard against bursts.
     """
-    guards = [name for name in stream.state()["switches"] if name == "burst_guard"]
-    stream.switch(**dict.fromkeys(guards, True))
+    stream.switch(burst_guard=True)
     for operation, limit in documented_limits().items():
         stream.limit(operation, max(1, round(limit.limit * per_window)), WINDOW_SECONDS)
 
@@ -102,12 +100,3 @@ async def kill_in_the_middle(
 def calls_of_functions(stream: LocalStream) -> list[dict[str, Any]]:
     """The request log, without the calls of others: somebody looked whether the server is up."""
     return [call for call in stream.requests() if caller_of(call["path"])]
-
-
-def calls_by_operation(calls: list[dict[str, Any]]) -> dict[str, Counter[str]]:
-    """Of the request log: by operation, how often which status; "none" where no answer came."""
-    counts: dict[str, Counter[str]] = {}
-    for call in calls:
-        status = str(call["status"] or "none")
-        counts.setdefault(call["operation"], Counter())[status] += 1
-    return counts
