@@ -28,7 +28,7 @@ from dev import emulators
 from . import people, queue
 from .figures import Figure, p95
 from .people import STREAM
-from .processes import BASELINE, FOLDER, OURS, Function, serving
+from .processes import BASELINE, COMMANDS, FOLDER, OURS, Function, environment, serving
 
 SIZES = (1_000, 3_000, 10_000)
 DELAYED = 2_000
@@ -56,10 +56,6 @@ second would take 40 percent of Stream's real limit, twice what the background l
 SHARE_PER_SECOND = 400
 """Accounts that the background may bring to Stream, at 300 calls a minute less a fifth."""
 
-COMMANDS = {
-    "backfill": ("backfill", "--apply", "--json"),
-    "audit": ("audit", "--users", "--json"),
-}
 GOALS = {"backfill": "<= 1.3", "drain": "<= 1.3", "audit": "<= 1.5"}
 
 _COLLECTIONS = ("users", "user_profiles", "user_stats")
@@ -86,7 +82,6 @@ def delayed() -> Iterator[Figure]:
     """With Stream as far away as it is, beside what our share of its limit allows."""
     with _drain_function() as function:
         uids = _fresh(DELAYED)
-        people.set_delay(DELAY_MS)
         note = f"{DELAYED:,} users; beside the four fifths of 300 calls a minute"
         for work, seconds in (
             ("backfill", lambda: _command("backfill", DELAYED)),
@@ -142,7 +137,7 @@ def _command(command: str, size: int) -> float:
 
 def _baseline(work: str, expected: int) -> float:
     words = [sys.executable, str(BASELINE / "background.py"), work]
-    done = subprocess.run(words, env=_environment(), stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(words, env=environment(), stdout=subprocess.PIPE, check=True)
     printed = json.loads(done.stdout)
     if printed["count"] != expected:
         raise RuntimeError(f"the baseline's {work} counts {printed['count']}, not {expected}")
@@ -300,12 +295,11 @@ def _calls_of_queue(function: Function) -> Iterator[None]:
 @contextlib.contextmanager
 def _commanding(command: str) -> Iterator[subprocess.Popen[bytes]]:
     """The operator's command at work; interrupted, if it still is at the end."""
-    words = ["-m", "chatsync", "--project", emulators.PROJECT, *COMMANDS[command]]
     with (FOLDER / f"{command}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *words],
+            COMMANDS[command],
             cwd=OURS,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -317,11 +311,6 @@ def _commanding(command: str) -> Iterator[subprocess.Popen[bytes]]:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.communicate()
-
-
-def _environment() -> dict[str, str]:
-    settings = {"PYTHONWARNINGS": "ignore:The HMAC key", "PYTHONDONTWRITEBYTECODE": "1"}
-    return {**os.environ, **emulators.CLIENT_ENVIRONMENT, **settings}
 
 
 # Accounts and documents

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ VENV = FOLDER / "venv"
 
 OURS = FOLDER / "functions"
 BASELINE = FOLDER / "baseline"
+
+_CHATSYNC = (sys.executable, "-m", "chatsync", "--project", emulators.PROJECT)
+COMMANDS = {
+    "backfill": [*_CHATSYNC, "backfill", "--apply", "--json"],
+    "audit": [*_CHATSYNC, "audit", "--users", "--json"],
+}
+"""The operator's."""
 
 START_SECONDS = 60.0
 CALL_SECONDS = 120.0
@@ -78,18 +86,9 @@ class Function:
         self.threads = self.threads or deployment.concurrency
         self.port = free_port()
         self.log = FOLDER / f"{self.source.name}-{self.name}.log"
-        script = [str(VENV / "bin" / "functions-framework"), "--target", self.name]
-        place = ["--source", "main.py", "--host", emulators.HOST, "--port", str(self.port)]
+        settings = environment(THREADS=str(self.threads))
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*script, *place, "--signature-type", deployment.signature],
-                cwd=self.source,
-                env=_environment(self.threads),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own: gunicorn and its worker die together
-            )
+            self.process = deployment.start(self.source, VENV / "bin", self.port, settings, log)
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -133,14 +132,13 @@ class Function:
         self.process.wait()
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(**settings: str) -> dict[str, str]:
     return {
         **os.environ,
         **emulators.CLIENT_ENVIRONMENT,
-        "CHATSYNC_REGION": emulators.REGION,
-        "THREADS": str(threads),
         "PYTHONWARNINGS": "ignore:The HMAC key",
         "PYTHONDONTWRITEBYTECODE": "1",
+        **settings,
     }
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dev import emulators
 
@@ -38,6 +38,22 @@ class Deployed:
     @property
     def signature(self) -> str:
         return "cloudevent" if self.event_type else "http"
+
+    def start(
+        self, source: Path, scripts: Path, port: int, settings: dict[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """A process as in production; ``scripts`` is where functions-framework is."""
+        command = [str(scripts / "functions-framework"), "--source", "main.py"]
+        command += ["--target", self.name, "--signature-type", self.signature]
+        return subprocess.Popen(
+            [*command, "--host", emulators.HOST, "--port", str(port)],
+            cwd=source,
+            env={**settings, "CHATSYNC_REGION": emulators.REGION},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own: gunicorn and its worker die together
+        )
 
 
 def deploy(folder: Path) -> list[Deployed]:

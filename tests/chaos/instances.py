@@ -57,31 +57,18 @@ class Instance:
         self.starts = 0
 
     def start(self) -> None:
-        script = Path(sys.executable).with_name("functions-framework")
-        command = [
-            *(str(script), "--target", self.deployed.name, "--source", str(SOURCE / "main.py")),
-            *("--signature-type", self.deployed.signature),
-            *("--host", emulators.HOST, "--port", str(self.port)),
-        ]
+        scripts = Path(sys.executable).parent
+        settings = self._environment()
         self.is_ready = False
         self.starts += 1
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=SOURCE,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own: gunicorn and its worker die together
-            )
+            self.process = self.deployed.start(SOURCE, scripts, self.port, settings, log)
 
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
             **emulators.CLIENT_ENVIRONMENT,
             "STREAM_BASE_URL": f"{emulators.STREAM_BASE_URL}{CALLER_PREFIX}{self.name}",
-            "CHATSYNC_REGION": emulators.REGION,
             "THREADS": str(self.deployed.concurrency),  # which would follow this machine's cores
             "K_SERVICE": self.deployed.name.lower(),
             "FUNCTION_TARGET": self.deployed.name,
