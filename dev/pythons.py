@@ -1,6 +1,5 @@
 """Runs the fast tests on every supported Python that this machine has."""
 
-import os
 import subprocess
 import sys
 
@@ -16,7 +15,8 @@ def main() -> None:
 
 
 def run(version: str) -> str:
-    python = next((one for one in candidates(version) if setup.python_version(one) == version), "")
+    found = (one for one in setup.pythons(version) if setup.python_version(one) == version)
+    python = next(found, None)
     if not python:
         return "not on this machine"
     place = setup.LOCAL / f"venv-{version}"
@@ -27,14 +27,6 @@ def run(version: str) -> str:
     subprocess.run([*pip, "-r", "requirements.txt"], cwd=setup.ROOT, check=True)
     tests = subprocess.run([place / "bin" / "pytest", "-q", "tests/fast"], cwd=setup.ROOT)
     return "failed" if tests.returncode else "passed"
-
-
-def candidates(version: str) -> list[str]:
-    pyenv = os.environ.get("PYENV_ROOT", "~/.pyenv")
-    return [
-        f"python{version}",
-        *setup.expand(f"{pyenv}/versions/{version}.*/bin/python{version}"),
-    ]
 
 
 if __name__ == "__main__":

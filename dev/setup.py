@@ -181,9 +181,7 @@ def find_python() -> str:
     # The real path: inside an activated virtual environment, `python3` is the environment's.
     candidates = [os.path.realpath(sys.executable)]
     for version in PYTHON_VERSIONS:
-        candidates.append(f"python{version}")
-        pyenv = os.environ.get("PYENV_ROOT", "~/.pyenv")
-        candidates += expand(f"{pyenv}/versions/{version}.*/bin/python{version}")
+        candidates += pythons(version)
     for candidate in candidates:
         if python_version(candidate):
             return candidate
@@ -191,6 +189,11 @@ def find_python() -> str:
         "no Python 3.11, 3.12 or 3.13 with venv found: install one from"
         " https://www.python.org/downloads/ or name it, PYTHON=/path/to/python make ..."
     )
+
+
+def pythons(version: str) -> list[str]:
+    pyenv = os.environ.get("PYENV_ROOT", "~/.pyenv")
+    return [f"python{version}", *expand(f"{pyenv}/versions/{version}.*/bin/python{version}")]
 
 
 def venv_version() -> str | None:
