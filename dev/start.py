@@ -15,7 +15,7 @@ import psutil
 from dev import emulators, setup
 from tests.stream_server.control_client import LocalStream
 
-LOG = emulators.ROOT / ".local" / "emulators.log"
+LOG = setup.LOCAL / "emulators.log"
 READY_LINE = "The local stack is up."
 START_TIMEOUT = 150
 STOP_TIMEOUT = 12
@@ -200,9 +200,12 @@ def addresses() -> str:
 
 
 def call_back() -> None:
-    """Have the local Stream server call our webhook, as an app's own Stream would."""
-    webhook = LocalStream(emulators.STREAM_BASE_URL)
-    webhook.webhook(f"{emulators.FUNCTIONS_URL}/streamWebhook", timeout_ms=20_000, total_ms=55_000)
+    """Have the local Stream server call our webhook, as an app's own Stream would.
+
+    With more time than Stream gives: a function starts cold here.
+    """
+    stream = LocalStream(emulators.STREAM_BASE_URL)
+    stream.webhook(f"{emulators.FUNCTIONS_URL}/streamWebhook", timeout_ms=20_000, total_ms=55_000)
 
 
 def main() -> None:

@@ -49,3 +49,17 @@ def test_a_stack_notices_that_its_parent_is_gone() -> None:
     start.Stack(parent=os.getppid()).check()
     with pytest.raises(start.StackError, match="is gone"):
         start.Stack(parent=os.getpid()).check()
+
+
+def test_ctrl_c_while_the_demo_is_still_importing_leaves_no_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "dev.demo"],
+        cwd=start.emulators.ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        next(line for line in demo.stderr if "firebase_admin" in line)
+        demo.send_signal(signal.SIGINT)
+        assert "Traceback" not in demo.stderr.read()
+    assert demo.returncode == -signal.SIGINT
