@@ -60,21 +60,12 @@ class Figure:
         }
 
 
-def percentile(samples: Sequence[float], share: float) -> float:
-    """The value that ``share`` of the samples don't exceed, with a line between neighbours."""
-    ordered = sorted(samples)
-    place = share * (len(ordered) - 1)
-    below = ordered[int(place)]
-    above = ordered[min(int(place) + 1, len(ordered) - 1)]
-    return below + (above - below) * (place % 1)
-
-
 def p50(samples: Sequence[float]) -> float:
     return statistics.median(samples)
 
 
 def p95(samples: Sequence[float]) -> float:
-    return percentile(samples, 0.95)
+    return statistics.quantiles(samples, n=20, method="inclusive")[-1]
 
 
 def table(figures: Iterable[Figure]) -> Table:

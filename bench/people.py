@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import firebase_admin
 from firebase_admin import auth
@@ -55,15 +56,19 @@ def caller() -> AppUser:
 def accounts(count: int) -> list[str]:
     """The uids of new accounts with names, of whom nobody but Auth knows: they were imported."""
     uids = [uuid.uuid4().hex[:28] for _ in range(count)]
-    for start in range(0, count, _IMPORTED_AT_ONCE):
-        records = [
-            auth.ImportUserRecord(uid, display_name=f"Person {uid}", email=f"{uid}@example.com")
-            for uid in uids[start : start + _IMPORTED_AT_ONCE]
-        ]
-        result = auth.import_users(records)
-        if result.failure_count:
-            raise RuntimeError(f"{result.failure_count} accounts could not be imported")
+    import_accounts(
+        auth.ImportUserRecord(uid, display_name=f"Person {uid}", email=f"{uid}@example.com")
+        for uid in uids
+    )
     return uids
+
+
+def import_accounts(records: Iterable[auth.ImportUserRecord]) -> None:
+    left = iter(records)
+    while some := list(itertools.islice(left, _IMPORTED_AT_ONCE)):
+        result = auth.import_users(some)
+        if result.errors:
+            raise RuntimeError(f"Auth refuses accounts: {result.errors[0].reason}")
 
 
 def groups(uids: Sequence[str], size: int) -> list[Sequence[str]]:

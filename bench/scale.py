@@ -19,23 +19,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import firebase_admin
 from firebase_admin import auth
 
 from dev import emulators
 from dev.start import StackError
 from tests.chaos.backends import running_backends
-from tests.stream_server.control_client import LocalStream
+
+from . import people
+from .people import STREAM
+from .processes import COMMANDS
 
 SIZES = (10_000, 30_000, 100_000)
-COMMANDS = {
-    "backfill": ("backfill", "--apply", "--json"),
-    "audit": ("audit", "--users", "--json"),
-}
 
 MEMORY_RATIO = 1.2
 """Peak memory of the largest size, compared with the smallest."""
@@ -46,7 +44,6 @@ CALLS_RATIO = 1.05
 REFUSED = 5
 """Calls beyond Stream's limits: one at most in a window, until its answer tells what is left."""
 
-_IMPORTED_AT_ONCE = 1_000
 _UID = string.ascii_letters + string.digits
 _UID_LENGTH = 28
 _RSS_UNITS_PER_MB = 2**20 if sys.platform == "darwin" else 2**10
@@ -113,11 +110,11 @@ def main() -> int:
 
     # The local secret is shorter than JWT libraries like.
     os.environ |= {**emulators.CLIENT_ENVIRONMENT, "PYTHONWARNINGS": "ignore:The HMAC key"}
-    app = firebase_admin.initialize_app(options={"projectId": emulators.PROJECT})
+    people.connect()
     measured: list[Measurement] = []
     try:
         for accounts in sorted(arguments.accounts):
-            measured += measure(accounts, arguments.limits, app, _say)
+            measured += measure(accounts, arguments.limits)
     except (MeasurementError, StackError) as error:
         sys.exit(str(error))
     goals = goals_of(measured, arguments.limits)
@@ -139,43 +136,30 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def measure(
-    accounts: int, limits: bool, app: firebase_admin.App, say: Callable[[str], None]
-) -> list[Measurement]:
+def measure(accounts: int, limits: bool) -> list[Measurement]:
     """Backfill and audit of so many accounts, in emulators that were empty before."""
-    say(f"{accounts:,} accounts: starting the emulators ...")
+    _say(f"{accounts:,} accounts: starting the emulators ...")
     with running_backends():
-        stream = LocalStream(emulators.STREAM_BASE_URL)
-        set_limits(stream, limits)
+        set_limits(limits)
         began = time.monotonic()
-        import_accounts(accounts, app)
-        say(f"  imported in {time.monotonic() - began:.0f} s")
+        choice = random.Random(0)
+        people.import_accounts(_account(number, choice) for number in range(accounts))
+        _say(f"  imported in {time.monotonic() - began:.0f} s")
         measured = []
         for command in COMMANDS:
-            one, result = run(command, accounts, stream)
-            say(f"  {command}: {one.seconds:.0f} s")
+            one, result = run(command, accounts)
+            _say(f"  {command}: {one.seconds:.0f} s")
             expect(command, result, accounts)
             measured.append(one)
         return measured
 
 
-def set_limits(stream: LocalStream, limits: bool) -> None:
+def set_limits(limits: bool) -> None:
     """Stream's real limits, bursts included, or none."""
-    stream.switch(burst_guard=limits)
+    STREAM.switch(burst_guard=limits)
     if not limits:
-        for operation in stream.state()["limits"]:
-            stream.remove_limit(operation)
-
-
-def import_accounts(count: int, app: firebase_admin.App) -> None:
-    """Accounts with a name, an e-mail address and, every other one, a picture."""
-    choice = random.Random(0)
-    client = auth.Client(app)
-    for start in range(0, count, _IMPORTED_AT_ONCE):
-        numbers = range(start, min(start + _IMPORTED_AT_ONCE, count))
-        result = client.import_users([_account(number, choice) for number in numbers])
-        if result.errors:
-            raise MeasurementError(f"Auth refuses accounts: {result.errors[0].reason}")
+        for operation in STREAM.state()["limits"]:
+            STREAM.remove_limit(operation)
 
 
 def _account(number: int, choice: random.Random) -> auth.ImportUserRecord:
@@ -188,14 +172,15 @@ def _account(number: int, choice: random.Random) -> auth.ImportUserRecord:
     )
 
 
-def run(command: str, accounts: int, stream: LocalStream) -> tuple[Measurement, dict[str, Any]]:
+def run(command: str, accounts: int) -> tuple[Measurement, dict[str, Any]]:
     """Run a command as an operator does; returns what it took, and what it printed."""
-    before = calls_of(stream)
+    before = calls_so_far()
     load = os.getloadavg()[0]
-    words = [sys.executable, "-m", "chatsync", "--project", emulators.PROJECT, *COMMANDS[command]]
     began = time.monotonic()
-    # A child's peak is never below what this process holds when it starts it, about half as much.
-    process = subprocess.Popen(words, cwd=emulators.ROOT / "functions", stdout=subprocess.PIPE)
+    # A child's peak is never below what this process holds when it starts it: two thirds of it.
+    process = subprocess.Popen(
+        COMMANDS[command], cwd=emulators.ROOT / "functions", stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -204,7 +189,7 @@ def run(command: str, accounts: int, stream: LocalStream) -> tuple[Measurement, 
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise MeasurementError(f"{command} ended with {process.returncode}: {output.decode()}")
-    calls = calls_of(stream) - before
+    calls = calls_so_far() - before
     by_operation: Counter[str] = Counter()
     for (operation, _), count in calls.items():
         by_operation[operation] += count
@@ -220,9 +205,9 @@ def run(command: str, accounts: int, stream: LocalStream) -> tuple[Measurement, 
     ), json.loads(output)
 
 
-def calls_of(stream: LocalStream) -> Counter[tuple[str, str]]:
-    """All calls so far, by operation and status."""
-    calls = stream.state()["calls"]
+def calls_so_far() -> Counter[tuple[str, str]]:
+    """By operation and status."""
+    calls = STREAM.state()["calls"]
     return Counter(
         {
             (operation, status): count

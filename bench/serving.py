@@ -63,8 +63,8 @@ def warm(calls: Sequence[Callable[[], Any]]) -> None:
 
 
 def heal(function: Function, uids: Sequence[str], caller: AppUser) -> None:
-    for start in range(0, len(uids), 100):
-        results = function.call({"userIds": uids[start : start + 100]}, caller.id_token)
+    for some in people.groups(uids, 100):
+        results = function.call({"userIds": some}, caller.id_token)
         assert all(result["status"] != "failed" for result in results["results"])
 
 
