@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tests.stream_server import __main__ as process
 from tests.stream_server import server
+from tests.stream_server.operations import OPERATIONS
 from tests.stream_server.state import State
 
 CALLER_PREFIX = "/as/"
@@ -20,14 +21,10 @@ CALLER_PREFIX = "/as/"
 
 def create_app() -> web.Application:
     app = server.create_app()
-    handlers = [
-        (route.method, route.resource.canonical, route.handler)
-        for route in app.router.routes()
-        if isinstance(route.handler, partial) and route.handler.func is server.answer
-    ]
-    for method, path, handler in handlers:
-        app.router.add_route(method, f"{CALLER_PREFIX}{{instance}}{path}", handler)
-    state = handlers[0][2].args[0]
+    state = app[server.STATE]
+    for operation in OPERATIONS:
+        path = f"{CALLER_PREFIX}{{instance}}{operation.path}"
+        app.router.add_route(operation.method, path, partial(server.answer, state, operation))
     app.router.add_get("/_chaos/users", partial(get_users, state))
     return app
 
@@ -44,5 +41,4 @@ def caller_of(path: str) -> str:
 
 
 if __name__ == "__main__":
-    process.create_app = create_app
-    sys.exit(process.main())
+    sys.exit(process.main(create_app()))

@@ -23,7 +23,7 @@ from .server import create_app
 JS_PORT, JS_WEBSOCKET_PORT = 3030, 8800
 
 
-def main() -> int:
+def main(app: web.Application) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stream_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3030, help="0 takes any free port")
@@ -40,15 +40,18 @@ def main() -> int:
     websocket_port = arguments.websocket_port
     if websocket_port is None and arguments.port == JS_PORT:
         websocket_port = JS_WEBSOCKET_PORT
-    return asyncio.run(serve(arguments.host, arguments.port, websocket_port, arguments.parent))
+    place = arguments.host, arguments.port, websocket_port
+    return asyncio.run(serve(app, *place, arguments.parent))
 
 
-async def serve(host: str, port: int, websocket_port: int | None, parent: int | None) -> int:
+async def serve(
+    app: web.Application, host: str, port: int, websocket_port: int | None, parent: int | None
+) -> int:
     stopped = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
     # Calls that a fault keeps waiting must not hold up the end.
-    runner = web.AppRunner(create_app(), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -78,4 +81,4 @@ async def serve(host: str, port: int, websocket_port: int | None, parent: int | 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(create_app()))

@@ -26,8 +26,9 @@ from .state import Caller, Json, State
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
-logger = logging.getLogger(__name__)
+STATE = web.AppKey("state", State)
 
+logger = logging.getLogger(__name__)
 
 # For unknown paths, and for known ones with another method: Stream answers the same to both.
 NOWHERE = Operation("Request", "*", "/{path:.*}")
@@ -39,6 +40,7 @@ def create_app() -> web.Application:
         client_max_size=0,  # perform() refuses big bodies, as Stream does.
         middlewares=[browsers.answer_preflights],
     )
+    app[STATE] = state
     app.on_response_prepare.append(browsers.allow_origin)
     app.add_subapp("/_control", control.create_app(state))
     app.router.add_get("/connect", partial(connect, state))
