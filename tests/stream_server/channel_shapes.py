@@ -79,8 +79,8 @@ def channel_state(
     state: State,
     record: Json,
     *,
-    messages: int = DEFAULT_MESSAGES,
-    members: int = MAX_ITEMS,
+    messages: int,
+    members: int,
     members_offset: int = 0,
 ) -> Json:
     """The answer of get-or-create, and an item of QueryChannels."""

@@ -67,9 +67,6 @@ class Connections:
     def __init__(self) -> None:
         self._by_id: dict[str, Connection] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._by_id)
-
     def __len__(self) -> int:
         return len(self._by_id)
 

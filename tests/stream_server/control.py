@@ -70,9 +70,13 @@ from .webhooks import Options
 
 MAX_SECONDS = 86_400
 
-
 Expectation = tuple[Callable[[Any], bool], str]
 """A check of a field's value, and what it expects in words."""
+
+MILLISECONDS: Expectation = (
+    lambda v: is_number(v) and 0 <= v <= 1000 * MAX_SECONDS,
+    "a number of milliseconds, at most a day",
+)
 
 
 class ControlError(Exception):
@@ -165,10 +169,7 @@ async def add_fault(state: State, request: web.Request) -> web.Response:
         "status": (lambda v: is_whole(v) and 200 <= v <= 599, "an HTTP status from 200 to 599"),
         "code": (is_whole, "a whole number"),
         "body": (lambda v: v in tuple(GATEWAY_BODIES), f"one of {', '.join(GATEWAY_BODIES)}"),
-        "delay_ms": (
-            lambda v: is_number(v) and 0 <= v <= 1000 * MAX_SECONDS,
-            "a number of milliseconds, at most a day",
-        ),
+        "delay_ms": MILLISECONDS,
         "times": (lambda v: is_whole(v) and v > 0, "a whole number above 0"),
         "rate": (lambda v: is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
         "seed": (is_whole, "a whole number"),
@@ -259,10 +260,6 @@ async def set_switches(state: State, request: web.Request) -> web.Response:
 
 async def set_webhook(state: State, request: web.Request) -> web.Response:
     given = await fields(request)
-    milliseconds = (
-        lambda v: is_number(v) and 0 <= v <= 1000 * MAX_SECONDS,
-        "a number of milliseconds, at most a day",
-    )
     allowed = {
         "url": (lambda v: v is None or is_http_url(v), "an http URL, or null"),
         "events": (
@@ -272,16 +269,16 @@ async def set_webhook(state: State, request: web.Request) -> web.Response:
         "duplicates": (lambda v: is_whole(v) and 0 <= v <= 100, "a whole number from 0 to 100"),
         "new_id_on_duplicate": (lambda v: isinstance(v, bool), "true or false"),
         "seed": (is_whole, "a whole number"),
-        **dict.fromkeys(("shuffle_ms", "timeout_ms", "total_ms", "pause_ms"), milliseconds),
+        **dict.fromkeys(("shuffle_ms", "timeout_ms", "total_ms", "pause_ms"), MILLISECONDS),
     }
     refuse_unexpected(given, allowed)
     if "url" not in given:
         raise ControlError("url: is required")
     url, events = given.pop("url"), given.pop("events", [])
-    for name in WEBHOOK_SETTINGS:
-        if url is None:
+    if url is None:
+        for name in WEBHOOK_SETTINGS:
             state.app.pop(name, None)
-    if url is not None:
+    else:
         state.app |= {"webhook_url": url, "webhook_events": events}
     state.webhooks.configure(Options(**given))
     return web.json_response({})

@@ -130,7 +130,7 @@ SWITCHES = {
 
 @dataclass
 class State:
-    """All of the server's memory; users and channels are kept in the shape of the answers."""
+    """All of the server's memory; users.py and channel_shapes.py tell what is kept of each."""
 
     limits: dict[str, Limit]
     webhooks: Webhooks = field(default_factory=Webhooks)
