@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import warnings
 
 from dev import emulators
 from dev.start import StackError
@@ -40,8 +38,7 @@ def main() -> None:
 
 
 def measure(names: list[str]) -> list[Figure]:
-    warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
-    os.environ.update(emulators.CLIENT_ENVIRONMENT)
+    emulators.use_local_stack()
     measured: list[Figure] = []
     with running_backends() as backends, queue.answering(backends.events_port):
         people.connect()

@@ -6,12 +6,10 @@ if __name__ == "__main__":  # Ctrl-C during the other imports, too, ends without
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import json
-import os
 import re
 import sys
 import textwrap
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -81,8 +79,7 @@ def what_the_log_says(log: str) -> str:
 
 
 def tell_the_story(stack: Stack) -> None:
-    os.environ.update(emulators.CLIENT_ENVIRONMENT)
-    warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
+    emulators.use_local_stack()
     firebase_admin.initialize_app()
     documents = firestore.Client(project=emulators.PROJECT)
     stream = StreamChat(

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,11 @@ CLIENT_ENVIRONMENT = {
     "STREAM_API_SECRET": STREAM_API_SECRET,
     "STREAM_BASE_URL": STREAM_BASE_URL,
 }
+
+
+def use_local_stack() -> None:
+    os.environ.update(CLIENT_ENVIRONMENT)
+    warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
 
 
 def stream_server_command(module: str = "tests.stream_server") -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import sys
-import warnings
 
 from dev import emulators
 from dev.start import StackError
@@ -31,8 +29,7 @@ def main() -> int:
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
 
     print(f"Seed {seed}. Starting the emulators and the functions ...", flush=True)
-    warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
-    os.environ.update(emulators.CLIENT_ENVIRONMENT)
+    emulators.use_local_stack()
     try:
         with running_backends() as backends:
             if arguments.burst:
