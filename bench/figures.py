@@ -27,22 +27,21 @@ class Figure:
 
     name: str
     measured: float
-    baseline: float | None = None
-    """None: nothing to compare with, as for a step of a growing size."""
-    unit: str = "ms"
-    goal: str = ""
-    """What the ratio is to be, such as ``<= 1.15``."""
-    note: str = ""
+    baseline: float
+    unit: str
+    goal: str
+    """What the ratio is to be, such as ``<= 1.15``; or none."""
+    note: str
     """How many samples, and what a reader should know."""
 
     @property
-    def ratio(self) -> float | None:
-        return self.measured / self.baseline if self.baseline else None
+    def ratio(self) -> float:
+        return self.measured / self.baseline
 
     @property
     def met(self) -> bool | None:
         """None if there is no goal."""
-        if not self.goal or self.ratio is None:
+        if not self.goal:
             return None
         comparison, bound = self.goal.split()
         return _COMPARE[comparison](round(self.ratio, 2), float(bound))
@@ -80,8 +79,8 @@ def table(figures: Iterable[Figure]) -> Table:
         lines.add_row(
             figure.name,
             _amount(figure.measured, figure.unit),
-            "" if figure.baseline is None else _amount(figure.baseline, figure.unit),
-            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            _amount(figure.baseline, figure.unit),
+            f"{figure.ratio:.2f}",
             figure.goal,
             {True: "met", False: "MISSED", None: ""}[figure.met],
             figure.note,
