@@ -36,7 +36,8 @@ class Answer:
     seconds: float
     waited: float
     """Before an instance had room for it; part of ``seconds``."""
-    failure: str = ""
+    failure: str
+    """What came instead of an answer."""
 
     @property
     def is_success(self) -> bool:
@@ -111,11 +112,11 @@ class Function:
             waited = time.monotonic() - began
             instance.in_flight += 1
             try:
-                answer = await self._send(session, instance, body, headers, began, waited)
+                status, content, failure = await self._send(session, instance, body, headers)
             finally:
                 instance.in_flight -= 1
-        self.answers[str(answer.status or answer.failure)] += 1
-        return answer
+        self.answers[str(status or failure)] += 1
+        return Answer(status, content, time.monotonic() - began, waited, failure)
 
     async def _with_room(self) -> Instance:
         while True:
@@ -131,21 +132,17 @@ class Function:
         instance: Instance,
         body: bytes,
         headers: dict[str, str],
-        began: float,
-        waited: float,
-    ) -> Answer:
+    ) -> tuple[int | None, bytes, str]:
+        """Status, body and failure, as in Answer."""
         url = f"http://{emulators.HOST}:{instance.port}/"
         timeout = aiohttp.ClientTimeout(total=self.deployed.timeout_seconds)
         try:
             async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
-                content = await response.read()
-                seconds = time.monotonic() - began
-                return Answer(response.status, content, seconds, waited)
+                return response.status, await response.read(), ""
         except TimeoutError:
-            failure = "timeout"
+            return None, b"", "timeout"
         except aiohttp.ClientError:
-            failure = "reset"
-        return Answer(None, b"", time.monotonic() - began, waited, failure)
+            return None, b"", "reset"
 
 
 async def keep_running(functions: list[Function]) -> None:
