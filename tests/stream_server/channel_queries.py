@@ -20,7 +20,7 @@ from .membership import existing_channel
 from .payloads import MAX_ITEMS, json_object
 from .permissions import client, is_participant, refuse_unless_participant
 from .state import Json, State
-from .watching import watch
+from .watching import refuse_servers_watching, watch
 
 DEFAULT_CHANNELS = 10
 MAX_CHANNELS = 30
@@ -93,9 +93,7 @@ def query_channels(state: State, params: Json, body: Json) -> Json:
     conditions = body.get("filter_conditions") or {}
     matches = CHANNELS.compile(conditions)
     refuse_unanswerable(state, conditions)
-    for option in ("watch", "presence"):
-        if body.get(option) and not state.caller.user_id:
-            raise bad_input(f"{option} is not allowed with server side auth")
+    refuse_servers_watching(state, body)
     # Stream takes a higher limit without a word, and answers 30.
     limit = min(whole_number(body, "limit", 10**9) or DEFAULT_CHANNELS, MAX_CHANNELS)
     offset = whole_number(body, "offset", MAX_OFFSET)

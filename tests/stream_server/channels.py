@@ -46,7 +46,7 @@ from .permissions import (
 )
 from .state import Json, State
 from .users import new_task, new_user, refuse_bad_id, refuse_deleted
-from .watching import watch
+from .watching import refuse_servers_watching, watch
 
 CHANNEL_TYPES = ("messaging", "livestream", "team", "gaming", "commerce")
 VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -100,9 +100,7 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
     channel_type = params["type"]
     if channel_type not in CHANNEL_TYPES:
         raise not_found(f"{channel_type} is not a defined channel type")
-    for option in ("watch", "presence"):
-        if body.get(option) and not state.caller.user_id:
-            raise bad_input(f"{option} is not allowed with server side auth")
+    refuse_servers_watching(state, body)
     data = checked_data(body.get("data") or {})
     members = memberships(data.get("members", []), "data.members")
     shown = parts_shown(body)
@@ -130,13 +128,19 @@ def checked_data(data: object) -> Json:
     refuse_reserved(data, RESERVED, "data")
     if data.get("invites"):
         raise bad_input("data.invites is not known to the local Stream server")
-    data = {key: v for key, v in data.items() if v is not None or key not in INPUT_TYPES}
-    refuse_wrong_types(data, INPUT_TYPES, "data")
-    strings_in(data.get("filter_tags", []), "data.filter_tags")
+    data = typed(data)
     if len(data.get("members", [])) > MAX_ITEMS:
         raise bad_input(f"data.members must contain at most {MAX_ITEMS} items")
     refuse_big_custom_data(custom_data(data), "channel")
     return data
+
+
+def typed(data: Json) -> Json:
+    """The data with null for Stream's own fields read as absent."""
+    given = {key: v for key, v in data.items() if v is not None or key not in INPUT_TYPES}
+    refuse_wrong_types(given, INPUT_TYPES, "data")
+    strings_in(given.get("filter_tags", []), "data.filter_tags")
+    return given
 
 
 def custom_data(data: Json) -> Json:
@@ -232,10 +236,7 @@ def creator(state: State, data: Json) -> str:
 
 
 def announce_channel(state: State, record: Json) -> None:
-    channel = {
-        **channel_shape(state, record),
-        "members": member_shapes(state, record),
-    }
+    channel = {**channel_shape(state, record), "members": member_shapes(state, record)}
     user = state.users[record["created_by_id"]]
     channel_event(state, "channel.created", record, channel=channel, user=user)
     for user_id in record["members"]:
@@ -434,9 +435,7 @@ def update_channel_partial(state: State, params: Json, body: Json) -> Json:
     for path in (*(body.get("set") or {}), *(body.get("unset") or [])):
         if path.split(".")[0] in NOT_IN_PARTIAL_UPDATES:
             raise not_allowed(f"field `{path}` is reserved and cannot updated")
-    fields = {key: v for key, v in fields.items() if v is not None or key not in INPUT_TYPES}
-    refuse_wrong_types(fields, INPUT_TYPES, "data")
-    strings_in(fields.get("filter_tags", []), "data.filter_tags")
+    fields = typed(fields)
     refuse_moving(state, old, fields.get("team"))
     refuse_big_custom_data(custom_fields({"channel": fields}), "channel")
     flags = {"frozen": False, "disabled": False}

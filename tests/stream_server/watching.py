@@ -7,6 +7,12 @@ from .membership import existing_channel
 from .state import Json, State
 
 
+def refuse_servers_watching(state: State, body: Json) -> None:
+    for option in ("watch", "presence"):
+        if body.get(option) and not state.caller.user_id:
+            raise bad_input(f"{option} is not allowed with server side auth")
+
+
 def watch(state: State, records: list[Json]) -> None:
     if not state.caller.connection_id:
         raise bad_input(
