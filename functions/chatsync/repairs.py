@@ -128,9 +128,10 @@ def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRIT
     Raises FirebaseUnavailable if the outbox cannot be written.
     """
     references = {one.key: _reference(one.key, clients) for one in outcomes}
-    wanted_at = None
+    wake_at = math.inf
     if any(not is_permanent(outcome) for outcome in outcomes):
-        wanted_at = try_to_wake(time.time() + FIRST_ATTEMPT_SECONDS, clients)
+        wake_at = _slot(time.time() + FIRST_ATTEMPT_SECONDS)
+        try_to_wake(wake_at, clients)
     deadline = time.monotonic() + seconds
     with temporary_failures_named():
         snapshots = clients.firestore.get_all(list(references.values()), **until(deadline))
@@ -140,8 +141,9 @@ def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRIT
             reference = references[outcome.key]
             batch.set(reference, _fields(outcome, known[reference.id]), merge=True)
         batch.commit(**until(deadline))
-    if wanted_at and time.time() >= wanted_at:
-        # Too slow: the drain may have been there before the entries.
+    if time.time() >= wake_at:
+        # Too slow: the drain may have been there before the entries, even if the wake went
+        # unanswered.
         try_to_wake(time.time(), clients)
     for outcome in outcomes:
         _log_report(outcome)
@@ -296,25 +298,27 @@ def retry_parked(clients: Clients) -> int:
     return retried
 
 
-def wake(at: float, clients: Clients) -> float:
-    """Have the drain called at the Unix time ``at`` or up to 10 s later; returns when.
+def wake(at: float, clients: Clients) -> None:
+    """Have the drain called at the Unix time ``at`` or up to 10 s later.
 
     One task for each 10 s, however many ask for it. A task never ends before its time
     (:func:`drain.drain`), so "exists already" means that the drain is still to come.
     """
-    now = time.time()
-    slot = math.ceil(min(max(at, now), now + FURTHEST_WAKE_SECONDS) / SLOT_SECONDS) * SLOT_SECONDS
+    slot = _slot(at)
     clients.tasks.enqueue(DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot))
-    return float(slot)
 
 
-def try_to_wake(at: float, clients: Clients) -> float | None:
+def _slot(at: float) -> int:
+    now = time.time()
+    return math.ceil(min(max(at, now), now + FURTHEST_WAKE_SECONDS) / SLOT_SECONDS) * SLOT_SECONDS
+
+
+def try_to_wake(at: float, clients: Clients) -> None:
     """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
     try:
-        return wake(at, clients)
+        wake(at, clients)
     except FirebaseUnavailable as error:
         logger.error(f"The drain could not be woken: {error}")
-        return None
 
 
 def wake_if_due(clients: Clients) -> None:

@@ -280,9 +280,12 @@ class WatchedTasks(MemoryTasks):
 
     def enqueue(self, function: str, data: dict[str, Any], task_id: str, at: float) -> bool:
         call = partial(super().enqueue, function, data, task_id, at)
+        operation = self.world.operation()
+        if operation:
+            operation.wake_at = at  # even if the answer is lost
         is_new: bool = self.world.outside("tasks", "enqueue", call)
-        if operation := self.world.operation():
-            operation.wake_at, operation.owes_wake = at, False
+        if operation:
+            operation.owes_wake = False
         return is_new
 
 

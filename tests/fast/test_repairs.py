@@ -715,9 +715,18 @@ def test_a_drain_that_looked_before_its_time_is_too_early_though_it_ends_after_i
         drain(now + 0.15, clients)
 
 
+@pytest.mark.parametrize("answer_lost", [False, True])
 def test_a_report_that_took_too_long_asks_for_another_wake(
-    clients, tasks, firestore_api, monkeypatch
+    clients, tasks, firestore_api, monkeypatch, answer_lost
 ):
+    enqueue = tasks.enqueue
+
+    def enqueue_unanswered(*task: object) -> bool:
+        enqueue(*task)
+        raise FirebaseUnavailable("no answer in time")
+
+    if answer_lost:
+        monkeypatch.setattr(tasks, "enqueue", enqueue_unanswered)
     now = time.time()
     clock = [now]
     monkeypatch.setattr(repairs.time, "time", lambda: clock[0])
