@@ -26,6 +26,7 @@ from tests.fast.firebase_in_memory import (
     firestore_client,
 )
 from tests.stream_server.control_client import LocalStream
+from tests.stream_server.webhook_receiver import WebhookReceiver
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -70,6 +71,14 @@ def stream(stream_server: LocalStream) -> LocalStream:
     stream_server.restore_limits()
     stream_server.reset()
     return stream_server
+
+
+@pytest.fixture
+def receiver(stream: LocalStream) -> Iterator[WebhookReceiver]:
+    """Where the local Stream server may send its events."""
+    with WebhookReceiver() as receiver:
+        yield receiver
+        stream.webhook(None)
 
 
 @pytest.fixture

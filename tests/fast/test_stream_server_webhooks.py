@@ -7,16 +7,8 @@ import pytest
 import requests
 
 from tests.stream_server.user_client import user_client
-from tests.stream_server.webhook_receiver import WebhookReceiver
 
 RETRIED_QUICKLY = {"pause_ms": 1}
-
-
-@pytest.fixture
-def receiver(stream):
-    with WebhookReceiver() as receiver:
-        yield receiver
-        stream.webhook(None)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from chatsync import webhooks
 from chatsync.create_conversation import create_conversation
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
-from tests.stream_server.webhook_receiver import Received, WebhookReceiver
+from tests.stream_server.webhook_receiver import Received
 
 
 def signed(body: bytes, secret: str = "local-secret") -> str:
@@ -48,13 +48,6 @@ def post(environment) -> Callable[..., int]:  # noqa: F811 (the imported fixture
 def send(post) -> Callable[..., int]:
     """Post a signed event."""
     return lambda event, **headers: post(json.dumps(event).encode(), **headers)
-
-
-@pytest.fixture
-def receiver(stream):
-    with WebhookReceiver() as receiver:
-        yield receiver
-        stream.webhook(None)
 
 
 @pytest.fixture
