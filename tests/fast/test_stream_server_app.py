@@ -4,15 +4,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from stream_chat.base.exceptions import StreamAPIException
 
+from tests.fast.refusals import refusal
 from tests.stream_server.user_client import user_client
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
 
 
 def test_a_new_app_has_streams_defaults(chat):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
+from tests.fast.refusals import refusal
+
 BY_ID = [{"field": "id", "direction": 1}]
 
 
@@ -24,12 +26,6 @@ def channels(chat):
 def found(chat, conditions, sort=None, **options):
     states = chat.query_channels(conditions, sort, **options)["channels"]
     return [state["channel"]["id"] for state in states]
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
 
 
 @pytest.mark.parametrize(

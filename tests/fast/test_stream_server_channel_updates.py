@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
+from tests.fast.refusals import refusal
+
 
 @pytest.fixture
 def channel(chat):
@@ -15,12 +17,6 @@ def channel(chat):
 
 def members(channel):
     return [member["user_id"] for member in channel.query()["members"]]
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
 
 
 def test_an_update_replaces_all_custom_data(channel):

@@ -6,6 +6,8 @@ import time
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
+from tests.fast.refusals import refusal
+
 
 @pytest.fixture
 def pair(chat):
@@ -19,12 +21,6 @@ def create(chat, *, channel_id="c1", channel_type="messaging", creator="ann", **
 
 def query(chat, **body):
     return chat.post("channels/messaging/c1/query", data=body)
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
 
 
 def test_a_channel_is_created(pair):

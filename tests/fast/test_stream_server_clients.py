@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
+from tests.fast.refusals import refusal
 from tests.stream_server.user_client import user_client
 
 
@@ -39,12 +40,6 @@ def tenants(people):
 
 def of(client, channel_id="c1", **data):
     return client.channel("messaging", channel_id, data)
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
 
 
 FORBIDDEN = (403, 17)

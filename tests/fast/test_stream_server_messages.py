@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
+from tests.fast.refusals import refusal
+
 
 @pytest.fixture
 def channel(chat):
@@ -10,12 +12,6 @@ def channel(chat):
     channel = chat.channel("messaging", "c1", {"members": ["ann"]})
     channel.create("ann")
     return channel
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
 
 
 def test_a_message_is_sent_and_shown(channel):

@@ -7,11 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(StreamAPIException) as caught:
-        call(*args, **kwargs)
-    return caught.value.status_code, caught.value.error_code
+from tests.fast.refusals import refusal
 
 
 def stored(chat, user_id):
