@@ -293,7 +293,7 @@ def finish(
         if failed is None:
             refusal = Unsettled(f"conversation {document.id} changed meanwhile")
         elif isinstance(error, StreamRejected):
-            refusal = FailedPrecondition([], "rejected")
+            refusal = FailedPrecondition([], "rejected", str(error))
         return _outcome(failed or document, clients.settings, refusal)
     except Temporary as error:
         return _outcome(document, clients.settings, error)
@@ -336,7 +336,7 @@ def open_ready(
             _make_channel(document, clients, deadline)
     except StreamRejected as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        return _outcome(document, clients.settings, FailedPrecondition([], "rejected"))
+        return _outcome(document, clients.settings, FailedPrecondition([], "rejected", str(error)))
     except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
         return _outcome(document, clients.settings, error)
     return replace(_outcome(document, clients.settings), healed=healed_keys(outcomes))

@@ -46,13 +46,15 @@ class FailedPrecondition(ChatsyncError):
     ``reason`` is one of ``disabled`` and ``anonymous`` (in Firebase Auth), or ``deactivated``,
     ``banned``, ``deleted`` (beyond restore) and ``rejected`` (its data are refused) in Stream. Of a
     conversation, with no ids, it can be ``rejected`` or ``wrong_team``: its channel is another's.
+    ``told`` is what Stream said, for operators.
     """
 
-    def __init__(self, ids: list[str], reason: str) -> None:
+    def __init__(self, ids: list[str], reason: str, told: str = "") -> None:
         who = f"user is {reason}: {', '.join(ids)}" if ids else f"conversation is {reason}"
         super().__init__(who)
         self.ids = ids
         self.reason = reason
+        self.told = told
 
 
 class Temporary(ChatsyncError):

@@ -31,6 +31,7 @@ from google.rpc import code_pb2
 from . import ids
 from .clients import Clients
 from .errors import (
+    ChatsyncError,
     FailedPrecondition,
     FirebaseUnavailable,
     InvalidArgument,
@@ -446,11 +447,17 @@ def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
         "state": "parked" if parked else "waiting",
         "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
         "reason": reason_of(outcome),
-        "lastError": str(outcome.error)[:_MAX_ERROR_LENGTH] if outcome.error else "",
+        "lastError": _told(outcome.error)[:_MAX_ERROR_LENGTH],
     }
     if outcome.recheck:
         fields["recheckAt"] = datetime.fromtimestamp(time.time() + RECHECK_SECONDS, UTC)
     return {**fields, "removal": True} if outcome.removal else fields
+
+
+def _told(error: ChatsyncError | None) -> str:
+    if isinstance(error, FailedPrecondition) and error.told:
+        return error.told
+    return str(error) if error else ""
 
 
 def reason_of(outcome: Outcome) -> str:

@@ -410,7 +410,7 @@ class _Repair:
             error = failed[key]
             if isinstance(error, StreamRejected):
                 logger.error(f"Stream rejected user {key.id}: {error}", **{key.kind: key.id})
-                error = FailedPrecondition([key.id], "rejected")
+                error = FailedPrecondition([key.id], "rejected", str(error))
             elif not isinstance(error, StreamRateLimited) and self.refusals < MAX_REFUSALS:
                 again.add(key)
             self.errors[key] = error

@@ -124,7 +124,6 @@ def test_a_second_takes_no_more_than_a_thirtieth_of_the_limit(client, stream):
     sent = client._paces["upsert_users"].sent
     assert len(calls(stream, "UpdateUsers")) == 7
     assert len(sent) <= 3
-    assert all(later - earlier > 0 for earlier, later in zip(sent, list(sent)[1:], strict=False))
 
 
 def test_who_has_no_time_to_wait_for_the_next_second_is_postponed(client, stream):
