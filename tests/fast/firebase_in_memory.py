@@ -222,6 +222,8 @@ class MemoryFirestoreApi:
                 fields[transform.field_path] = document_types.Value(integer_value=total)
             else:
                 fields[transform.field_path] = document_types.Value(timestamp_value=now)
+        if present and dict(present.fields) == fields:
+            return document_types.Document.pb(present).update_time  # as Firestore: no change
         created = present.create_time if present else now
         self.documents[name] = document_types.Document(
             name=name, fields=fields, create_time=created, update_time=now

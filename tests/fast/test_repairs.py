@@ -208,6 +208,16 @@ def test_attempts_are_further_and_further_apart(accounts, clients, entry, down, 
         assert longest / 2 - 1 < pause <= longest
 
 
+def test_who_fails_again_in_the_same_way_while_tried_is_tried_again(clients, entry):
+    queue(clients, "ann")
+    change_entry(clients, attempts=1)
+    [found] = repairs.due(clients, time.monotonic() + 20)
+    queue(clients, "ann")
+    agreement = Outcome(ANN, "ann", "ok", None)
+    repairs.settle({found: agreement}, clients, time.monotonic() + 20)
+    assert entry()
+
+
 def test_what_there_was_no_time_for_costs_no_attempt(accounts, clients, entry, monkeypatch):
     monkeypatch.setattr(drain_module, "BATCH_SECONDS", 0.0)
     accounts.sign_up("ann")
