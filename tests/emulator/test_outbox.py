@@ -26,15 +26,12 @@ def stream_recovers(stream):
     stream.clear_faults()
 
 
-def test_twenty_sign_ups_while_stream_is_down_for_ten_seconds_all_appear(
-    stream, stream_user, entries
-):
+def test_twenty_sign_ups_while_stream_is_down_all_appear(stream, stream_user, entries):
     stream.fault("*", "reset", rate=1)
-    went_down = time.monotonic()
     people = [app_client.sign_up(f"unlucky-{n}@example.com", f"Unlucky {n}") for n in range(20)]
     uids = {person.uid for person in people}
     wait_for(lambda: uids <= entries().keys())
-    wait_for(lambda: time.monotonic() - went_down > 10)
+    wait_for(lambda: any(entry["attempts"] for entry in entries().values()))
     stream.clear_faults()
     for uid in uids:
         wait_for(lambda uid=uid: stream_user(uid))

@@ -1,5 +1,6 @@
 """The security rules: who may do what from an app, as owner, participant, other, and stranger."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count, product
 from typing import Any
@@ -79,8 +80,10 @@ _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def signed_in(firebase) -> dict[str, Person]:
-    return {uid: sign_in(uid, firebase) for uid in SIGNED_IN}
+def signed_in(firebase, firestore) -> Iterator[dict[str, Person]]:
+    yield {uid: sign_in(uid, firebase) for uid in SIGNED_IN}
+    for path in STORED:  # other tests wait for an empty outbox
+        firestore.document(path).delete()
 
 
 @pytest.fixture
