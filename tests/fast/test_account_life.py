@@ -555,15 +555,6 @@ def test_stats_that_exist_cost_one_read(ann, clients, firestore_api, stream):
     assert stream.requests(since) == []
 
 
-def test_last_activity_is_told_to_oneself_only(ann, clients, firestore):
-    moment = datetime(2026, 1, 2, tzinfo=UTC)
-    firestore.document("user_stats/ann").update({"lastActiveAt": moment})
-    assert read_stats("ann", "ann", clients)["lastActiveAt"] == "2026-01-02T00:00:00Z"
-    assert read_stats("ann", "ann", clients)["updatedAt"]
-    to_others = read_stats("ann", "bob", clients)
-    assert (to_others["lastActiveAt"], to_others["updatedAt"]) == (None, None)
-
-
 def test_stats_of_nobody_are_not_found_and_leave_no_record(clients, firestore_api):
     with pytest.raises(NotFound):
         read_stats("nobody", "ann", clients)

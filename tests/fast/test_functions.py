@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +221,16 @@ def test_a_caller_reads_their_own_stats(accounts, call):
     assert (status, body["result"]["userId"]) == (200, "caller")
 
 
-def test_a_caller_reads_the_stats_of_another(accounts, call):
-    accounts.sign_up("ann")
-    status, body = call({"userId": "ann"}, function="getUserStats")
-    assert (status, body["result"]["userId"]) == (200, "ann")
+def test_when_somebody_was_active_is_told_to_themselves_only(call, firestore):
+    private = dict.fromkeys(("lastActiveAt", "updatedAt"), datetime(2026, 1, 2, tzinfo=UTC))
+    firestore.document("user_stats/ann").set({"messagesSent": 7, **private})
+
+    def told_to(caller: str) -> list[Any]:
+        answer = call({"userId": "ann"}, function="getUserStats", caller=caller)[1]["result"]
+        return [answer[name] for name in ("userId", "messagesSent", *private)]
+
+    assert told_to("ann") == ["ann", 7, "2026-01-02T00:00:00Z", "2026-01-02T00:00:00Z"]
+    assert told_to("stranger") == ["ann", 7, None, None]
 
 
 def test_a_caller_gets_their_own_profile(accounts, call):
