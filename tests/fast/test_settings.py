@@ -1,5 +1,7 @@
 """Settings come from the environment, and a wrong one is named."""
 
+from dataclasses import asdict
+
 import pytest
 
 from chatsync import settings
@@ -24,11 +26,56 @@ def test_the_region_is_known_without_key_and_secret():
     assert settings.region({"CHATSYNC_REGION": "europe-west1"}) == "europe-west1"
 
 
-def test_formats_become_prefixes():
+def test_every_setting_is_read_from_its_variable():
     loaded = settings.load(
-        {**REQUIRED, "STREAM_USER_ID_FORMAT": "crew_{uid}", "STREAM_COMPANY_ID_FORMAT": "{id}"}
+        {
+            "STREAM_API_KEY": "key",
+            "STREAM_API_SECRET": "secret",
+            "STREAM_BASE_URL": "https://chat.example.com/",
+            "STREAM_USER_ID_FORMAT": "crew_{uid}",
+            "STREAM_COMPANY_ID_FORMAT": "{id}",
+            "STREAM_CHANNEL_TYPE": "team",
+            "STREAM_CHANNEL_ID_FORMAT": "chat-{id}",
+            "STREAM_USER_ROLE": "member",
+            "STREAM_COMPANY_ROLE": "business",
+            "STREAM_EXTRA_FIELDS": "email, phoneNumber",
+            "STREAM_SERVICE_USERS": "bot, support",
+            "STREAM_DELETE_POLICY": "keep",
+            "STREAM_TOKEN_LIFETIME_SECONDS": "120",
+            "PROVISION_ANONYMOUS_USERS": "false",
+        }
     )
-    assert loaded.id_format == IdFormat("crew_", "")
+    assert loaded == settings.Settings(
+        stream_api_key="key",
+        stream_api_secret="secret",
+        stream_base_url="https://chat.example.com",
+        id_format=IdFormat("crew_", ""),
+        channel_type="team",
+        channel_id_prefix="chat-",
+        user_role="member",
+        company_role="business",
+        extra_fields=("email", "phoneNumber"),
+        service_users=("bot", "support"),
+        delete_policy="keep",
+        token_lifetime_seconds=120,
+        provision_anonymous_users=False,
+    )
+    # A setting that is left out above would agree in its default.
+    defaults = asdict(settings.Settings("", ""))
+    left_out = [name for name, value in asdict(loaded).items() if value == defaults[name]]
+    assert left_out == []
+
+
+@pytest.mark.parametrize("policy", ["soft", "hard", "deactivate", "keep"])
+def test_a_deleted_account_may_meet_four_policies(policy):
+    loaded = settings.load({**REQUIRED, "STREAM_DELETE_POLICY": policy})
+    assert loaded.delete_policy == policy
+
+
+@pytest.mark.parametrize("seconds", [60, 30 * 24 * 3600])
+def test_a_token_may_live_from_a_minute_to_thirty_days(seconds):
+    loaded = settings.load({**REQUIRED, "STREAM_TOKEN_LIFETIME_SECONDS": str(seconds)})
+    assert loaded.token_lifetime_seconds == seconds
 
 
 @pytest.mark.parametrize(
@@ -42,16 +89,18 @@ def test_formats_become_prefixes():
         ("STREAM_COMPANY_ID_FORMAT", "@{id}"),
         ("STREAM_BASE_URL", "chat.example.com"),
         ("STREAM_EXTRA_FIELDS", "email,birthday"),
+        ("STREAM_CHANNEL_TYPE", "a b"),
+        ("STREAM_CHANNEL_ID_FORMAT", "x" * 25 + "{id}"),
+        ("STREAM_DELETE_POLICY", "forget"),
+        ("STREAM_TOKEN_LIFETIME_SECONDS", "59"),
+        ("STREAM_TOKEN_LIFETIME_SECONDS", "2592001"),
+        ("STREAM_TOKEN_LIFETIME_SECONDS", "an hour"),
+        ("PROVISION_ANONYMOUS_USERS", "no"),
     ],
 )
 def test_an_unusable_setting_is_named(name, value):
     with pytest.raises(SettingInvalid, match=name):
         settings.load({**REQUIRED, name: value})
-
-
-def test_extra_fields_are_a_list_with_commas():
-    loaded = settings.load({**REQUIRED, "STREAM_EXTRA_FIELDS": "email, phoneNumber"})
-    assert loaded.extra_fields == ("email", "phoneNumber")
 
 
 def test_the_secret_stays_out_of_what_is_printed():
