@@ -26,7 +26,7 @@ from chatsync.events import (
     reconcile_after_sign_up,
     remove_after_event,
 )
-from chatsync.ids import Key
+from chatsync.ids import IdFormat, Key
 from chatsync.records import ensure_profile, read_stats
 from chatsync.settings import DELETE_POLICIES
 from chatsync.sync import reconcile_users
@@ -377,15 +377,15 @@ def claims(token: str) -> dict:
     )
 
 
-def test_a_token_names_the_user_and_ends(ann, clients):
-    issued = tokens.issue_token("ann", clients)
+def test_a_token_names_the_stream_user_and_ends(ann, with_settings):
+    issued = tokens.issue_token("ann", with_settings(id_format=IdFormat("crew_")))
     assert (issued["userId"], issued["streamUserId"], issued["apiKey"]) == (
         "ann",
-        "ann",
+        "crew_ann",
         "local-key",
     )
     said = claims(issued["token"])
-    assert (said["user_id"], said["exp"]) == ("ann", issued["expiresAt"])
+    assert (said["user_id"], said["exp"]) == ("crew_ann", issued["expiresAt"])
     assert abs(issued["expiresAt"] - time.time() - 3600) < 5
 
 
@@ -465,11 +465,14 @@ def test_a_deactivated_user_gets_no_token(ann, clients, chat):
         tokens.issue_token("ann", clients)
 
 
-def test_revocation_hits_every_token_until_now_and_none_after(ann, clients, chat):
+def test_revocation_hits_every_token_until_now_and_none_after(ann, with_settings, chat):
+    clients = with_settings(id_format=IdFormat("crew_"))
     for _ in range(3):
         earlier = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         tokens.revoke_tokens("ann", clients)
-        before = datetime.fromisoformat(stream_user(chat)["revoke_tokens_issued_before"])
+        before = datetime.fromisoformat(
+            stream_user(chat, "crew_ann")["revoke_tokens_issued_before"]
+        )
         later = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         assert earlier < before.timestamp() <= later <= time.time()
 
