@@ -239,11 +239,6 @@ def test_a_caller_gets_their_own_profile(accounts, call):
     assert (status, body["result"]["displayName"]) == (200, "Cally")
 
 
-def test_app_check_is_not_demanded_by_default(accounts, call):
-    accounts.sign_up("ann")
-    assert call({"userId": "ann"})[0] == 200
-
-
 def test_app_check_is_demanded_where_the_setting_says_so(accounts, call, monkeypatch):
     accounts.sign_up("ann")
     monkeypatch.setenv("ENFORCE_APP_CHECK", "true")
