@@ -17,7 +17,7 @@ import pytest
 from chatsync import audit as audits
 from chatsync import cli, conversations, repairs, terminal
 from chatsync.create_conversation import create_conversation
-from chatsync.errors import StreamRejected, StreamUnavailable
+from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
 from chatsync.stream import Stream
@@ -403,6 +403,19 @@ def test_a_backfill_waits_at_streams_rate_limit(run, accounts, stream, monkeypat
     assert (ran.status, "300 looked at, 300 created" in ran.out) == (0, True)
     assert stream.state()["counts"]["users"] == 300
     assert max(waits) >= 1
+
+
+def test_the_command_leaves_room_in_streams_limits(accounts, clients, stream, monkeypatch):
+    monkeypatch.setattr(cli.client_module, "connect", lambda: clients)
+    monkeypatch.setattr(terminal, "use_project", lambda project: None)
+    monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
+    stream.limit("UpdateUsers", 2, window_s=60)
+    operator = cli.connect()
+    for uid in ("ann", "bob"):
+        accounts.sign_up(uid)
+    [ann] = repairs.reconcile([Key("user", "ann")], operator)
+    [bob] = repairs.reconcile([Key("user", "bob")], operator)
+    assert (ann.status, type(bob.error)) == ("created", StreamRateLimited)
 
 
 # Channels

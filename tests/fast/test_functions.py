@@ -16,6 +16,7 @@ from functions_framework._http.gunicorn import GunicornApplication
 from google.api_core.exceptions import ServiceUnavailable
 from google.events.cloud.firestore import DocumentEventData
 
+from chatsync import audit
 from chatsync import clients as clients_module
 from chatsync.errors import SettingInvalid
 from tests.fast.outbox import entries
@@ -305,7 +306,7 @@ def test_a_sign_up_while_stream_is_down_is_left_to_the_outbox(
 def test_who_nobody_waits_for_leaves_room_in_streams_limits(
     accounts, call, create_stream_user, clients, chat, stream
 ):
-    """Events the half of a window, the outbox a fifth; who waits may use all."""
+    """Events the half of a window, outbox and audit a fifth; who waits may use all."""
 
     def used_by_others(calls: int) -> None:
         for _ in range(calls):
@@ -325,7 +326,10 @@ def test_who_nobody_waits_for_leaves_room_in_streams_limits(
     assert create_stream_user("dan") == 200
     assert call({}, function="drainRepairs") == (200, {"result": None})
     assert entries(clients)["user_dan"]["reason"] == "rate_limit"
-    assert call({"userId": "dan"})[0] == 200
+    sweep = audit.start("nightly", clients, repair=["missing_stream_user"])
+    assert call({"auditId": sweep.id}, function="runSweep") == (200, {"result": None})
+    assert audit.read(sweep.id, clients).state == "running"
+    assert call({"userId": "dan"})[1]["result"]["status"] == "created"
 
 
 def test_an_event_fails_if_the_outbox_fails_too_so_that_it_comes_again(
