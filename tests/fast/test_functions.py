@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -330,6 +331,37 @@ def test_who_nobody_waits_for_leaves_room_in_streams_limits(
     assert call({"auditId": sweep.id}, function="runSweep") == (200, {"result": None})
     assert audit.read(sweep.id, clients).state == "running"
     assert call({"userId": "dan"})[1]["result"]["status"] == "created"
+
+
+def test_a_wake_that_comes_too_early_is_to_come_again(call):
+    not_before = time.time() + 30
+    status, body = call({"notBefore": not_before}, function="drainRepairs")
+    assert (status, body["error"]["status"]) == (503, "UNAVAILABLE")
+    assert call({"notBefore": not_before - 60}, function="drainRepairs")[0] == 200
+
+
+def at_its_time(function: str) -> int:
+    """Call a function as the scheduler does; returns the HTTP status."""
+    return create_app(function, str(MAIN), "http").test_client().post("/").status_code
+
+
+def test_what_is_due_in_the_outbox_gets_a_wake(accounts, create_stream_user, stream, tasks):
+    accounts.sign_up("ann")
+    stream.fault("*", "reset", times=3)
+    create_stream_user("ann")
+    tasks.waiting.clear()  # the wake is lost
+    tasks.used_ids.clear()
+    assert at_its_time("wakeRepairs") == 200
+    assert [wake["function"] for wake in tasks.waiting] == ["drainRepairs"]
+
+
+def test_the_nightly_audit_is_run_by_the_task_it_begins_with(call, clients, tasks):
+    assert at_its_time("auditSync") == 200
+    [task] = tasks.waiting
+    audit_id = task["data"]["auditId"]
+    assert audit.read(audit_id, clients).state == "running"
+    assert call(task["data"], function=task["function"])[0] == 200
+    assert audit.read(audit_id, clients).state == "done"
 
 
 def test_an_event_fails_if_the_outbox_fails_too_so_that_it_comes_again(
