@@ -1,0 +1,66 @@
+"""What a client hears of each error of the package, as docs/callables.md tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatsync import errors
+from chatsync.callables import https_error
+from chatsync.errors import ChatsyncError
+
+CAUSE = "what Stream or Firebase said"
+
+TOLD = [
+    (errors.Unauthenticated("sign in first"), "unauthenticated", None),
+    (errors.InvalidArgument("userId", "must be"), "invalid-argument", {"field": "userId"}),
+    (errors.NotFound(["ann"]), "not-found", {"userIds": ["ann"]}),
+    (errors.PermissionDenied("not theirs", ["ann"]), "permission-denied", {"userIds": ["ann"]}),
+    (errors.PermissionDenied("not yours", []), "permission-denied", None),
+    (errors.AlreadyExists("used before"), "already-exists", None),
+    (
+        errors.FailedPrecondition(["ann"], "disabled"),
+        "failed-precondition",
+        {"userIds": ["ann"], "reason": "disabled"},
+    ),
+]
+TEMPORARY = [
+    (errors.Temporary(CAUSE), "unavailable", {}),
+    (errors.FirebaseUnavailable(CAUSE), "unavailable", {}),
+    (errors.StreamUnavailable(CAUSE), "unavailable", {}),
+    (errors.StreamRateLimited(CAUSE, 7), "resource-exhausted", {"retryAfterSeconds": 7}),
+    (errors.Postponed(CAUSE), "unavailable", {}),
+    (errors.Unsettled(CAUSE), "unavailable", {}),
+    (errors.Unexpected(CAUSE), "unavailable", {}),
+]
+WITHHELD = [
+    errors.StreamRejected(CAUSE, 400, 4),
+    errors.StreamCredentialsRejected(CAUSE),
+    errors.SettingInvalid(CAUSE),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "details"), TOLD)
+def test_what_concerns_the_caller_is_told(error, code, details):
+    answer = https_error(error)
+    assert (answer.code.value, answer.message, answer.details) == (code, str(error), details)
+
+
+@pytest.mark.parametrize("queued", [True, False])
+@pytest.mark.parametrize(("error", "code", "details"), TEMPORARY)
+def test_of_what_may_pass_is_told_whether_the_repair_follows(error, code, details, queued):
+    error.repair_queued = queued
+    answer = https_error(error)
+    assert (answer.code.value, answer.details) == (code, {**details, "repairQueued": queued})
+    assert CAUSE not in answer.message
+
+
+@pytest.mark.parametrize("error", WITHHELD)
+def test_what_only_an_operator_can_mend_is_withheld(error):
+    answer = https_error(error)
+    assert (answer.code.value, answer.message, answer.details) == ("internal", "INTERNAL", None)
+
+
+def test_no_error_is_left_out_here():
+    listed = {type(error) for error in (*(row[0] for row in [*TOLD, *TEMPORARY]), *WITHHELD)}
+    named = {one for one in vars(errors).values() if isinstance(one, type)}
+    assert listed == named - {ChatsyncError}
