@@ -44,6 +44,8 @@ EVENT_FUNCTIONS = {
     "syncProfileToStream": "google.cloud.firestore.document.v1.written",
 }
 NOT_CALLED_BY_APPS = ["auditSync", "drainRepairs", "runSweep", "streamWebhook", "wakeRepairs"]
+QUEUES = {"drainRepairs": (1, "10s"), "runSweep": (2, "60s")}
+"""By function: calls at once, and the longest pause before it is called again."""
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +98,18 @@ def test_a_function_is_deployed_in_asia_south1(deployed, name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_a_whole_cpu_and_serves_sixteen_at_once(deployed, name):
+def test_a_function_has_a_whole_cpu_serves_sixteen_at_once_and_has_twenty_instances(deployed, name):
     service = deployed[name]["serviceConfig"]
     assert (service["availableCpu"], service["availableMemory"]) == ("1", "512Mi")
     assert service["maxInstanceRequestConcurrency"] == 16
+    assert service["maxInstanceCount"] == 20
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_has_time_to_end_by_itself(deployed, name):
+    # What works in the background ends after 45 seconds and what it has begun by then.
+    seconds = 120 if name in QUEUES else 60
+    assert deployed[name]["serviceConfig"]["timeoutSeconds"] == seconds
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -150,12 +160,14 @@ def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(depl
     }
 
 
-def test_one_drain_at_a_time_works_the_outbox_off_and_is_called_until_it_succeeds(deployment):
-    queue = deployment["queues"]["drainRepairs"]
-    assert queue["name"] == f"projects/{PROJECT}/locations/asia-south1/queues/drainRepairs"
-    assert queue["rateLimits"]["maxConcurrentDispatches"] == 1
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_queue_calls_few_at_once_and_until_they_succeed(deployment, name):
+    at_once, longest_pause = QUEUES[name]
+    queue = deployment["queues"][name]
+    assert queue["name"] == f"projects/{PROJECT}/locations/asia-south1/queues/{name}"
+    assert queue["rateLimits"]["maxConcurrentDispatches"] == at_once
     retries = queue["retryConfig"]
-    assert (retries["minBackoff"], retries["maxBackoff"]) == ("1s", "10s")
+    assert (retries["minBackoff"], retries["maxBackoff"]) == ("1s", longest_pause)
     assert retries["maxAttempts"] == 100
 
 
