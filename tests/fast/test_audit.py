@@ -14,12 +14,13 @@ import pytest
 from chatsync import audit as audit_module
 from chatsync import findings as findings_module
 from chatsync import repairs
+from chatsync import stream as stream_module
 from chatsync.audit import CREATING, Audit
 from chatsync.clients import Clients
 from chatsync.create_conversation import create_conversation
 from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
 from chatsync.events import reconcile_after_sign_up
-from chatsync.findings import CHANNEL_STEPS, KINDS, USER_STEPS, Finding
+from chatsync.findings import CHANNEL_STEPS, USER_STEPS
 from chatsync.ids import Key
 from chatsync.pacing import LEFT_BY_BACKGROUND
 from chatsync.stream import Stream
@@ -526,6 +527,13 @@ def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_page
     assert audit.counts["users"]["orphan_documents"] == 1
 
 
+@pytest.mark.parametrize(("step", "count"), [("companies", 101), ("conversations", 31)])
+def test_what_fills_a_page_is_followed_by_the_next(firestore, run, step, count):
+    for n in range(count):
+        firestore.document(step, f"one-{n:03}").set({"name": "One"})
+    assert run(steps=[step]).seen == count
+
+
 def test_a_page_is_a_thousand_so_that_the_audits_document_is_seldom_written(
     chat, firestore, run, found
 ):
@@ -562,22 +570,37 @@ def test_counting_beforehand_ends_where_it_would_take_long(accounts, clients, mo
     assert len(calls) == 1
 
 
-def test_channels_of_one_and_the_same_time_are_all_seen(people, chat, clients, found, monkeypatch):
-    listed = [
-        {"cid": f"messaging:c{n:02}", "created_at": "2026-01-01T00:00:00Z", "team": ""}
-        for n in range(75)
-    ]
+def test_channels_of_one_and_the_same_time_are_all_seen(people, chat, found, monkeypatch):
+    make_channels(chat, 75)
+    list_channels = Stream.list_channels
+    times: list[str] = []
 
-    def list_channels(since: str, offset: int, team: str | None, deadline: float) -> list[Any]:
-        return [one for one in listed if one["created_at"] >= since][offset : offset + 30]
+    def of_the_first_ones_time(*args: Any) -> Any:
+        listed = list_channels(*args)
+        times.extend(channel["created_at"] for channel in listed)
+        return [{**channel, "created_at": times[0]} for channel in listed]
 
-    monkeypatch.setattr(clients.stream, "list_channels", list_channels)
+    monkeypatch.setattr(Stream, "list_channels", of_the_first_ones_time)
     assert len(found(steps=["channels"])) == 75
 
 
-def test_a_hundred_channels_are_seen_page_by_page(people, chat, found, stream):
-    for n in range(100):
+def test_an_audit_gets_past_more_channels_of_one_time_than_stream_lets_it_see(
+    people, chat, run, monkeypatch, capsys
+):
+    make_channels(chat, 61)
+    for module in (findings_module, stream_module):
+        monkeypatch.setattr(module, "MAX_OFFSET", 0)
+    assert run(steps=["channels"]).seen == 61
+    assert "some are not looked at" in capsys.readouterr().out
+
+
+def make_channels(chat, count: int) -> None:
+    for n in range(count):
         chat.channel("messaging", f"c{n}", {"members": ["ann"]}).create("ann")
+
+
+def test_a_hundred_channels_are_seen_page_by_page(people, chat, found, stream):
+    make_channels(chat, 100)
     since = stream.last_request()
     assert len(found(steps=["channels"])) == 100
     assert len(stream.requests(since)) == 4
@@ -664,7 +687,7 @@ def test_a_rate_limit_counts_nothing_and_is_waited_for(people, accounts, clients
 
 
 def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
-    room, accounts, clients, tasks, chat, monkeypatch
+    room, accounts, clients, tasks, chat, monkeypatch, capsys
 ):
     monkeypatch.setattr(audit_module, "BUDGET_SECONDS", 0.0001)
     accounts.sign_up("new", displayName="New")
@@ -679,6 +702,8 @@ def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
     assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 2)
     assert runs > 3
     assert "new" in names(chat)
+    told = f'"findings": 2, "message": "Audit {audit.id} is done: 80.0% in sync"'
+    assert told in capsys.readouterr().out
 
 
 def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks):
@@ -697,7 +722,7 @@ def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, m
     audit_module.begin_nightly(clients)
     assert audit_module.read(stuck.id, clients).state == "failed"
     audit_module.run(stuck.id, clients)
-    assert "is done" not in capsys.readouterr().out
+    assert "is done:" not in capsys.readouterr().out
     assert audit_module.unfinished("nightly", clients).id != stuck.id
 
 
@@ -796,7 +821,9 @@ def test_the_details_kept_are_limited_and_the_counts_are_not(accounts, clients, 
     assert len(list(audit_module.findings_of(audit, clients))) == 5
 
 
-def test_every_kind_is_in_the_list_and_only_there():
-    assert len(set(KINDS)) == len(KINDS) == 9
-    assert set(CREATING) < set(KINDS)
-    assert Finding._fields == ("kind", "key", "team", "detail")
+def test_an_audit_and_its_findings_expire(accounts, clients, firestore, run):
+    accounts.sign_up("new")
+    audit = run(steps=["accounts"])
+    kept = firestore.document("audits", audit.id)
+    for snapshot in (kept.get(), *kept.collection("findings").stream()):
+        assert snapshot.get("expireAt") == audit.started_at + audit_module.KEPT_FOR
