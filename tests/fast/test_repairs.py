@@ -246,7 +246,7 @@ def test_while_stream_is_down_one_batch_finds_out_for_all(accounts, clients, str
     assert len(entries(clients)) == 250
 
 
-def test_one_bad_user_never_blocks_the_others(accounts, clients, firestore, chat):
+def test_one_bad_user_never_blocks_the_others(accounts, clients, firestore, chat, capsys):
     for n in range(30):
         accounts.sign_up(f"user-{n}")
     firestore.document("users/user-7").set({"chat": {"role": "no-such-role"}})
@@ -256,6 +256,7 @@ def test_one_bad_user_never_blocks_the_others(accounts, clients, firestore, chat
     assert document_id == "user_user-7"
     assert (entry["state"], entry["reason"]) == ("parked", "rejected")
     assert "nextAttemptAt" not in entry
+    assert "Repair of user user-7 parked: " in capsys.readouterr().err
     assert len(names(chat)) == 29
 
 
@@ -508,7 +509,7 @@ def drain_once(clients) -> None:
 
 
 def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
-    accounts, clients, stream, entry, chat
+    accounts, clients, stream, entry, chat, capsys
 ):
     accounts.sign_up("ann")
     wrong = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
@@ -517,6 +518,9 @@ def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
     assert entry()["reason"] == "credentials"
     drain(0, wrong)
     assert entry()["attempts"] == 1
+    told = capsys.readouterr().out
+    assert "Repair of user ann queued: credentials" in told
+    assert "Queued repair of user ann put off: credentials" in told
     reconcile_after_event("ann", wrong)
     drain_until_settled(clients)
     assert names(chat) == {"ann"}
@@ -526,12 +530,13 @@ def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
 
 
 def test_what_fails_for_good_is_parked_by_the_event_that_met_it(
-    accounts, clients, entry, firestore, stream
+    accounts, clients, entry, firestore, stream, capsys
 ):
     accounts.sign_up("ann")
     firestore.document("users/ann").set({"chat": {"role": "no-such-role"}})
     reconcile_after_event("ann", clients)
     assert entry()["state"] == "parked"
+    assert "Repair of user ann parked: " in capsys.readouterr().err
     since = stream.last_request()
     drain(0, clients)
     assert operations(stream, since) == []
@@ -766,7 +771,7 @@ def test_an_entry_is_kept_though_nobody_can_be_woken(clients, entry, tasks, caps
     tasks.before_call = fail
     queue(clients, "ann")
     assert entry()
-    assert "could not be woken" in capsys.readouterr().err
+    assert "The drain could not be woken" in capsys.readouterr().err
 
 
 def test_with_an_empty_outbox_nothing_is_called(clients, tasks, stream):
@@ -795,12 +800,13 @@ def test_no_wake_is_further_off_than_a_minute(clients, tasks):
     assert wake["at"] - time.time() <= 60 + SLOT_SECONDS
 
 
-def test_the_look_every_five_minutes_finds_a_lost_wake(clients, tasks):
+def test_the_look_every_five_minutes_finds_a_lost_wake(clients, tasks, capsys):
     queue(clients, "ann")
     tasks.waiting.clear()
     tasks.used_ids.clear()
     repairs.wake_if_due(clients)
     assert len(tasks.waiting) == 1
+    assert "The outbox has entries that are due" in capsys.readouterr().out
 
 
 def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, tasks):

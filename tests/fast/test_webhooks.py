@@ -271,12 +271,13 @@ def test_what_stream_cannot_tell_now_is_left_to_the_outbox(
     assert document(room).get("name") == "New"
 
 
-def test_an_event_is_sent_again_if_firestore_fails(send, room, firestore_api, document):
+def test_an_event_is_sent_again_if_firestore_fails(send, room, firestore_api, capsys):
     def fail(call: str) -> None:
         raise ServiceUnavailable("down")
 
     firestore_api.before_call = fail
     assert send({"type": "channel.updated", "cid": f"messaging:{room}"}) == 500
+    assert "An event is to be sent again" in capsys.readouterr().err
 
 
 def test_a_bug_is_logged_and_answered_with_a_plea_to_try_again(send, room, monkeypatch, capsys):
