@@ -793,7 +793,8 @@ def test_ids_lead_to_channels_and_back():
 
 
 def test_an_id_fits_stream_whatever_was_asked(ann, bob, create):
-    assert re.fullmatch(r"[0-9a-f]{32}", create("bob", idempotencyKey="ü/😀" * 20)["id"])
+    asked = {"conversationType": "group", "idempotencyKey": "ü/😀" * 20}
+    assert re.fullmatch(r"[0-9a-f]{32}", create("bob", **asked)["id"])
 
 
 def test_the_conversations_entry_stands_for_its_members_too(ann, bob, create, clients, stream):

@@ -6,10 +6,12 @@ import gzip
 import hmac
 import json
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from chatsync import tasks as tasks_module
 from chatsync import webhooks
 from chatsync.create_conversation import create_conversation
+from chatsync.events import reconcile_after_sign_up
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
 from tests.stream_server.webhook_receiver import Received
@@ -238,6 +241,15 @@ def test_an_echo_of_our_own_call_costs_one_read(
     assert firestore_api.calls[calls:] == ["batch_get_documents"] * len(receiver.received)
 
 
+@pytest.mark.parametrize("difference", [{"name": "Other"}, {"team": "red"}, {"member_count": 3}])
+def test_an_event_that_says_something_else_has_stream_asked(send, room, stream, difference):
+    channel = {"name": "Room", "member_count": 2, **difference}
+    since = stream.last_request()
+    event = {"type": "channel.updated", "cid": f"messaging:{room}", "channel": channel}
+    assert send(event) == 200
+    assert operations(stream, since) == ["QueryChannels"]
+
+
 def test_an_echo_that_comes_before_the_conversation_is_ready_leaves_it_alone(
     room, send, document, stream, clients
 ):
@@ -429,9 +441,15 @@ def test_an_answer_comes_within_streams_six_seconds_whatever_hangs(
     assert total <= 5
 
 
-def test_a_message_of_a_company_counts_for_nobody(send, room, firestore):
+def test_a_message_of_a_company_counts_for_nobody_and_costs_one_read(
+    send, room, accounts, clients, stats, firestore_api
+):
+    accounts.sign_up("acme")
+    reconcile_after_sign_up("acme", clients)
+    calls = len(firestore_api.calls)
     assert send(message_event(room, user={"id": "company_acme"})) == 200
-    assert not firestore.document("user_stats/company_acme").get().exists
+    assert firestore_api.calls[calls:] == ["batch_get_documents"]
+    assert stats("acme")["messagesSent"] == 0
 
 
 def test_a_replay_after_the_memory_of_its_message_is_over_counts_for_nobody(send, room, stats):
@@ -453,6 +471,13 @@ def test_a_message_that_comes_late_does_not_set_the_last_activity_back(send, roo
     assert send(message_event(room, id="m2", created_at=hour_ago.isoformat())) == 200
     assert stats()["lastActiveAt"] == latest
     assert stats()["messagesSent"] == 2
+
+
+def test_a_message_of_the_future_makes_nobody_active_there(send, room, stats):
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+    assert send(message_event(room, created_at=in_an_hour.isoformat())) == 200
+    assert stats()["messagesSent"] == 1
+    assert stats()["lastActiveAt"] <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("message_id", ["a/b", "..", "__x__", "\ud800", "x" * 255, "%2F"])
@@ -498,9 +523,25 @@ def test_a_large_body_is_refused(post, outside, size):
     outside()
 
 
+def test_a_large_body_of_unknown_length_is_refused(environment, outside):  # noqa: F811
+    client = create_app("streamWebhook", str(MAIN), "http").test_client()
+    body = b"a" * 1_000_001
+    chunked = {"wsgi.input": BytesIO(body), "wsgi.input_terminated": True}
+    headers = {"X-Signature": signed(body), "Transfer-Encoding": "chunked"}
+    sent = client.post("/", headers=headers, environ_overrides=chunked)
+    assert sent.status_code == 413
+    outside()
+
+
 def test_a_gzip_bomb_is_refused_without_being_unpacked(post, outside):
-    bomb = gzip.compress(b"\0" * 500_000_000)
-    assert post(bomb, Content_Encoding="gzip") in (400, 413)
+    bomb = gzip.compress(b"\0" * 100_000_000)
+    tracemalloc.start()
+    try:
+        assert post(bomb, Content_Encoding="gzip") == 400
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
     outside()
 
 
