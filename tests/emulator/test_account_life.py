@@ -12,7 +12,7 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from dev import app_client
 from dev.start import LOG
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 SETTLED_SECONDS = 1.5
 

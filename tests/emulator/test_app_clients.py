@@ -15,7 +15,7 @@ from firebase_admin import auth
 
 from dev.emulators import HOST, PORTS, PROJECT, REGION, STREAM_BASE_URL
 from tests.emulator.browser import find_chromium, play_in_chromium
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 NODE = Path(__file__).with_name("app") / "node.mjs"
 DEADLINE_SECONDS = 120

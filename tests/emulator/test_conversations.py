@@ -14,7 +14,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from dev import app_client
 from dev.app_client import AppUser, CallFailed
 from tests.emulator.rules_client import Denied, Person, sign_in
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 _numbers = count()
 

@@ -10,7 +10,7 @@ from google.cloud.firestore import FieldFilter
 
 from dev.emulators import HOST, PORTS, PROJECT, REGION
 from dev.seed import COMMANDS_THAT_FIX_IT, TEAMS, run_command, seed
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture

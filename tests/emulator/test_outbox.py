@@ -8,7 +8,7 @@ from firebase_admin import auth
 
 from dev import app_client
 from dev.emulators import FUNCTIONS_URL, HOST, PORTS, PROJECT, REGION
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from chatsync.firebase import create_profile
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 
 def test_a_user_document_gets_profile_and_stats(firestore):

@@ -1,7 +1,7 @@
 """Somebody signs up, and is ready to chat without anyone doing anything."""
 
 from dev import app_client
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 
 def test_a_sign_up_becomes_a_stream_user(stream_user):

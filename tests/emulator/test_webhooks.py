@@ -18,7 +18,7 @@ from stream_chat.channel import Channel
 from dev.app_client import AppUser
 from dev.emulators import FUNCTIONS_URL
 from tests.emulator.rules_client import sign_in
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 URL = f"{FUNCTIONS_URL}/streamWebhook"
 EVENTS = [

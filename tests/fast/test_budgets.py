@@ -24,7 +24,7 @@ def cost(accounts, firestore_api, stream, tasks):
         accounts.calls.clear()
         firestore_api.calls.clear()
         work()
-        in_stream = [call["operation"] for call in stream.requests(since)]
+        in_stream = stream.operations(since)
         return in_stream, dict(Counter(accounts.calls + firestore_api.calls))
 
     return cost

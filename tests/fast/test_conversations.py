@@ -72,10 +72,6 @@ def channels(chat):
     return channels
 
 
-def operations(stream, since: int = 0) -> list[str]:
-    return [call["operation"] for call in stream.requests(since)]
-
-
 def members(state: dict[str, Any]) -> set[str]:
     return {member["user_id"] for member in state["members"]}
 
@@ -203,14 +199,14 @@ def test_a_hundred_members_of_whom_fifty_are_missing_cost_three_calls(
     chat.upsert_users([{"id": uid, "role": "user"} for uid in uids[:50]])
     since = stream.last_request()
     result = create(*uids)
-    assert operations(stream, since) == ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"]
+    assert stream.operations(since) == ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"]
     assert len(result["healed"]) == 50
 
 
 def test_a_thousand_members_are_added_by_the_hundred(accounts, ann, create, chat, stream):
     uids = people(accounts, 999)
     result = create(*uids)
-    calls = operations(stream)
+    calls = stream.operations()
     assert calls.count("GetOrCreateChannel") == 1
     assert calls.count("UpdateChannel") == 9
     assert calls.count("QueryUsers") == calls.count("UpdateUsers") == 10
@@ -224,7 +220,7 @@ def test_asking_again_costs_two_calls(ann, bob, create, stream):
     create("bob")
     since = stream.last_request()
     create("bob")
-    assert operations(stream, since) == ["QueryChannels", "QueryUsers"]
+    assert stream.operations(since) == ["QueryChannels", "QueryUsers"]
 
 
 # Refused: nothing is written anywhere
@@ -520,8 +516,8 @@ def test_users_unknown_for_a_moment_after_they_were_written_are_waited_for(
     stream.switch(users_unknown_ms_after_upsert=300)
     result = create("bob")
     assert result["participantIds"] == ["ann", "bob"]
-    assert operations(stream).count("UpdateUsers") == 1
-    assert operations(stream).count("GetOrCreateChannel") >= 2
+    assert stream.operations().count("UpdateUsers") == 1
+    assert stream.operations().count("GetOrCreateChannel") >= 2
 
 
 def test_a_user_who_goes_away_in_between_is_healed_and_the_call_repeated(
@@ -775,7 +771,7 @@ def test_many_conversations_are_looked_at_by_the_thirty(accounts, ann, create, c
     since = stream.last_request()
     outcomes = reconcile_conversations(rooms, clients)
     assert [outcome.status for outcome in outcomes] == ["ready"] * 35
-    assert operations(stream, since) == ["QueryChannels"] * 2
+    assert stream.operations(since) == ["QueryChannels"] * 2
 
 
 def test_ids_lead_to_channels_and_back():
@@ -815,7 +811,7 @@ def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
         stream.fault("QueryChannels", "status", status=fault, rate=1)
         since = stream.last_request()
         drain(0, clients)
-        assert len(operations(stream, since)) <= 3
+        assert len(stream.operations(since)) <= 3
         assert {entry["reason"] for entry in entries(clients).values()} == {reason}
         stream.clear_faults()
 

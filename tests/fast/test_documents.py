@@ -56,7 +56,7 @@ def callables() -> set[str]:
 def refusals() -> set[str]:
     """The reasons of FailedPrecondition that the package states."""
     everything = "\n".join(path.read_text() for path in PACKAGE.glob("*.py"))
-    reasons = set(re.findall(r'FailedPrecondition\([^()]*, "(\w+)"\)', everything))
+    reasons = set(re.findall(r'FailedPrecondition\([^()]*, "(\w+)"[,)]', everything))
     assert {"disabled", "banned", "wrong_team"} <= reasons
     return reasons
 

@@ -285,7 +285,7 @@ def test_a_sign_up_becomes_a_stream_user(accounts, create_stream_user, chat):
 def test_a_sign_up_event_that_comes_twice_changes_nothing(accounts, create_stream_user, stream):
     accounts.sign_up("ann")
     assert (create_stream_user("ann"), create_stream_user("ann")) == (200, 200)
-    operations = [request["operation"] for request in stream.requests()]
+    operations = stream.operations()
     assert operations.count("UpdateUsers") == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from chatsync.errors import Postponed, StreamRateLimited
 from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
 from chatsync.stream import Stream
-from tests.emulator.waiting import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture

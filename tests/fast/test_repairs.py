@@ -63,10 +63,6 @@ def change_entry(clients, **fields) -> None:
     clients.firestore.document("repairs/user_ann").update(fields)
 
 
-def operations(stream, since: int = 0) -> list[str]:
-    return [call["operation"] for call in stream.requests(since)]
-
-
 def names(chat) -> set[str]:
     return {user["id"] for user in chat.query_users({}, limit=100)["users"]}
 
@@ -146,7 +142,7 @@ def test_a_user_repaired_elsewhere_is_found_in_agreement(accounts, clients, stre
     repairs.reconcile([ANN], clients)
     since = stream.last_request()
     drain(0, clients)
-    assert operations(stream, since) == ["QueryUsers"]
+    assert stream.operations(since) == ["QueryUsers"]
     assert entry() is None
 
 
@@ -219,7 +215,7 @@ def test_a_rate_limit_costs_no_attempt_and_pauses_the_drain(accounts, clients, s
     queue(clients, *(f"user-{n}" for n in range(100, 150)))
     stream.limit("UpdateUsers", 0, window_s=40)
     drain(0, clients)
-    assert operations(stream).count("UpdateUsers") == 1
+    assert stream.operations().count("UpdateUsers") == 1
     assert all(entry["attempts"] == 0 for entry in entries(clients).values())
 
 
@@ -241,7 +237,7 @@ def test_while_stream_is_down_one_batch_finds_out_for_all(accounts, clients, str
         queue(clients, *(f"user-{n}" for n in range(start, start + 50)))
     stream.fault("*", "status", status=503, rate=1)
     drain(0, clients)
-    assert set(operations(stream)) == {"QueryUsers"}
+    assert set(stream.operations()) == {"QueryUsers"}
     assert len(stream.requests()) <= 12
     assert len(entries(clients)) == 250
 
@@ -468,7 +464,7 @@ def test_a_drain_works_two_hundred_off_at_once_and_sends_nobody_twice(accounts, 
     updates = [one for one in stream.requests(since) if one["operation"] == "UpdateUsers"]
     sent = [stream_id for one in updates for stream_id in one["ids"]]
     assert len(sent) == len(set(sent)) == 250
-    assert len(updates) == operations(stream, since).count("QueryUsers") == 3
+    assert len(updates) == stream.operations(since).count("QueryUsers") == 3
     assert stream.state()["counts"]["users"] == 250
 
 
@@ -539,7 +535,7 @@ def test_what_fails_for_good_is_parked_by_the_event_that_met_it(
     assert "Repair of user ann parked: " in capsys.readouterr().err
     since = stream.last_request()
     drain(0, clients)
-    assert operations(stream, since) == []
+    assert stream.operations(since) == []
 
 
 def test_a_new_failure_brings_a_parked_entry_back(accounts, clients, entry, firestore, stream):
@@ -600,7 +596,7 @@ def test_many_removals_are_few_calls(accounts, clients, chat, stream):
     queue(clients, *uids, removal=True)
     since = stream.last_request()
     drain(0, clients)
-    assert operations(stream, since) == ["DeleteUsers"]
+    assert stream.operations(since) == ["DeleteUsers"]
     assert names(chat) == set()
     assert entries(clients) == {}
 

@@ -99,7 +99,7 @@ def test_a_write_that_fails_is_never_repeated_behind_our_back(client, stream, op
     }[operation]
     with pytest.raises(StreamUnavailable):
         send()
-    assert [request["operation"] for request in stream.requests()] == [operation]
+    assert stream.operations() == [operation]
 
 
 def test_a_rate_limit_is_not_argued_with(client, stream):

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from tests.stream_server import connections
 from tests.stream_server import server as server_module
 from tests.stream_server.user_client import user_token
+from tests.waiting import wait_for
 
 DEADLINE_S = 30
 
@@ -101,13 +102,6 @@ def channel(people):
     return channel
 
 
-def eventually(condition):
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_connection_begins_with_its_id_and_user(people, stream):
     async def connect():
         async with connected(stream, "ann") as client:
@@ -117,7 +111,7 @@ def test_a_connection_begins_with_its_id_and_user(people, stream):
             assert stream.state()["counts"]["connections"] == 1
 
     asyncio.run(connect())
-    eventually(lambda: stream.state()["counts"]["connections"] == 0)
+    wait_for(lambda: stream.state()["counts"]["connections"] == 0)
     assert people.query_users({"id": "ann"})["users"][0]["online"] is False
 
 

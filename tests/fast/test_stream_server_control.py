@@ -9,6 +9,8 @@ import requests
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
+from tests.waiting import wait_for
+
 
 def upsert(chat, user_id="u1"):
     return chat.upsert_user({"id": user_id})
@@ -29,13 +31,6 @@ def control(stream, method, path, body=None):
     # Python's JSON writes infinity, which requests refuses to do.
     data = None if body is None else json.dumps(body)
     return requests.request(method, f"{stream.url}/_control/{path}", data=data, timeout=5)
-
-
-def eventually(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_status_fault_happens_so_many_times(chat, stream):
@@ -115,14 +110,14 @@ def test_a_delayed_call_is_applied_though_its_caller_gave_up(stream):
     with pytest.raises(requests.ReadTimeout):
         upsert(impatient)
     assert users(stream) == 0
-    eventually(lambda: users(stream) == 1)
+    wait_for(lambda: users(stream) == 1)
 
 
 def test_a_delayed_call_does_not_outlive_a_reset(chat, stream):
     stream.fault("UpdateUsers", "delay", delay_ms=1500)
     with ThreadPoolExecutor() as pool:
         late = pool.submit(upsert, chat)
-        eventually(lambda: stream.requests())
+        wait_for(lambda: stream.requests())
         stream.reset()
         with pytest.raises(requests.ConnectionError):
             late.result()
@@ -188,7 +183,7 @@ def test_a_limit_refuses_what_is_too_much(chat, stream):
 def test_a_limit_opens_again_at_its_reset(chat, stream):
     stream.limit("UpdateUsers", 1, window_s=0.2)
     assert outcome(upsert, chat) == 201
-    eventually(lambda: outcome(upsert, chat) == 201)
+    wait_for(lambda: outcome(upsert, chat) == 201)
 
 
 def test_answers_carry_the_limit_where_streams_client_finds_it(chat, stream):
@@ -233,7 +228,7 @@ def test_a_burst_is_over_within_a_second(chat, stream):
     stream.switch(burst_guard=True)
     stream.limit("UpdateUsers", 1000, window_s=2000)
     assert [outcome(upsert, chat) for _ in range(2)] == [201, (429, 9)]
-    eventually(lambda: outcome(upsert, chat) == 201)
+    wait_for(lambda: outcome(upsert, chat) == 201)
 
 
 def test_a_burst_is_accepted_unless_the_guard_is_on(chat, stream):

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import gzip
-import time
 
 import pytest
 import requests
 
 from tests.stream_server.user_client import user_client
+from tests.waiting import wait_for
 
 RETRIED_QUICKLY = {"pause_ms": 1}
 
@@ -31,13 +31,6 @@ def attempts(stream):
 
 def ended(stream):
     return all(one["status"] is not None for one in stream.deliveries())
-
-
-def eventually(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_webhook_is_signed_over_the_bytes_that_it_sends(hooked, receiver):
@@ -235,7 +228,7 @@ def test_a_delivery_is_repeated_while_there_is_hope(hooked, receiver, stream, an
     stream.webhook(receiver.url, **RETRIED_QUICKLY)
     receiver.answers += answers
     hooked.upsert_user({"id": "ann"})
-    eventually(lambda: len(attempts(stream)) == len(expected) and ended(stream))
+    wait_for(lambda: len(attempts(stream)) == len(expected) and ended(stream))
     assert attempts(stream) == expected
     headers = [one.headers for one in receiver.received]
     assert len({one["x-webhook-id"] for one in headers}) == 1
@@ -248,20 +241,20 @@ def test_a_silent_receiver_is_tried_three_times(hooked, receiver, stream):
     receiver.answers += [None, None, None]
     hooked.upsert_user({"id": "ann"})
     expected = [(1, "timeout"), (2, "timeout"), (3, "timeout")]
-    eventually(lambda: attempts(stream) == expected)
+    wait_for(lambda: attempts(stream) == expected)
 
 
 def test_a_delivery_is_given_up_when_its_time_is_over(hooked, receiver, stream):
     stream.webhook(receiver.url, timeout_ms=10_000, total_ms=50, **RETRIED_QUICKLY)
     receiver.answers += [None]
     hooked.upsert_user({"id": "ann"})
-    eventually(lambda: attempts(stream) == [(1, "timeout")])
+    wait_for(lambda: attempts(stream) == [(1, "timeout")])
 
 
 def test_a_receiver_that_cannot_be_reached_is_tried_twice(chat, stream):
     stream.webhook("http://127.0.0.1:9/stream", **RETRIED_QUICKLY)
     chat.upsert_user({"id": "ann"})
-    eventually(lambda: attempts(stream) == [(1, "unreachable"), (2, "unreachable")])
+    wait_for(lambda: attempts(stream) == [(1, "unreachable"), (2, "unreachable")])
     stream.webhook(None)
 
 
@@ -310,7 +303,7 @@ def test_a_delivery_can_be_repeated_at_any_time(hooked, receiver, stream):
 def test_deliveries_are_listed_with_what_was_sent(hooked, receiver, stream):
     hooked.upsert_user({"id": "ann"})
     receiver.one("user.updated")
-    eventually(lambda: ended(stream))
+    wait_for(lambda: ended(stream))
     (entry,) = stream.deliveries(body=True)
     assert (entry["type"], entry["attempt"], entry["status"]) == ("user.updated", 1, 200)
     assert (entry["url"], entry["body"]["user"]["id"]) == (receiver.url, "ann")
@@ -330,7 +323,7 @@ def test_a_reset_keeps_the_target_and_forgets_deliveries_and_options(hooked, rec
     assert (webhook["url"], webhook["events"]) == (receiver.url, ["user.updated"])
     assert webhook["duplicates"] == 0
     hooked.upsert_user({"id": "ann"})
-    eventually(lambda: [one["n"] for one in stream.deliveries()] == [last + 1])
+    wait_for(lambda: [one["n"] for one in stream.deliveries()] == [last + 1])
 
 
 def test_a_target_can_be_removed(hooked, receiver, stream):

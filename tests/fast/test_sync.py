@@ -52,10 +52,6 @@ def reconcile(clients) -> Callable[..., list[Outcome]]:
     return reconcile
 
 
-def operations(stream) -> list[str]:
-    return [request["operation"] for request in stream.requests()]
-
-
 def stream_user(chat, uid):
     users = chat.query_users({"id": uid}, include_deactivated_users=True)["users"]
     return users[0] if users else None
@@ -106,7 +102,7 @@ def test_missing_and_drifted_users_cost_one_write_of_each_kind(
 
     statuses = [outcome.status for outcome in outcomes]
     assert statuses == ["updated"] * 10 + ["ok"] * 50 + ["created"] * 40
-    operations = sorted(request["operation"] for request in stream.requests(since))
+    operations = sorted(stream.operations(since))
     assert operations == ["QueryUsers", "UpdateUsers", "UpdateUsersPartial"]
     # The look afterwards is the second read of documents and accounts.
     assert firestore_api.calls == ["batch_get_documents", "batch_write", "batch_get_documents"]
@@ -119,7 +115,7 @@ def test_more_than_a_hundred_users_are_repaired_by_the_hundred(accounts, reconci
         accounts.sign_up(uid)
     outcomes = reconcile(*uids)
     assert {outcome.status for outcome in outcomes} == {"created"}
-    assert operations(stream) == ["QueryUsers", "UpdateUsers"] * 3
+    assert stream.operations() == ["QueryUsers", "UpdateUsers"] * 3
 
 
 def test_both_sides_are_read_side_by_side(accounts, reconcile, firestore_api, stream):
@@ -155,7 +151,7 @@ def test_an_id_without_account_is_not_found_and_leaves_nothing(
     [outcome] = reconcile("nobody")
     assert isinstance(outcome.error, NotFound)
     assert firestore_api.documents == {}
-    assert operations(stream) == ["QueryUsers"]
+    assert stream.operations() == ["QueryUsers"]
 
 
 def test_a_name_set_after_sign_up_reaches_stream_and_custom_fields_survive(
@@ -360,8 +356,8 @@ def test_extra_fields_reach_stream_at_sign_up_in_one_write(
     accounts.sign_up("ann", email="ann@example.com")
     reconcile("ann", clients=with_settings(extra_fields=("email",)))
     assert stream_user(chat, "ann")["email"] == "ann@example.com"
-    assert operations(stream)[:2] == ["QueryUsers", "UpdateUsers"]
-    assert "UpdateUsersPartial" not in operations(stream)
+    assert stream.operations()[:2] == ["QueryUsers", "UpdateUsers"]
+    assert "UpdateUsersPartial" not in stream.operations()
 
 
 def test_an_account_with_a_senseless_creation_time_is_repaired_too(accounts, reconcile):
@@ -491,7 +487,7 @@ def test_a_rate_limit_is_kept_and_not_argued_with(accounts, reconcile, firestore
     stream.limit("UpdateUsers", 3)
     outcomes = reconcile(*uids)
     assert [request["status"] for request in stream.requests()].count(429) == 0
-    calls = [request["operation"] for request in stream.requests()]
+    calls = stream.operations()
     assert calls.count("UpdateUsers") == 3
     assert all(outcome.error or outcome.status == "created" for outcome in outcomes)
 
@@ -531,7 +527,7 @@ def test_a_user_whom_somebody_else_created_meanwhile_is_not_taken_back(
     def somebody_else(call: str) -> None:
         if call == "batch_write":
             firestore_api.before_call = lambda _: None
-            while "UpdateUsers" not in operations(stream):
+            while "UpdateUsers" not in stream.operations():
                 time.sleep(0.005)
             stream.remove_limit("UpdateUsers")
             chat.upsert_user({"id": "ann", "name": "Ours"})

@@ -103,10 +103,6 @@ def deliver(post, received: Received) -> int:
     return post(received.body, received.headers["x-signature"], Content_Encoding=encoding)
 
 
-def operations(stream, since: int) -> list[str]:
-    return [call["operation"] for call in stream.requests(since)]
-
-
 def message_event(room: str, **fields: Any) -> dict[str, Any]:
     message = {
         "id": "m1",
@@ -214,7 +210,7 @@ def test_a_compressed_event_is_understood(happens, chat, channel, room, document
 def test_an_unknown_event_is_accepted_and_ignored(send, room, kind, document, stream):
     since = stream.last_request()
     assert send({"type": kind, "cid": f"messaging:{room}"}) == 200
-    assert operations(stream, since) == []
+    assert stream.operations(since) == []
 
 
 def test_an_old_event_that_comes_late_tells_nothing_but_that_something_changed(
@@ -237,7 +233,7 @@ def test_an_echo_of_our_own_call_costs_one_read(
     calls = len(firestore_api.calls)
     for received in receiver.received:
         assert deliver(post, received) == 200
-    assert operations(stream, since) == []
+    assert stream.operations(since) == []
     assert firestore_api.calls[calls:] == ["batch_get_documents"] * len(receiver.received)
 
 
@@ -247,7 +243,7 @@ def test_an_event_that_says_something_else_has_stream_asked(send, room, stream, 
     since = stream.last_request()
     event = {"type": "channel.updated", "cid": f"messaging:{room}", "channel": channel}
     assert send(event) == 200
-    assert operations(stream, since) == ["QueryChannels"]
+    assert stream.operations(since) == ["QueryChannels"]
 
 
 def test_an_echo_that_comes_before_the_conversation_is_ready_leaves_it_alone(
@@ -258,7 +254,7 @@ def test_an_echo_that_comes_before_the_conversation_is_ready_leaves_it_alone(
     channel = {"cid": f"messaging:{room}", "name": "Room", "member_count": 2}
     assert send({"type": "channel.created", "cid": f"messaging:{room}", "channel": channel}) == 200
     assert document(room).get("status") == "pending"
-    assert (operations(stream, since), entries(clients)) == ([], {})
+    assert (stream.operations(since), entries(clients)) == ([], {})
 
 
 def test_what_happens_while_a_conversation_is_made_is_looked_at_afterwards(
@@ -417,7 +413,7 @@ def test_a_bots_messages_cost_stream_nothing(send, room, stream):
     since = stream.last_request()
     for n in range(5):
         assert send(message_event(room, id=f"m{n}", user={"id": "bot"})) == 200
-    assert operations(stream, since) == []
+    assert stream.operations(since) == []
 
 
 def test_a_refusal_of_streams_is_parked_and_not_sent_again(send, room, stream, clients):
@@ -499,7 +495,7 @@ def outside(firestore_api, stream, room):
     def check() -> None:
         assert firestore_api.documents == documents
         assert len(firestore_api.calls) == calls
-        assert operations(stream, since) == []
+        assert stream.operations(since) == []
 
     return check
 

@@ -48,6 +48,9 @@ class LocalStream:
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
         return self._control("GET", f"requests?since={since}")
 
+    def operations(self, since: int = 0) -> list[str]:
+        return [request["operation"] for request in self.requests(since)]
+
     def last_request(self) -> int:
         """What to give to requests() in order to see only later calls."""
         return self.state()["counts"]["last_request"]
