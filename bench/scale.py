@@ -115,7 +115,7 @@ def main() -> int:
     try:
         for accounts in sorted(arguments.accounts):
             measured += measure(accounts, arguments.limits)
-    except (MeasurementError, StackError) as error:
+    except (MeasurementError, StackError, RuntimeError) as error:
         sys.exit(str(error))
     goals = goals_of(measured, arguments.limits)
     if arguments.json:

@@ -31,7 +31,7 @@ from rich.text import Text
 
 from . import audit as audits
 from . import clients as client_module
-from . import conversations, firebase, repairs, terminal, webhooks
+from . import conversations, firebase, repairs, terminal
 from .audit import Audit
 from .clients import Clients
 from .errors import (
@@ -116,19 +116,16 @@ def main() -> NoReturn:
 @app.callback()
 def configure(
     project: Annotated[
-        str,
-        typer.Option(
-            envvar=["GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"],
-            help="The Firebase project; demo-... means the local emulators.",
-        ),
+        str, typer.Option(help="The Firebase project; demo-... means the local emulators.")
     ] = "",
 ) -> None:
     logger.write = terminal.tell_log
-    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = project
+    if project:
+        os.environ["GCLOUD_PROJECT"] = project
 
 
 def connect() -> Clients:
-    terminal.use_project(os.environ["GCLOUD_PROJECT"])
+    terminal.use_project()
     return client_module.connect().leaving(LEFT_BY_BACKGROUND)
 
 
@@ -327,7 +324,7 @@ def status(as_json: AsJson = False) -> int:
 
 def _print_status(told: Mapping[str, Any], oldest: datetime | None, last: Audit | None) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in told["reasons"].items())
-    if told["waiting"] > (looked_at := told["reasons"].total()):
+    if reasons and told["waiting"] > (looked_at := told["reasons"].total()):
         reasons = f"of {looked_at}: {reasons}"
     print_line(f"Waiting in the outbox: {told['waiting']}" + (f" ({reasons})" if reasons else ""))
     if oldest:
@@ -415,8 +412,10 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
     if not ours:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
+    from .webhooks import EVENTS  # only here: it brings Flask
+
     sent_all = any(not events for events in ours)
-    missing = set(webhooks.EVENTS).difference(*ours)
+    missing = set(EVENTS).difference(*ours)
     if missing and not sent_all:
         return False, f"is not sent {', '.join(sorted(missing))}"
     return True, "leads to streamWebhook"

@@ -336,7 +336,7 @@ def open_ready(
             _make_channel(document, clients, deadline)
     except StreamRejected as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        return _outcome(document, clients.settings, FailedPrecondition([], "rejected", str(error)))
+        return _outcome(document, clients.settings, FailedPrecondition([], "rejected"))
     except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
         return _outcome(document, clients.settings, error)
     return replace(_outcome(document, clients.settings), healed=healed_keys(outcomes))
@@ -372,7 +372,7 @@ def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
     if refusals:
         reason = refusals[0].reason
         named = [one for error in refusals if error.reason == reason for one in error.ids]
-        raise FailedPrecondition(named, reason)
+        raise FailedPrecondition(named, reason, refusals[0].told)
     if unknown := [one for error in errors if isinstance(error, NotFound) for one in error.ids]:
         raise NotFound(unknown)
     for error in errors:

@@ -184,9 +184,8 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
         begin(firebase.read_documents, batch, clients.firestore, deadline)
         for batch in batches(with_documents)
     ]
-    accounts = [
-        begin(firebase.read_accounts, batch, clients.auth) for batch in batches(request.members)
-    ]
+    people = [key for key in request.members if key.kind == "user"]
+    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
     held = dict.fromkeys(request.members, Held())
     for reading in documents:
         found = result(reading, deadline)

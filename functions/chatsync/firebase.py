@@ -117,8 +117,9 @@ def existing_keys(
 
     Asked for a hundred at a time, side by side.
     """
+    people = [key for key in keys if key.kind == "user"]
     companies = [key for key in keys if key.kind == "company"]
-    accounts = [begin(read_accounts, batch, client) for batch in batches(keys)]
+    accounts = [begin(read_accounts, batch, client) for batch in batches(people)]
     reading = [begin(read_documents, batch, documents, deadline) for batch in batches(companies)]
     existing = {key for found in accounts for key in result(found, deadline)}
     for read in reading:

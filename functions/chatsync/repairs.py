@@ -124,7 +124,8 @@ def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRIT
 
     Who waits already goes on waiting for the same time, or asking again and again would bring
     every attempt forward. The wake is arranged first: a crash in between costs a call for nothing,
-    not an entry that nobody works off. It may take 2 s, and writing ``seconds`` more.
+    not an entry that nobody works off. It may take ``tasks.ENQUEUE_SECONDS``, writing ``seconds``,
+    and after a slow write there is another wake.
 
     Raises FirebaseUnavailable if the outbox cannot be written.
     """

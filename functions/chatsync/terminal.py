@@ -61,8 +61,8 @@ def errors_in_one_line() -> Iterator[None]:
         fail("Stopped. What was done is done; a backfill goes on when it is started again.")
     except SettingInvalid as error:
         fail(
-            f"{error} This command reads the environment too; a deployed secret is told by"
-            " `firebase functions:secrets:access STREAM_API_SECRET`."
+            f"{error} This command reads functions/.env, .env.PROJECT and the environment; a"
+            " deployed secret is told by `firebase functions:secrets:access STREAM_API_SECRET`."
         )
     except StreamCredentialsRejected:
         fail("Stream refuses key or secret: are STREAM_API_KEY and STREAM_API_SECRET of one app?")
@@ -92,13 +92,15 @@ def fail(message: str) -> NoReturn:
     sys.exit(FAILED)
 
 
-def use_project(name: str) -> None:
-    """Point clients and settings at a project; one named ``demo-...`` means the emulators."""
+def use_project() -> None:
+    """Point clients and settings at the environment's project; ``demo-...`` means the emulators."""
+    name = os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not name:
         raise Refused(
             "Which project? Say it before the command, as in `--project ID audit`, or set"
             " GOOGLE_CLOUD_PROJECT."
         )
+    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
     files = [".env", f".env.{name}"]
     if is_local(name):
         files = [".env.local", ".secret.local"]

@@ -59,7 +59,7 @@ INLINE_SECONDS = 2.0
 """Then the outbox goes on: Stream waits for an answer for six."""
 
 REPORT_SECONDS = 1.0
-"""For writing that down."""
+"""For writing that down; waking the drain comes on top."""
 
 COUNTED_FOR = timedelta(days=7)
 """How long a counted message is remembered; older ones are not counted any more."""

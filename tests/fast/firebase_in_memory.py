@@ -61,6 +61,8 @@ class MemoryAuth:
         return auth.ListUsersPage(download, page_token, max_results)
 
     def get_users(self, identifiers: list[auth.UidIdentifier]) -> auth.GetUsersResult:
+        if len(identifiers) > 100:
+            raise ValueError("the service looks up a hundred at once")
         self.before_call("get_users")
         self.calls.append("get_users")
         asked = {identifier.uid for identifier in identifiers}

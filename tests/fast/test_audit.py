@@ -559,6 +559,21 @@ def test_firestore_is_not_asked_about_stream_users_unless_they_are_companies(
     assert found(steps=["stream_users"]) == {("orphan_stream_user", "company:gone")}
 
 
+def test_a_company_is_not_taken_for_the_account_of_its_id(accounts, chat, found):
+    accounts.sign_up("acme")
+    chat.upsert_users([{"id": "acme"}, {"id": "company_acme"}])
+    assert found(steps=["stream_users"]) == {("orphan_stream_user", "company:acme")}
+
+
+def test_more_than_a_hundred_companies_are_no_orphans(firestore, chat, found):
+    ids = [f"c{n}" for n in range(101)]
+    for company in ids:
+        firestore.document(f"companies/{company}").set({})
+    chat.upsert_users([{"id": f"company_{company}"} for company in ids[:100]])
+    chat.upsert_users([{"id": f"company_{ids[100]}"}])
+    assert found(steps=["stream_users"]) == set()
+
+
 def test_counting_beforehand_ends_where_it_would_take_long(accounts, clients, monkeypatch):
     for n in range(2001):
         accounts.sign_up(f"user-{n:04}")

@@ -408,8 +408,7 @@ def test_a_backfill_waits_at_streams_rate_limit(run, accounts, stream, monkeypat
 
 def test_the_command_leaves_room_in_streams_limits(accounts, clients, stream, monkeypatch):
     monkeypatch.setattr(cli.client_module, "connect", lambda: clients)
-    monkeypatch.setattr(terminal, "use_project", lambda project: None)
-    monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
+    monkeypatch.setattr(terminal, "use_project", lambda: None)
     stream.limit("UpdateUsers", 2, window_s=60)
     operator = cli.connect()
     for uid in ("ann", "bob"):
@@ -699,9 +698,10 @@ def test_a_projects_settings_come_from_its_own_file_too(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("STREAM_API_KEY=of-all\nSTREAM_USER_ROLE=guest\n")
     (tmp_path / ".env.a-project").write_text("STREAM_API_KEY='its-own'\n# STREAM_BASE_URL=none\n")
     monkeypatch.setattr(terminal, "_FUNCTIONS", tmp_path)
-    monkeypatch.setattr(os, "environ", {})
-    terminal.use_project("a-project")
-    assert os.environ == {"STREAM_API_KEY": "its-own", "STREAM_USER_ROLE": "guest"}
+    monkeypatch.setattr(os, "environ", {"GOOGLE_CLOUD_PROJECT": "a-project"})
+    terminal.use_project()
+    settings = {name: value for name, value in os.environ.items() if name.startswith("STREAM_")}
+    assert settings == {"STREAM_API_KEY": "its-own", "STREAM_USER_ROLE": "guest"}
 
 
 def test_missing_google_credentials_are_told():

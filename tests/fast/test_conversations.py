@@ -474,6 +474,24 @@ def test_a_channel_update_that_stream_refuses_is_told_as_a_precondition(
     assert refusal.value.reason == "rejected"
 
 
+@pytest.mark.parametrize("refused", ["UpdateUsers", "GetOrCreateChannel"])
+def test_a_conversation_that_stream_refuses_is_parked_with_what_it_said(
+    accounts, create, clients, stream, refused
+):
+    for uid in ("ann", "bob"):
+        accounts.sign_up(uid)
+    stream.fault(refused, "status", status=400, code=4, rate=1)
+    with pytest.raises(FailedPrecondition):
+        create("bob")
+    [entry] = entries(clients).values()
+    assert (entry["kind"], entry["state"], entry["reason"]) == (
+        "conversation",
+        "parked",
+        "rejected",
+    )
+    assert "code 4" in entry["lastError"]
+
+
 def test_a_conversation_that_cannot_be_looked_at_now_is_left_to_the_outbox(
     ann, bob, create, clients, stream
 ):

@@ -560,13 +560,14 @@ def test_a_company_without_document_gets_nobody_into_stream(clients, stream):
     assert stream.state()["counts"]["users"] == 0
 
 
-def test_an_empty_company_document_is_a_company(with_settings, firestore, chat):
+def test_an_empty_company_document_is_a_company(with_settings, firestore, chat, accounts):
     firestore.document("companies/7").set({})
     clients = with_settings(company_role="moderator")
     [outcome] = reconcile_users([Key("company", "7")], clients)
     assert outcome.status == "created"
     user = stream_user(chat, "company_7")
     assert (user["name"], user["role"]) == ("User", "moderator")
+    assert accounts.calls == []
 
 
 def test_a_banned_user_is_kept_up_to_date_and_a_deactivated_one_is_not(

@@ -426,15 +426,15 @@ def test_a_refusal_of_streams_is_parked_and_not_sent_again(send, room, stream, c
 def test_an_answer_comes_within_streams_six_seconds_whatever_hangs(
     post, room, stream, tasks, monkeypatch
 ):
-    """Everything at a tenth of its time: the repair, the wake, the report."""
+    """Everything at a tenth of its time: the repair, the wake, the report, another wake."""
     monkeypatch.setattr(webhooks, "INLINE_SECONDS", webhooks.INLINE_SECONDS / 10)
     stream.fault("QueryChannels", "timeout", rate=1)
     event = {"type": "channel.updated", "cid": f"messaging:{room}"}
     started = time.monotonic()
     assert post(json.dumps(event).encode()) == 200
     assert time.monotonic() - started < 2
-    total = webhooks.INLINE_SECONDS * 10 + webhooks.REPORT_SECONDS + tasks_module.ENQUEUE_SECONDS
-    assert total <= 5
+    wakes = 2 * tasks_module.ENQUEUE_SECONDS
+    assert webhooks.INLINE_SECONDS * 10 + webhooks.REPORT_SECONDS + wakes <= 5.5
 
 
 def test_a_message_of_a_company_counts_for_nobody_and_costs_one_read(
