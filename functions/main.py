@@ -134,7 +134,7 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     caller_of(request)
     fields = fields_of(request)
     clients = connect()
-    if "userIds" in fields:
+    if fields.get("userIds") is not None:
         keys = ids.check_keys(fields, "userIds", "user", clients.settings.id_format)
         outcomes = repairs.reconcile(keys, clients)
         return {"results": [result_of(outcome) for outcome in outcomes]}
@@ -167,9 +167,11 @@ def ensureUserProfile(request: CallableRequest[Any]) -> dict[str, Any]:
 def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{userId?}``: somebody's statistics; the caller's own if nobody is named."""
     caller = caller_of(request)
-    user_id = fields_of(request).get("userId", caller)
+    user_id = fields_of(request).get("userId")
     clients = connect()
-    key = ids.check_key(user_id, "userId", "user", clients.settings.id_format)
+    key = ids.check_key(
+        caller if user_id is None else user_id, "userId", "user", clients.settings.id_format
+    )
     return records.read_stats(key.id, caller, clients)
 
 

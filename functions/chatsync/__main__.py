@@ -1,15 +1,20 @@
 """``python -m chatsync``: the operator's command."""
 
+import signal
 import sys
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it imports: no traceback
 try:
     from .cli import main
 except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.startswith("chatsync"):
         raise
-    sys.exit(
+    print(
         f"This Python has no {missing.name}: use functions/venv/bin/python, which `make setup`"
-        " makes, or pip install -r requirements.txt typer rich."
+        " makes, or pip install -r requirements.txt typer rich.",
+        file=sys.stderr,
     )
+    sys.exit(2)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()

@@ -66,6 +66,7 @@ from .terminal import (
     confirm,
     console,
     errors_in_one_line,
+    in_one_line,
     is_local,
     percent,
     print_json,
@@ -163,16 +164,18 @@ def audit(
     began = audits.start("operator", clients, steps=steps, repair=creating, team=team or None)
     done = run_to_the_end(began, clients)
     findings = list(islice(audits.findings_of(done, clients), audits.MAX_FINDINGS))
+    if not as_json:
+        _print_findings(done, findings, only_issues)
     if apply:
         destroying = [one for one in findings if one.kind in kinds and one.kind in DESTROYING]
         done = destroy(destroying, done, yes, clients)
     if as_json:
         print_json({**_summary(done), "findings": [one._asdict() for one in findings]})
     else:
-        _print_audit(done, findings, only_issues)
+        _print_rate(done)
         if kinds and not apply:
             would = sum(numbers.get(kind, 0) for numbers in done.counts.values() for kind in kinds)
-            print_line(f"{would} findings would be repaired: say --apply.")
+            print_line(f"Of these, {would} would be repaired: say --apply.")
     return FINDINGS if done.findings > done.repaired else IN_SYNC
 
 
@@ -272,7 +275,7 @@ def _summary(done: Audit) -> dict[str, Any]:
     }
 
 
-def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:
+def _print_findings(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:
     kinds = [kind for kind in KINDS if any(kind in one for one in done.teams.values())]
     table = Table(title=f"Audit {done.id}")
     table.add_column("team")
@@ -285,7 +288,8 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
         rate = percent(agreeing / records if records else None)
         row = [team, str(records), str(agreeing), rate]
         table.add_row(*row, *(str(numbers.get(kind, "")) for kind in kinds))
-    console().print(table)
+    if table.row_count:
+        console().print(table)
     if findings:
         details = Table("kind", "what", "team", "detail")
         for finding in findings[:MOST_SHOWN]:
@@ -293,6 +297,9 @@ def _print_audit(done: Audit, findings: Sequence[Finding], only_issues: bool) ->
         console().print(details)
         if done.findings > MOST_SHOWN:
             print_line(f"... {done.findings} in all; --json prints up to {audits.MAX_FINDINGS}.")
+
+
+def _print_rate(done: Audit) -> None:
     if done.repaired or done.failed:
         print_line(f"{done.repaired} findings repaired; {done.failed} repairs failed for now.")
     before = " before the repairs" if done.repaired else ""
@@ -337,18 +344,21 @@ def _print_status(told: Mapping[str, Any], oldest: datetime | None, last: Audit 
             table.add_row(*("" if value is None else str(value) for value in entry.values()))
         console().print(table)
     if last:
-        print_line(f"Last audit: {last.id}, {_described(last)}, {percent(last.sync_rate)} in sync.")
+        print_line(f"Last audit: {last.id}, {_described(last)}.")
     else:
         print_line("Last audit: none.")
 
 
 def _described(audit: Audit) -> str:
-    """``nightly, done``; and what it was limited to."""
+    """``nightly, done, 98% in sync``; and what it was limited to."""
     sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
     only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
     limits = [f"{only[0]} only"] if len(only) == 1 else []
     limits += [f"team {audit.team}"] if audit.team else []
-    return ", ".join([audit.mode, *limits, audit.state])
+    rate = (
+        "nothing to compare" if audit.sync_rate is None else f"{percent(audit.sync_rate)} in sync"
+    )
+    return ", ".join([audit.mode, *limits, audit.state, rate])
 
 
 @app.command()
@@ -369,11 +379,11 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     try:
         clients = connect()
     except SettingInvalid as error:
-        yield "settings", False, str(error)
+        yield "settings", False, in_one_line(error)
         return
-    except GoogleAuthError:
+    except GoogleAuthError as error:
         yield "settings", True, "complete"
-        yield "credentials", False, "none: run `gcloud auth application-default login`"
+        yield "credentials", False, in_one_line(error)
         return
     yield "settings", True, "complete"
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
@@ -381,21 +391,27 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     yield "project", True, f"{project}, in {where}"
     looks: dict[str, Callable[[], str]] = {
         "Firestore": lambda: f"{repairs.count('waiting', clients)} entries wait in the outbox",
-        "Auth": lambda: f"{len(firebase.list_accounts('', clients.auth)[0])} accounts on a page",
+        "Auth": lambda: _amount(len(firebase.list_accounts("", clients.auth)[0])),
     }
     for name, look in looks.items():
         try:
             yield name, True, look()
         except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
-            yield name, False, f"{type(error).__name__}: {str(error)[:120]}"
+            yield name, False, in_one_line(error)
     try:
         app_settings = clients.stream.app_settings(time.monotonic() + SECONDS)
     except ChatsyncError as error:
-        yield "Stream", False, f"{type(error).__name__}: {str(error)[:120]}"
+        yield "Stream", False, in_one_line(error)
         return
     app = app_settings.get("name") or clients.settings.stream_api_key
     yield "Stream", True, f"reached, app {app}"
     yield "webhook", *_webhook_verdict(app_settings)
+
+
+def _amount(accounts: int) -> str:
+    if accounts:
+        return f"{accounts} accounts on a page"
+    return "no accounts: is this the project that the app signs up to?"
 
 
 def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
@@ -552,8 +568,8 @@ def fix_team(
     clients = connect()
     cid, state, document = _both_sides(channel, clients)
     present = state["channel"].get("team") or None
-    recorded = document.team if document.status else "no document"
-    print_line(f"{cid}: team {present} in Stream, {recorded} in Firestore.")
+    recorded = document.team or "no team" if document.status else "no document"
+    print_line(f"{cid}: {present or 'no team'} in Stream, {recorded} in Firestore.")
     if present == team and recorded in (team, "no document"):
         print_line("Nothing to correct.")
         return IN_SYNC

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from firebase_functions import logger
@@ -72,8 +73,9 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     """``{id, cid, conversationType, participantIds, name, team, createdAt, existed, healed}``.
 
     ``participantIds`` and ``healed`` name members as they were asked for: uids, and companies as
-    ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied and AlreadyExists with
-    nothing written; else what was begun is finished by the outbox: FailedPrecondition, Temporary.
+    ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists, and
+    FailedPrecondition for a disabled caller, with nothing begun; else what was begun is finished by
+    the outbox: FailedPrecondition, Temporary.
     """
     request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + conversations.DEADLINE_SECONDS
@@ -266,9 +268,7 @@ def _begin(
         if is_new := not document.version:
             _add_to_stats(batch, request.caller, stats, held, clients)
         if written_at := firebase.commit(batch, deadline):
-            pending = replace(
-                pending, version=written_at[0], created_at=document.created_at or written_at[0]
-            )
+            pending = replace(pending, version=written_at[0])
             made = []
             if is_new and stats is None:
                 made.append(Made(_stats_of(request.caller, clients), written_at[2]))
@@ -303,10 +303,11 @@ def _add_conversation(
         **conversations.document_fields(pending, clients.settings),
         "arguments": pending.arguments,
         "origin": "app",
+        "createdAt": pending.created_at,
         "updatedAt": firestore.SERVER_TIMESTAMP,
     }
     if document.version is None:
-        batch.create(reference, {**fields, "createdAt": firestore.SERVER_TIMESTAMP})
+        batch.create(reference, fields)
     else:
         unchanged = clients.firestore.write_option(last_update_time=document.version)
         batch.update(reference, fields, unchanged)
@@ -333,6 +334,7 @@ def _add_to_stats(
 
 def _pending(document: Conversation, request: Request, settings: Settings) -> Conversation:
     """What ``document`` becomes. A continued one keeps what was asked for at first."""
+    document = replace(document, created_at=document.created_at or datetime.now(UTC))
     if document.status not in ("", "deleted") and _is_of(request, document, settings):
         return replace(document, status="pending")
     return replace(

@@ -81,6 +81,8 @@ def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key
     empty, over 128 characters, ``/``, ``.``, ``..``, ``__x__``, control characters, lone
     surrogates, and what is over 255 characters when escaped.
     """
+    if value is None:
+        raise InvalidArgument(field, "is missing")
     if not isinstance(value, str):
         raise InvalidArgument(field, "must be a string")
     if not value:

@@ -30,6 +30,7 @@ from .errors import (
     StreamRateLimited,
     StreamUnavailable,
 )
+from .settings import STREAM_API_SECRET
 
 FAILED = 2
 
@@ -57,38 +58,60 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
+        fail("Nothing was removed or closed. Without a terminal to ask in, say --yes.")
+    except KeyboardInterrupt:
         fail("Stopped. What was done is done; a backfill goes on when it is started again.")
-    except SettingInvalid as error:
-        fail(
-            f"{error} This command reads functions/.env, .env.PROJECT and the environment; a"
-            " deployed secret is told by `firebase functions:secrets:access STREAM_API_SECRET`."
-        )
-    except StreamCredentialsRejected:
-        fail("Stream refuses key or secret: are STREAM_API_KEY and STREAM_API_SECRET of one app?")
-    except StreamRateLimited as error:
-        fail(f"Stream's rate limit is used up: try again in {error.retry_after} s.")
-    except StreamUnavailable as error:
-        fail(f"Stream cannot be reached ({error}). Locally, run `make start`.")
-    except (FirebaseUnavailable, requests.ConnectionError) as error:
-        fail(f"Firebase cannot be reached ({str(error)[:200]}). Locally, run `make start`.")
-    except GoogleAuthError:
-        fail("No Google credentials: run `gcloud auth application-default login`.")
-    except (GoogleAPICallError, FirebaseError) as error:
-        fail(f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}")
-    except ChatsyncError as error:
-        fail(str(error))
     except Exception as error:  # noqa: BLE001 (Python's own exit status would mean "findings")
         # Of typer's parser; its own message says what was wrong with the arguments.
-        message = getattr(error, "format_message", None)
-        if message is not None:
-            fail(f"{message().rstrip('.')}. See --help.")
+        if format_message := getattr(error, "format_message", None):
+            fail(_of_arguments(format_message()))
+        if line := in_one_line(error):
+            fail(line)
         traceback.print_exc()
         fail("This is a bug of the command: please report it, with the lines above.")
 
 
+def in_one_line(error: Exception) -> str:
+    """What happened and what to do, in a line; nothing for what nobody foresaw."""
+    match error:
+        case SettingInvalid():
+            message = f"{str(error).rstrip('.')}."
+            if STREAM_API_SECRET.name in message:
+                message += (
+                    " A deployed secret is told by"
+                    f" `firebase functions:secrets:access {STREAM_API_SECRET.name}`."
+                )
+            return message
+        case StreamCredentialsRejected():
+            return "Stream refuses STREAM_API_KEY or STREAM_API_SECRET: are they of one app?"
+        case StreamRateLimited():
+            return f"Stream's rate limit is used up: try again in {error.retry_after} s."
+        case StreamUnavailable():
+            return f"Stream cannot be reached ({error}). Locally, run `make start`."
+        case FirebaseUnavailable() | requests.ConnectionError():
+            return f"Firebase cannot be reached ({str(error)[:200]}). Locally, run `make start`."
+        case GoogleAuthError():
+            return "No Google credentials: run `gcloud auth application-default login`."
+        case GoogleAPICallError() | FirebaseError():
+            return f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}"
+        case ChatsyncError():
+            return str(error)
+    return ""
+
+
+def _of_arguments(message: str) -> str:
+    if message.startswith("No such option: --project"):
+        return "--project stands before the command, as in `--project ID audit`."
+    if not message:
+        return ""  # without arguments, help was shown
+    sentence = message if message.endswith((".", "?")) else f"{message}."
+    return f"{sentence} See --help."
+
+
 def fail(message: str) -> NoReturn:
-    stderr.print(message, style="red", soft_wrap=True)
+    if message:
+        stderr.print(message, style="red", soft_wrap=True)
     sys.exit(FAILED)
 
 
@@ -115,7 +138,7 @@ def use_project() -> None:
             " project named demo-..."
         )
     for variable, value in _values_of(files).items():
-        os.environ.setdefault(variable, value)
+        os.environ[variable] = os.environ.get(variable) or value
 
 
 def is_local(project: str) -> bool:
@@ -126,6 +149,8 @@ def refuse_without_emulators() -> None:
     """At once, where the clients would try for most of a minute."""
     for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
         host, _, port = os.environ[variable].rpartition(":")
+        if not port.isdecimal():
+            raise Refused(f"{variable} must be host:port, not {os.environ[variable]!r}.")
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError:

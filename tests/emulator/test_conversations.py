@@ -106,7 +106,8 @@ def test_the_other_side_gets_the_same_conversation(ann, lena, channels_of):
 
     second = start(lena, ann)
 
-    assert (second["id"], second["cid"]) == (first["id"], first["cid"])
+    for field in ("id", "cid", "createdAt"):
+        assert second[field] == first[field]
     assert (second["existed"], second["healed"]) == (True, [])
     assert len(channels_of(lena)) == 1
 

@@ -135,6 +135,15 @@ def test_an_audit_in_agreement_ends_well(run, ann_and_bob):
     assert (ran.status, "In sync: 100%" in ran.out) == (0, True)
 
 
+def test_who_is_asked_sees_what_would_go_and_can_decline(run, ann_and_bob, chat, monkeypatch):
+    chat.upsert_user({"id": "ghost"})
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
+    ran = run("audit", "--users", "--repair", "orphan_stream_user", "--apply")
+    assert (ran.status, "user:ghost" in ran.out) == (2, True)
+    assert "Nothing was removed or closed." in ran.err
+    assert chat.query_users({"id": "ghost"})["users"]
+
+
 def test_an_audit_repairs_only_if_told_to_apply(run, accounts, chat, ann_and_bob):
     accounts.sign_up("new")
     ran = run("audit", "--repair", "missing_stream_user")
@@ -666,9 +675,30 @@ def test_without_a_project_one_line_says_so():
     assert "before the command, as in `--project ID audit`" in ran.stderr
 
 
-def test_wrong_arguments_are_told_before_anything_is_looked_for():
-    ran = process("status", "--nope")
-    assert (ran.returncode, ran.stderr) == (2, "No such option: --nope. See --help.\n")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["status", "--nope"], "No such option: --nope. See --help."),
+        (["statu"], "No such command 'statu'. Did you mean 'status'? See --help."),
+        (
+            ["status", "--project", "p"],
+            "--project stands before the command, as in `--project ID audit`.",
+        ),
+    ],
+)
+def test_wrong_arguments_are_told_before_anything_is_looked_for(arguments, problem):
+    ran = process(*arguments)
+    assert (ran.returncode, ran.stderr) == (2, f"{problem}\n")
+
+
+def test_without_arguments_there_is_help_and_nothing_else():
+    ran = process()
+    assert ("Usage:" in ran.stdout + ran.stderr, "See --help" in ran.stderr) == (True, False)
+
+
+def test_an_address_of_an_emulator_must_have_a_port():
+    ran = process("--project", "demo-x", "status", FIREBASE_AUTH_EMULATOR_HOST="localhost")
+    assert (ran.returncode, "must be host:port, not 'localhost'" in ran.stderr) == (2, True)
 
 
 def test_without_emulators_one_line_says_so_at_once():
@@ -684,13 +714,16 @@ def test_without_emulators_one_line_says_so_at_once():
 def test_a_python_without_the_packages_is_told_which_one_has_them():
     command = [sys.executable, "-S", "-m", "chatsync", "status"]
     ran = subprocess.run(command, cwd=FUNCTIONS, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert "functions/venv/bin/python" in ran.stderr
 
 
 def test_missing_settings_are_named():
     ran = process("--project", "somebody-elses", "status")
     assert (ran.returncode, "STREAM_API_KEY" in ran.stderr) == (2, True)
+    assert "functions:secrets:access" not in ran.stderr
+    ran = process("--project", "somebody-elses", "status", STREAM_API_KEY="key")
+    assert (ran.returncode, "STREAM_API_SECRET" in ran.stderr) == (2, True)
     assert "functions:secrets:access" in ran.stderr
 
 

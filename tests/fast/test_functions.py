@@ -234,6 +234,15 @@ def test_when_somebody_was_active_is_told_to_themselves_only(call, firestore):
     assert told_to("stranger") == ["ann", 7, None, None]
 
 
+def test_null_is_as_good_as_no_field(accounts, call):
+    accounts.sign_up("caller")
+    status, body = call({"userId": None}, function="getUserStats")
+    assert (status, body["result"]["userId"]) == (200, "caller")
+    assert call({"userId": "caller", "userIds": None})[0] == 200
+    status, body = call({"userId": None, "userIds": None})
+    assert (status, body["error"]["message"]) == (400, "userId is missing")
+
+
 def test_a_caller_gets_their_own_profile(accounts, call):
     accounts.sign_up("caller", displayName="Cally")
     status, body = call({}, function="ensureUserProfile")

@@ -81,7 +81,7 @@ def test_a_foreign_stream_id_is_nobodys(stream_id):
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (None, "must be a string"),
+        (None, "is missing"),
         (7, "must be a string"),
         (["ann"], "must be a string"),
         ("", "must not be empty"),
