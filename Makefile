@@ -37,7 +37,7 @@ chaos: setup  ## let everything fail under load, and see that nobody is lost (si
 	@$(VENV)/python -m tests.chaos
 	@$(VENV)/python -m tests.chaos --burst 3000
 
-bench: setup  ## measure what users wait for, and the work in the background (a quarter of an hour)
+bench: setup  ## measure what users wait for, and the work in the background (12 minutes)
 	@$(VENV)/python -m bench
 
 check: setup-python  ## check format, lint and types

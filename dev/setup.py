@@ -73,6 +73,8 @@ def main() -> None:
     try:
         with (LOCAL / "setup.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two `make` at the same time
+            if not arguments.python_only:
+                check_node()
             set_up_python()
             if not arguments.python_only:
                 set_up_node()
@@ -145,7 +147,10 @@ def set_up_python() -> None:
     wanted = os.environ.get("PYTHON")
     version = python_version(wanted) if wanted else venv_version()
     if wanted and not version:
-        raise SetupError(f"PYTHON={wanted} is not a working Python 3.11, 3.12 or 3.13")
+        raise SetupError(
+            f"PYTHON={wanted} is not a working Python 3.11, 3.12 or 3.13 with venv"
+            " (on Debian a package of its own, like python3.13-venv)"
+        )
 
     requirements = digest(ROOT / "requirements.txt", ROOT / "functions" / "requirements.txt")
     if VENV_PYTHON.exists() and done("python", f"{ROOT} {version} {requirements}"):
@@ -218,7 +223,6 @@ def venv_works(version: str) -> bool:
 
 
 def set_up_node() -> None:
-    check_node()
     inputs = digest(ROOT / "package.json", ROOT / "package-lock.json", ROOT / ".npmrc")
     # npm writes the second of these last.
     installed = (NODE_MODULES / ".bin" / "firebase", NODE_MODULES / ".package-lock.json")

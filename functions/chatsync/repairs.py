@@ -4,7 +4,7 @@ An entry says that somebody is to be reconciled, never what to write; there is o
 however many failures they met:
 
     kind, key                 who
-    state                     ``waiting``, or ``parked``: not tried again by itself
+    state                     ``waiting``, or ``parked``: only tried again by the nightly audit
     reason, lastError         why
     attempts                  of the drain, so far
     reports                   of failures elsewhere

@@ -126,7 +126,8 @@ def test_python_without_a_supported_version_gets_a_line_not_a_traceback(tmp_path
         text=True,
     )
     assert result.returncode == 1
-    assert result.stderr == f"setup: PYTHON={old} is not a working Python 3.11, 3.12 or 3.13\n"
+    problem = f"setup: PYTHON={old} is not a working Python 3.11, 3.12 or 3.13 with venv"
+    assert (result.stderr.startswith(problem), result.stderr.count("\n")) == (True, 1)
 
 
 @pytest.fixture
