@@ -190,6 +190,8 @@ def tell_the_story(stack: Stack) -> None:
     print_step(started, "the outbox is empty again")
 
     print("\n9. Another chat, whose two sides have drifted apart. An operator asks for an audit.")
+    command = f"venv/bin/python -m chatsync --project {emulators.PROJECT}"
+    print(f"   (In functions/, and python -m chatsync is short for {command}.)")
     for cid in (channel.cid, conversation["cid"]):
         stream.channel(*cid.split(":")).delete(hard=True)
     reference.delete()

@@ -568,9 +568,9 @@ def fix_team(
     clients = connect()
     cid, state, document = _both_sides(channel, clients)
     present = state["channel"].get("team") or None
-    recorded = document.team or "no team" if document.status else "no document"
-    print_line(f"{cid}: {present or 'no team'} in Stream, {recorded} in Firestore.")
-    if present == team and recorded in (team, "no document"):
+    recorded = _named(document.team) if document.status else "no document"
+    print_line(f"{cid}: {_named(present)} in Stream, {recorded} in Firestore.")
+    if present == team and (document.team == team or not document.status):
         print_line("Nothing to correct.")
         return IN_SYNC
     if not apply:
@@ -584,6 +584,10 @@ def fix_team(
         conversations.set_team(document, team, clients, deadline)
     print_line(f"{cid} belongs to {team} now.")
     return IN_SYNC
+
+
+def _named(team: str | None) -> str:
+    return f"team {team}" if team else "no team"
 
 
 def _wait_for_team(team: str, cid: str, clients: Clients, deadline: float) -> None:
