@@ -588,6 +588,10 @@ class World:
             is_done = self.ended(operation, Temporary, ServiceUnavailable, ValueError)
             if is_done and not again and event in self.events:
                 self.events.remove(event)
+            if not is_done and any(late.operation is operation for late in self.late):
+                # The outbox could not be written: no later delivery knows of that call, and what
+                # it does to somebody who is back by then is for the nightly audit to find.
+                self.people[event.uid].unreported |= operation.met_firestore_fault
 
         return self.start(event.name, [event.uid], event.handle, ended, order, True)
 
