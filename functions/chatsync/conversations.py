@@ -516,45 +516,43 @@ def _set_status(
 
 
 def _record(document: Conversation, origin: str, clients: Clients, deadline: float) -> Conversation:
-    """Write the whole document, new or deleted before.
-
-    Raises Unsettled if somebody else wrote it since it was read: they may know better.
-    """
+    """Write the whole document, new or deleted before. Raises Unsettled."""
     fields = document_fields(document, clients.settings)
     fields |= {"origin": origin, "createdAt": document.created_at}
-    if document.version is None:
-        batch = clients.firestore.batch()
-        reference = reference_of(document.id, clients)
-        batch.create(reference, {**fields, "updatedAt": firestore.SERVER_TIMESTAMP})
-        return _committed(batch, document, deadline)
-    return _update_fields(fields, document, clients, deadline)
+    return _write(fields, document, clients, deadline)
 
 
 def _update(
-    document: Conversation,
-    names: Sequence[str],
-    clients: Clients,
-    deadline: float,
+    document: Conversation, names: Sequence[str], clients: Clients, deadline: float
 ) -> Conversation:
     """Write some fields of a document, which may hold more than we know of. Raises Unsettled."""
     fields = document_fields(document, clients.settings)
-    return _update_fields({name: fields[name] for name in names}, document, clients, deadline)
+    return _write({name: fields[name] for name in names}, document, clients, deadline)
 
 
-def _update_fields(
+def _write(
     fields: Mapping[str, Any], document: Conversation, clients: Clients, deadline: float
 ) -> Conversation:
+    """Raises Unsettled if somebody else wrote it since it was read: they may know better."""
     batch = clients.firestore.batch()
-    reference = reference_of(document.id, clients)
-    unchanged = clients.firestore.write_option(last_update_time=document.version)
-    batch.update(reference, {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}, unchanged)
-    return _committed(batch, document, deadline)
-
-
-def _committed(
-    batch: firestore.WriteBatch, document: Conversation, deadline: float
-) -> Conversation:
+    add_write(batch, fields, document, clients)
     written_at = firebase.commit(batch, deadline)
     if not written_at:
         raise Unsettled(f"conversation {document.id} changed meanwhile")
     return replace(document, version=written_at[0])
+
+
+def add_write(
+    batch: firestore.WriteBatch,
+    fields: Mapping[str, Any],
+    document: Conversation,
+    clients: Clients,
+) -> None:
+    """Add to ``batch`` what creates the document, or changes it unless somebody has meanwhile."""
+    reference = reference_of(document.id, clients)
+    fields = {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}
+    if document.version is None:
+        batch.create(reference, fields)
+    else:
+        unchanged = clients.firestore.write_option(last_update_time=document.version)
+        batch.update(reference, fields, unchanged)

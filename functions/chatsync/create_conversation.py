@@ -261,7 +261,13 @@ def _begin(
     for _ in range(_MAX_CONFLICTS):
         pending = _pending(document, request, clients.settings)
         batch = clients.firestore.batch()
-        _add_conversation(batch, document, pending, clients)
+        fields = {
+            **conversations.document_fields(pending, clients.settings),
+            "arguments": pending.arguments,
+            "origin": "app",
+            "createdAt": pending.created_at,
+        }
+        conversations.add_write(batch, fields, pending, clients)
         entry = repairs.begin_entry(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )
@@ -290,27 +296,6 @@ def _check_arguments(request: Request, document: Conversation) -> None:
 
 def _stats_of(caller: Key, clients: Clients) -> firestore.DocumentReference:
     return clients.firestore.document("user_stats", caller.id)
-
-
-def _add_conversation(
-    batch: firestore.WriteBatch,
-    document: Conversation,
-    pending: Conversation,
-    clients: Clients,
-) -> None:
-    reference = conversations.reference_of(document.id, clients)
-    fields = {
-        **conversations.document_fields(pending, clients.settings),
-        "arguments": pending.arguments,
-        "origin": "app",
-        "createdAt": pending.created_at,
-        "updatedAt": firestore.SERVER_TIMESTAMP,
-    }
-    if document.version is None:
-        batch.create(reference, fields)
-    else:
-        unchanged = clients.firestore.write_option(last_update_time=document.version)
-        batch.update(reference, fields, unchanged)
 
 
 def _add_to_stats(
