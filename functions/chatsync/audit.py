@@ -440,15 +440,10 @@ def _save(audit: Audit, clients: Clients) -> Audit | None:
         "streamCalls": audit.stream_calls,
         "startedAt": audit.started_at,
         "finishedAt": audit.finished_at,
-        "updatedAt": firestore.SERVER_TIMESTAMP,
         "expireAt": _expires_at(audit),
     }
     batch = clients.firestore.batch()
-    if audit.version is None:
-        batch.create(reference, fields)
-    else:
-        unchanged = clients.firestore.write_option(last_update_time=audit.version)
-        batch.update(reference, fields, unchanged)
+    firebase.add_write(batch, reference, fields, audit.version, clients.firestore)
     written_at = firebase.commit(batch, time.monotonic() + _CALL_SECONDS)
     return replace(audit, version=written_at[0]) if written_at else None
 

@@ -535,24 +535,9 @@ def _write(
 ) -> Conversation:
     """Raises Unsettled if somebody else wrote it since it was read: they may know better."""
     batch = clients.firestore.batch()
-    add_write(batch, fields, document, clients)
+    reference = reference_of(document.id, clients)
+    firebase.add_write(batch, reference, fields, document.version, clients.firestore)
     written_at = firebase.commit(batch, deadline)
     if not written_at:
         raise Unsettled(f"conversation {document.id} changed meanwhile")
     return replace(document, version=written_at[0])
-
-
-def add_write(
-    batch: firestore.WriteBatch,
-    fields: Mapping[str, Any],
-    document: Conversation,
-    clients: Clients,
-) -> None:
-    """Add to ``batch`` what creates the document, or changes it unless somebody has meanwhile."""
-    reference = reference_of(document.id, clients)
-    fields = {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}
-    if document.version is None:
-        batch.create(reference, fields)
-    else:
-        unchanged = clients.firestore.write_option(last_update_time=document.version)
-        batch.update(reference, fields, unchanged)

@@ -267,7 +267,8 @@ def _begin(
             "origin": "app",
             "createdAt": pending.created_at,
         }
-        conversations.add_write(batch, fields, pending, clients)
+        reference = conversations.reference_of(document.id, clients)
+        firebase.add_write(batch, reference, fields, pending.version, clients.firestore)
         entry = repairs.begin_entry(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )

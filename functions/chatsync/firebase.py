@@ -356,6 +356,24 @@ def _storable(text: str | None) -> str | None:
         return None
 
 
+def add_write(
+    batch: firestore.WriteBatch,
+    reference: firestore.DocumentReference,
+    fields: Mapping[str, Any],
+    version: datetime | None,
+    client: firestore.Client,
+) -> None:
+    """Add to ``batch`` what changes a document unless somebody has since it was read.
+
+    ``version`` is its update time then; where there is none, the document is created.
+    """
+    fields = {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}
+    if version is None:
+        batch.create(reference, fields)
+    else:
+        batch.update(reference, fields, client.write_option(last_update_time=version))
+
+
 def commit(batch: firestore.WriteBatch, deadline: float) -> list[datetime] | None:
     """Commit all writes or none; the update time of each. None if a precondition failed."""
     try:
