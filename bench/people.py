@@ -13,7 +13,7 @@ from google.cloud import firestore
 
 from dev import app_client, emulators
 from dev.app_client import AppUser
-from tests.stream_server.control_client import LocalStream
+from stream_server.control_client import LocalStream
 
 STREAM = LocalStream(emulators.STREAM_BASE_URL)
 

@@ -24,7 +24,7 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from dev import app_client, emulators, seed
 from dev.start import LOG, Stack, StackError, call_back, running_stack
-from tests.stream_server.control_client import LocalStream
+from stream_server.control_client import LocalStream
 
 DEADLINE_SECONDS = 60
 LENA, MAX = "legacy-lena", "legacy-max"

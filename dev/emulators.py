@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from dev import setup
-from tests.stream_server.credentials import API_KEY as STREAM_API_KEY
-from tests.stream_server.credentials import API_SECRET as STREAM_API_SECRET
+from stream_server.credentials import API_KEY as STREAM_API_KEY
+from stream_server.credentials import API_SECRET as STREAM_API_SECRET
 
 ROOT = setup.ROOT
 CONFIG = ROOT / "firebase.local.json"
@@ -62,7 +62,7 @@ def use_local_stack() -> None:
     warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
 
 
-def stream_server_command(module: str = "tests.stream_server") -> list[str]:
+def stream_server_command(module: str = "stream_server") -> list[str]:
     port = PORTS["local Stream server"]
     command = [sys.executable, "-m", module, f"--host={HOST}", f"--port={port}"]
     return [*command, f"--parent={os.getpid()}"]

@@ -13,7 +13,7 @@ from typing import NoReturn
 import psutil
 
 from dev import emulators, setup
-from tests.stream_server.control_client import LocalStream
+from stream_server.control_client import LocalStream
 
 LOG = setup.LOCAL / "emulators.log"
 READY_LINE = "The local stack is up."

@@ -12,7 +12,7 @@ from random import Random
 import aiohttp
 
 from dev import emulators
-from tests.stream_server.control_client import LocalStream
+from stream_server.control_client import LocalStream
 
 from . import report, weather
 from .backends import FOLDER, Backends

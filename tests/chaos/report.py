@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from tests.stream_server.control import calls_by_status
+from stream_server.control import calls_by_status
 
 from .judge import Verdict
 from .weather import calls_of_functions

@@ -11,10 +11,10 @@ from functools import partial
 
 from aiohttp import web
 
-from tests.stream_server import __main__ as process
-from tests.stream_server import server
-from tests.stream_server.operations import OPERATIONS
-from tests.stream_server.state import State
+from stream_server import __main__ as process
+from stream_server import server
+from stream_server.operations import OPERATIONS
+from stream_server.state import State
 
 CALLER_PREFIX = "/as/"
 

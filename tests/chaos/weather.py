@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Any
 
-from tests.stream_server.control_client import LocalStream
-from tests.stream_server.operations import documented_limits
+from stream_server.control_client import LocalStream
+from stream_server.operations import documented_limits
 
 from .cloud import Platform
 from .stream_server import caller_of

@@ -8,7 +8,7 @@ from stream_chat import StreamChat
 
 from dev import app_client
 from dev.emulators import PROJECT
-from tests.stream_server.control_client import LocalStream
+from stream_server.control_client import LocalStream
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ import jwt
 import pytest
 from stream_chat import StreamChat
 
-from tests.stream_server.control_client import LocalStream
-from tests.stream_server.user_client import user_token
+from stream_server.control_client import LocalStream
+from stream_server.user_client import user_token
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("stream_server.mjs")
@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).with_name("stream_server.mjs")
 @pytest.fixture(scope="module")
 def local_stream() -> Iterator[LocalStream]:
     """A server of this module's own, on a free port."""
-    command = [sys.executable, "-m", "tests.stream_server", "--port", "0", "--parent"]
+    command = [sys.executable, "-m", "stream_server", "--port", "0", "--parent"]
     with subprocess.Popen(
         [*command, str(os.getpid())], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -19,14 +19,14 @@ from chatsync import stream as stream_module
 from chatsync.clients import Clients
 from chatsync.settings import Settings
 from chatsync.stream import Stream
+from stream_server.control_client import LocalStream
+from stream_server.webhook_receiver import WebhookReceiver
 from tests.fast.firebase_in_memory import (
     MemoryAuth,
     MemoryFirestoreApi,
     MemoryTasks,
     firestore_client,
 )
-from tests.stream_server.control_client import LocalStream
-from tests.stream_server.webhook_receiver import WebhookReceiver
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def stream_server(xprocess) -> Iterator[LocalStream]:
 
     class Starter(ProcessStarter):
         args = [  # noqa: RUF012
-            *(sys.executable, "-m", "tests.stream_server"),
+            *(sys.executable, "-m", "stream_server"),
             *("--port", port, "--parent", os.getpid()),
         ]
         popen_kwargs = {"cwd": REPOSITORY}  # noqa: RUF012

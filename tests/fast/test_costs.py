@@ -15,8 +15,8 @@ from chatsync.clients import Clients
 from chatsync.create_conversation import create_conversation
 from chatsync.ids import Key
 from chatsync.users import Held
+from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import MemoryFirestoreApi
-from tests.stream_server.control_client import LocalStream
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

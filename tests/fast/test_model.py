@@ -58,13 +58,13 @@ from chatsync.ids import Key
 from chatsync.settings import Settings
 from chatsync.stream import Stream
 from chatsync.users import Held
+from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import (
     MemoryAuth,
     MemoryFirestoreApi,
     MemoryTasks,
     firestore_client,
 )
-from tests.stream_server.control_client import LocalStream
 
 EXAMPLES = int(os.environ.get("CHATSYNC_MODEL_EXAMPLES", "50"))
 STEPS = 30

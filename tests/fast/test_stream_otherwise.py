@@ -11,8 +11,8 @@ from chatsync.create_conversation import create_conversation
 from chatsync.events import reconcile_after_sign_up, remove_after_event
 from chatsync.ids import Key
 from chatsync.stream import Stream
+from stream_server.state import SWITCHES
 from tests.fast.outbox import drain_until_settled, entries
-from tests.stream_server.state import SWITCHES
 
 SHORT_MS = 50
 OTHERWISE = [

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.stream_server.user_client import user_client
 
 
 def test_a_new_app_has_streams_defaults(chat):

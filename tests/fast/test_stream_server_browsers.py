@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.stream_server.user_client import user_token
+from stream_server.user_client import user_token
 
 PAGE = {"Origin": "http://127.0.0.1:5173"}
 PREFLIGHT = {

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from stream_chat.base.exceptions import StreamAPIException
 
+from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.stream_server.user_client import user_client
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 import requests
 from aiohttp.test_utils import TestClient, TestServer
 
-from tests.stream_server import connections
-from tests.stream_server import server as server_module
-from tests.stream_server.user_client import user_token
+from stream_server import connections
+from stream_server import server as server_module
+from stream_server.user_client import user_token
 from tests.waiting import wait_for
 
 DEADLINE_S = 30

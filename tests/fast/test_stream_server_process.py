@@ -13,17 +13,17 @@ import jwt
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from tests.stream_server import server as server_module
-from tests.stream_server import state as state_module
-from tests.stream_server.control_client import LocalStream
-from tests.stream_server.operations import Operation
+from stream_server import server as server_module
+from stream_server import state as state_module
+from stream_server.control_client import LocalStream
+from stream_server.operations import Operation
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def start(*arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.stream_server", *arguments],
+        [sys.executable, "-m", "stream_server", *arguments],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -94,7 +94,7 @@ def test_a_taken_port_for_websockets_does_not_stop_it(stream_server):
 def test_it_ends_when_its_parent_is_gone():
     starter = (
         "import os, subprocess, sys;"
-        "command = [sys.executable, '-m', 'tests.stream_server', '--port', '0'];"
+        "command = [sys.executable, '-m', 'stream_server', '--port', '0'];"
         "subprocess.Popen([*command, '--parent', str(os.getpid())]);"
         "sys.stdin.read()"
     )

@@ -6,9 +6,9 @@ import pytest
 import requests
 from stream_chat.base.exceptions import StreamAPIException
 
-from tests.stream_server.queries import query_users
-from tests.stream_server.state import State
-from tests.stream_server.users import new_user
+from stream_server.queries import query_users
+from stream_server.state import State
+from stream_server.users import new_user
 
 PEOPLE = [
     {"id": "ann", "name": "Ann Lee", "teams": ["a", "b"], "age": 30, "tags": ["x"], "vip": True},

@@ -5,7 +5,7 @@ import gzip
 import pytest
 import requests
 
-from tests.stream_server.user_client import user_client
+from stream_server.user_client import user_client
 from tests.waiting import wait_for
 
 RETRIED_QUICKLY = {"pause_ms": 1}

@@ -24,9 +24,9 @@ from chatsync import tasks as tasks_module
 from chatsync import webhooks
 from chatsync.create_conversation import create_conversation
 from chatsync.events import reconcile_after_sign_up
+from stream_server.webhook_receiver import Received
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
-from tests.stream_server.webhook_receiver import Received
 
 
 def signed(body: bytes, secret: str = "local-secret") -> str:

@@ -7,7 +7,7 @@ rate limits, channels and their members, teams, signed webhooks, and the WebSock
 the events of what it watches. Faults, limits, webhooks and open questions are steered over HTTP as
 well, under ``/_control`` (see control.py).
 
-    python -m tests.stream_server [--host 127.0.0.1] [--port 3030] [--parent PID]
+    python -m stream_server [--host 127.0.0.1] [--port 3030] [--parent PID]
 
 How Stream behaves is taken from its public OpenAPI document, the tests of its SDKs and its
 documentation. Where these are silent or disagree, the behaviour is a switch (see state.SWITCHES)

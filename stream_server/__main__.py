@@ -24,7 +24,7 @@ JS_PORT, JS_WEBSOCKET_PORT = 3030, 8800
 
 
 def main(app: web.Application) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.stream_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stream_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3030, help="0 takes any free port")
     parser.add_argument(
