@@ -7,9 +7,7 @@ import os
 from typing import Any
 
 from firebase_functions import logger
-from firebase_functions.core import Change
 from firebase_functions.firestore_fn import (
-    Event,
     on_document_created,
     on_document_updated,
     on_document_written,
@@ -31,7 +29,7 @@ from chatsync import (
     tokens,
     webhooks,
 )
-from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
+from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted
 from chatsync.callables import (
     callable_function,
     caller_of,
@@ -41,8 +39,9 @@ from chatsync.callables import (
 )
 from chatsync.clients import Clients, connect, firebase_app
 from chatsync.create_conversation import create_conversation
+from chatsync.document_events import DocumentEvent, on_document
 from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
-from chatsync.users import Document, Held
+from chatsync.users import Held
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 firebase_app()
@@ -99,33 +98,24 @@ def deleteStreamUser(event: AuthEvent) -> None:
         events.remove_after_event(event.data.uid, connect_for_events())
 
 
-@retried
-@on_document_created(document="users/{uid}")
-def createUserProfile(event: Event[Any]) -> None:
+@on_document(on_document_created, "users/{uid}")
+def createUserProfile(event: DocumentEvent) -> None:
     """A user document appeared, whoever wrote it: give it a profile and stats."""
-    events.reconcile_after_creation(event.params["uid"], connect_for_events())
+    events.reconcile_after_creation(event.id, connect_for_events())
 
 
-@retried
-@on_document_updated(document="users/{uid}")
-def syncUserProfile(event: Event[Change[Any]]) -> None:
+@on_document(on_document_updated, "users/{uid}")
+def syncUserProfile(event: DocumentEvent) -> None:
     """A user document changed: bring to profile and Stream what concerns them."""
-    before, after = (Held(user=document) for document in before_and_after(event))
-    events.reconcile_after_change(event.params["uid"], before, after, connect_for_events())
+    before, after = Held(user=event.before), Held(user=event.after)
+    events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
-@retried
-@on_document_written(document="user_profiles/{uid}")
-def syncProfileToStream(event: Event[Change[Any]]) -> None:
+@on_document(on_document_written, "user_profiles/{uid}")
+def syncProfileToStream(event: DocumentEvent) -> None:
     """A profile changed: bring to Stream what its owner edited."""
-    before, after = (Held(profile=document) for document in before_and_after(event))
-    events.reconcile_after_change(event.params["uid"], before, after, connect_for_events())
-
-
-def before_and_after(event: Event[Change[Any]]) -> list[Document | None]:
-    """The document on both sides of a change; None where there was none."""
-    snapshots = (event.data.before, event.data.after)
-    return [snapshot.to_dict() if snapshot else None for snapshot in snapshots]
+    before, after = Held(profile=event.before), Held(profile=event.after)
+    events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
 @callable_function

@@ -231,7 +231,9 @@ def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
     if audit.team:
         page.findings = [one for one in page.findings if one.team == audit.team]
         page.records = [one for one in page.records if one[1] == audit.team]
-    repairs_made = _repair(page.findings, audit.repair, clients, wait)
+    # The night tries once what was refused before; a backfill would for everybody, again and again.
+    retry_refused = audit.mode != "backfill"
+    repairs_made = _repair(page.findings, audit.repair, clients, wait, retry_refused)
     _write_findings(page, audit, clients)
     advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)
     saved = _save(advanced, clients)
@@ -300,7 +302,7 @@ def repair_findings(
 ) -> Audit:
     """Repair these findings of an audit that is done, and nothing else."""
     kinds = {finding.kind for finding in findings}
-    made = _repair(findings, kinds, clients, wait)
+    made = _repair(findings, kinds, clients, wait, retry_refused=True)
     repaired, failed = audit.repaired + made["repaired"], audit.failed + made["failed"]
     return _save(replace(audit, repaired=repaired, failed=failed), clients) or audit
 
@@ -310,6 +312,7 @@ def _repair(
     asked: Collection[str],
     clients: Clients,
     wait: Wait,
+    retry_refused: bool,
 ) -> Mapping[str, int]:
     """Repair findings of the kinds ``asked`` for, a hundred users or thirty channels at a time.
 
@@ -332,7 +335,7 @@ def _repair(
             made["repaired"] += sum(key in repaired for _, key in found)
 
     def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
-        return _kept(reconcile_users(keys, clients), clients)
+        return _kept(reconcile_users(keys, clients, retry_refused=retry_refused), clients)
 
     def follow(keys: Sequence[Key], may_close: bool = False) -> Sequence[Outcome]:
         outcomes = conversations.reconcile_conversations(

@@ -475,7 +475,9 @@ def reconcile_by_hand(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     """Heal some users, and clear the entries in the outbox of those who are done."""
     entries = repairs.entries_of(keys, clients)
     removals = [key for key in keys if key in entries and entries[key].removal]
-    outcomes = repairs.reconcile([key for key in keys if key not in removals], clients)
+    outcomes = repairs.reconcile(
+        [key for key in keys if key not in removals], clients, retry_refused=True
+    )
     for batch in batches(removals):
         removed = remove_users(batch, clients)
         repairs.keep(removed, clients)

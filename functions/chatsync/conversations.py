@@ -29,6 +29,7 @@ from .errors import (
     NotFound,
     PermissionDenied,
     Postponed,
+    StreamRateLimited,
     StreamRejected,
     StreamUnavailable,
     Temporary,
@@ -241,12 +242,17 @@ def reconcile_conversations(
     deadline = deadline or time.monotonic() + DEADLINE_SECONDS
     documents = read_all(list(dict.fromkeys(ids)), clients, deadline)
     outcomes: dict[str, ConversationOutcome] = {}
-    others = []
-    for document in documents.values():
-        if document.status in ("pending", "failed"):
-            outcomes[document.id] = finish(document, clients, deadline)
-        else:
-            others.append(document)
+    unfinished = [one for one in documents.values() if one.status in ("pending", "failed")]
+    others = [one for one in documents.values() if one.status not in ("pending", "failed")]
+    limited: StreamRateLimited | None = None
+    for document in unfinished:
+        # Healing the members of a channel that cannot be made now would use up another limit.
+        if limited:
+            outcomes[document.id] = _outcome(document, clients.settings, limited)
+            continue
+        outcome = outcomes[document.id] = finish(document, clients, deadline)
+        if isinstance(outcome.error, StreamRateLimited):
+            limited = outcome.error
     for batch in batches(others, CHANNELS):
         try:
             channels = query(batch, clients, deadline)

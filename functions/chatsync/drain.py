@@ -25,9 +25,13 @@ BATCH_SECONDS = 30.0
 PAUSE_SECONDS = 5.0
 """After a batch in which nothing could be done."""
 
+ROOMS = 10
+"""Conversations tried at a time, one after another: then people who came meanwhile have their turn.
+"""
+
 
 def drain(not_before: float, clients: Clients) -> None:
-    """Try what is due in the outbox, and arrange the next wake for what remains.
+    """Try what is due in the outbox, people before conversations, and arrange the next wake.
 
     Raises Postponed if called before the Unix time ``not_before``, whatever was done: a queue that
     calls too early is to call again, so that a wake which was arranged is never over too soon.
@@ -35,12 +39,23 @@ def drain(not_before: float, clients: Clients) -> None:
     """
     ends = time.monotonic() + BUDGET_SECONDS
     resume_at = 0.0
+    last: Entry | None = None
+    rooms: list[Entry] = []
     while not resume_at and time.monotonic() < ends:
-        entries = repairs.due(clients, new_deadline())
-        if not entries:
+        entries = repairs.due(clients, new_deadline(), last)
+        last = entries[-1] if entries else last
+        rooms += [entry for entry in entries if entry.key.kind == "conversation"]
+        people = [entry for entry in entries if entry.key.kind != "conversation"]
+        if people:
+            outcomes = _try_people(people, clients)
+        elif rooms and not entries:
+            outcomes, rooms = _try_rooms(rooms, clients)
+        elif not entries:
             break
-        outcomes = _try(entries, clients)
-        repairs.settle(outcomes, clients, new_deadline())
+        else:
+            continue
+        for batch in batches(list(outcomes.items())):
+            repairs.settle(dict(batch), clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
     # Before the last look: who relies on this wake may have written after it.
     too_early = time.time() < not_before
@@ -51,13 +66,15 @@ def drain(not_before: float, clients: Clients) -> None:
         raise Postponed("called before its time")
 
 
-def _try(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcome]:
-    """The outcome of each: removed where that was asked for and nobody exists, else reconciled."""
+def _try_people(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcome]:
+    """The outcome of each: removed where that was asked for and nobody exists, else reconciled.
+
+    Those that failed before are tried after the others, and apart from them.
+    """
     deadline = time.monotonic() + BATCH_SECONDS
-    rooms = [entry for entry in entries if entry.key.kind == "conversation"]
-    people = [entry for entry in entries if entry.key.kind != "conversation"]
-    removals = [entry for entry in people if entry.removal]
-    others = [entry for entry in people if not entry.removal]
+    removals = [entry for entry in entries if entry.removal]
+    new = [entry for entry in entries if not entry.removal and not entry.attempts]
+    failed_before = [entry for entry in entries if not entry.removal and entry.attempts]
 
     def remove(keys: Sequence[Key]) -> list[Outcome]:
         return remove_users(keys, clients, deadline=deadline)
@@ -65,17 +82,35 @@ def _try(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcome]:
     def reconcile(keys: Sequence[Key]) -> list[Outcome]:
         return reconcile_users(keys, clients, deadline=deadline)
 
-    def reconcile_rooms(keys: Sequence[Key]) -> Sequence[Outcome]:
-        ids = [key.id for key in keys]
-        return reconcile_conversations(ids, clients, deadline=deadline)
-
     # While one hundred is written the other is read: Stream is far away.
     outcomes: dict[Entry, Outcome] = {}
-    for made in two_at_once(lambda batch: _each(batch, reconcile), [*batches(others)]):
+    to_reconcile = [*batches(new), *batches(failed_before)]
+    for made in two_at_once(lambda batch: _each(batch, reconcile), to_reconcile):
         outcomes |= made
     for batch in batches(removals):
         outcomes |= _each(batch, remove)
-    return outcomes | _each(rooms, reconcile_rooms)
+    return outcomes
+
+
+def _try_rooms(
+    entries: Sequence[Entry], clients: Clients
+) -> tuple[dict[Entry, Outcome], list[Entry]]:
+    """The outcomes of a few conversations, and the entries that are left.
+
+    None are left if Stream's limit is used up: the others are put off as well, without a call.
+    """
+    deadline = time.monotonic() + BATCH_SECONDS
+
+    def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
+        return reconcile_conversations([key.id for key in keys], clients, deadline=deadline)
+
+    outcomes = _each(entries[:ROOMS], reconcile)
+    left = list(entries[ROOMS:])
+    errors = [outcome.error for outcome in outcomes.values()]
+    limit = next((error for error in errors if isinstance(error, StreamRateLimited)), None)
+    if limit is None:
+        return outcomes, left
+    return outcomes | {entry: Outcome(entry.key, "", None, limit) for entry in left}, []
 
 
 def _each(

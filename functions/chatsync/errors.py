@@ -81,6 +81,10 @@ class Postponed(Temporary):
     """Not tried, for want of time or for fear of using up Stream's limit."""
 
 
+class TooManyRefusals(Postponed):
+    """Not tried, since Stream refused too many of the same batch. It counts as an attempt."""
+
+
 class Unsettled(Temporary):
     """The account kept changing while it was repaired."""
 

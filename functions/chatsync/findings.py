@@ -153,15 +153,18 @@ def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
 
 def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     settings = clients.settings
-    documents, next_cursor = firebase.list_documents("companies", cursor, BATCH, clients.firestore)
-    page = Page(next_cursor, seen=len(documents))
-    held = {Key("company", document_id): Held(user=fields) for document_id, fields in documents}
-    keys = _possible(held, page, settings)
-    found = clients.stream.query_users(
-        [settings.id_format.stream_id(key) for key in keys], time.monotonic() + PAGE_SECONDS
+    listed, next_cursor = firebase.list_documents(
+        "companies", cursor, BATCH, clients.firestore, fields=()
     )
-    for key in keys:
-        _judge(key, held[key], found, page, team, settings)
+    page = Page(next_cursor, seen=len(listed))
+    keys = _possible([Key("company", document_id) for document_id, _ in listed], page, settings)
+    deadline = time.monotonic() + PAGE_SECONDS
+    reading = begin(firebase.read_documents, keys, clients.firestore, deadline)
+    stream_ids = [settings.id_format.stream_id(key) for key in keys]
+    found = clients.stream.query_users(stream_ids, deadline)
+    for key, held in result(reading, deadline).items():
+        if held.user is not None:
+            _judge(key, held, found, page, team, settings)
     return page
 
 

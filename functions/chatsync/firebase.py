@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from firebase_admin import auth
 from firebase_admin import exceptions as auth_exceptions
+from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 from google.api_core.exceptions import (
     Aborted,
     AlreadyExists,
@@ -25,12 +26,21 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import TransportError
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 from google.rpc import code_pb2
 
 from .errors import FirebaseUnavailable, Unsettled
-from .ids import MAX_KEY_LENGTH, Key
+from .ids import MAX_KEY_LENGTH, IdFormat, Key
 from .side_by_side import batches, begin, result
-from .users import Account, Held, missing_documents, profile_update
+from .users import (
+    EXTRA_FIELDS,
+    NAME_FIELDS,
+    PICTURE_FIELDS,
+    Account,
+    Held,
+    missing_documents,
+    profile_update,
+)
 
 _FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
 _AUTH_FAILURES = (
@@ -44,13 +54,30 @@ _AUTH_FAILURES = (
 CHANGED = (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION)
 """Codes of a write in a batch whose document is not any more what it was when it was read."""
 
-_PERMANENT = (code_pb2.INVALID_ARGUMENT, code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
+_CONCERNS_ALL = (code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
 _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _MAX_CONFLICTS = 3
 _PROFILE_SECONDS = 20.0
 _LISTING_SECONDS = 40.0
 _MOST_COUNTED = 100_000
+
+
+_READ_FIELDS = (
+    *NAME_FIELDS,
+    *PICTURE_FIELDS,
+    *EXTRA_FIELDS,
+    *("chat", "mirrored", "createdAt", "updatedAt", "refused"),
+    *("conversationsStarted", "messagesSent", "lastActiveAt"),
+)
+"""What is read of documents that an app and its users write as well: nothing else is sent to us."""
+
+_NESTED_FIELDS = {"chat": ("role", "teams"), "mirrored": ("displayName", "photoURL")}
+_MAX_TEXT_LENGTH = 4_096
+_MAX_LIST_LENGTH = 1_000
+
+OTHER = object()
+"""Stands for a value of a kind that this package doesn't read, such as a map for a name."""
 
 
 class Made(NamedTuple):
@@ -61,7 +88,17 @@ class Made(NamedTuple):
     """None if the answer was lost, so that it may have been created or not."""
 
 
-Written = tuple[dict[Key, list[Made]], FirebaseUnavailable | None]
+class Written(NamedTuple):
+    """What became of a batch of documents."""
+
+    made: dict[Key, list[Made]]
+    """What was created, or may have been."""
+
+    failure: FirebaseUnavailable | None = None
+    """The temporary failure of the call."""
+
+    refused: Mapping[Key, str] = {}
+    """Whose documents Firestore refuses, and what it said: such as a document without room."""
 
 
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
@@ -162,66 +199,168 @@ def list_snapshots(
 
 
 def read_documents(
-    keys: Iterable[Key], client: firestore.Client, deadline: float
+    keys: Iterable[Key],
+    client: firestore.Client,
+    deadline: float,
+    *,
+    with_refused: bool = False,
+    also: Sequence[str] = (),
 ) -> dict[Key, Held]:
-    """This project's documents of each key, in one call (BatchGetDocuments)."""
+    """This project's documents of each key, in one call (BatchGetDocuments).
+
+    Only the fields that this package reads, with long texts cut, and the fields named in ``also``
+    whole; ``with_refused``, what is remembered of refused values too. Documents come in one by one
+    and are cut at once, so that a hundred that people filled to Firestore's limit need no more
+    memory than one.
+    """
     found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
     places = {
-        reference.path: (key, field)
+        reference._document_path: (key, field)
         for key in found
         for field, reference in _references(key, client).items()
+        if with_refused or field != "refused"
     }
-    if not places:
-        return {}
-    with temporary_failures_named():
-        for snapshot in client.get_all(
-            [client.document(path) for path in places], **until(deadline)
-        ):
-            key, field = places[snapshot.reference.path]
-            found[key][field] = snapshot.to_dict()
-            if field == "profile":
-                found[key]["profile_version"] = snapshot.update_time
+    for document in _get_documents(list(places), client, deadline, also):
+        key, field = places[document.name]
+        fields = read_fields(document.fields, also)
+        if field == "refused":
+            found[key][field] = _texts(fields.get(field))
+            continue
+        found[key][field] = fields
+        if field == "profile":
+            found[key]["profile_version"] = _time(document.update_time)
     return {key: Held(**fields) for key, fields in found.items()}
+
+
+def _get_documents(
+    names: Sequence[str],
+    client: firestore.Client,
+    deadline: float,
+    also: Sequence[str] = (),
+    transaction: bytes | None = None,
+) -> Iterator[Any]:
+    """The documents that exist, as Protobuf messages.
+
+    Not by ``client.get_all``: it raises for all if one document holds a reference to another
+    project or database, which anybody can write (google-cloud-firestore 2.34,
+    ``reference_value_to_document``), and decodes all of a document where we read a few fields.
+    """
+    if not names:
+        return
+    request = {
+        "database": client._database_string,
+        "documents": names,
+        "mask": {"field_paths": sorted({*_READ_FIELDS, *also})},
+        "transaction": transaction,
+    }
+    with temporary_failures_named():
+        responses = client._firestore_api.batch_get_documents(
+            request=request, metadata=client._rpc_metadata, **until(deadline)
+        )
+        for response in responses:
+            message = BatchGetDocumentsResponse.pb(response)
+            if message.HasField("found"):
+                yield message.found
+
+
+def read_fields(fields: Mapping[str, Any], also: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a document, or of an event's, that this package reads."""
+    read = {name: _read_value(name, fields[name]) for name in _READ_FIELDS if name in fields}
+    return read | {name: _whole(fields[name]) for name in also if name in fields}
+
+
+def _read_value(name: str, value: Any) -> Any:
+    kind = value.WhichOneof("value_type")
+    match kind:
+        case "map_value" if name in _NESTED_FIELDS:
+            inner = value.map_value.fields
+            return {
+                one: _read_value(one, inner[one]) for one in _NESTED_FIELDS[name] if one in inner
+            }
+        case "array_value" if name in ("teams", "refused"):
+            return [_read_value("", one) for one in value.array_value.values[:_MAX_LIST_LENGTH]]
+        case "string_value":
+            return value.string_value[:_MAX_TEXT_LENGTH]
+        case "map_value" | "array_value":
+            return OTHER
+    return _whole(value)
+
+
+def _whole(value: Any) -> Any:
+    """A value with all that is in it; a reference is the path of its document."""
+    kind = value.WhichOneof("value_type")
+    match kind:
+        case None | "null_value":
+            return None
+        case "timestamp_value":
+            return _time(value.timestamp_value)
+        case "reference_value":
+            return value.reference_value.partition("/documents/")[2]
+        case "geo_point_value":
+            point = value.geo_point_value
+            return {"latitude": point.latitude, "longitude": point.longitude}
+        case "map_value":
+            return {name: _whole(one) for name, one in value.map_value.fields.items()}
+        case "array_value":
+            return [_whole(one) for one in value.array_value.values]
+    return getattr(value, kind)
+
+
+def _time(stamp: Any) -> datetime:
+    time: datetime = DatetimeWithNanoseconds.from_timestamp_pb(stamp)  # type: ignore[no-untyped-call]
+    return time
+
+
+def _texts(value: object) -> frozenset[str]:
+    return (
+        frozenset(one for one in value if isinstance(one, str))
+        if isinstance(value, list)
+        else frozenset()
+    )
 
 
 def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline: float) -> Written:
     """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
 
     Each write stands alone. What somebody else has created or changed meanwhile stays untouched;
-    what could not be written now still differs at the next look. Returns what was created, or may
-    have been, and the temporary failure of the call.
+    what could not be written now still differs at the next look. Raises what concerns everybody,
+    such as a missing role.
     """
     batch = BulkWriteBatch(client)
-    created: list[tuple[Key, firestore.DocumentReference] | None] = []
+    written: list[tuple[Key, firestore.DocumentReference | None]] = []
+    """Of each write, whose it is, and the document if it creates one."""
     for key, state in held.items():
         references = _references(key, client)
         for field, document in missing_documents(state, firestore.SERVER_TIMESTAMP).items():
             batch.create(references[field], document)
-            created.append((key, references[field]))
+            written.append((key, references[field]))
         if update := profile_update(state):
             unchanged = client.write_option(last_update_time=state.profile_version)
             update["updatedAt"] = firestore.SERVER_TIMESTAMP
             batch.update(references["profile"], update, unchanged)
-            created.append(None)
-    if not created:
-        return {}, None
-    creations = [creation for creation in created if creation]
+            written.append((key, None))
+    if not written:
+        return Written({})
     try:
         with temporary_failures_named():
             # Not repeated here: after a lost answer, who created a document could not be told.
             response = batch.commit(retry=None, timeout=_seconds_until(deadline))
     except FirebaseUnavailable as error:
-        return _by_key((key, Made(reference, None)) for key, reference in creations), error
-    answers = zip(created, response.status, response.write_results, strict=True)
+        maybe = ((key, Made(reference, None)) for key, reference in written if reference)
+        return Written(_by_key(maybe), error)
+    answers = list(zip(written, response.status, response.write_results, strict=True))
     made = _by_key(
-        (creation[0], Made(creation[1], result.update_time))
-        for creation, status, result in answers
-        if creation and status.code == code_pb2.OK
+        (key, Made(reference, result.update_time))
+        for (key, reference), status, result in answers
+        if reference and status.code == code_pb2.OK
     )
-    for status in response.status:
-        if status.code in _PERMANENT:
+    refused = {}
+    for (key, _), status, _ in answers:
+        if status.code in _CONCERNS_ALL:
             raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
-    return made, None
+        if status.code == code_pb2.INVALID_ARGUMENT:
+            refused[key] = status.message
+    return Written(made, refused=refused)
 
 
 def _by_key(pairs: Iterable[tuple[Key, Made]]) -> dict[Key, list[Made]]:
@@ -276,10 +415,11 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     def create(transaction: firestore.Transaction, held: Held) -> list[str]:
         # Only the user document is read here: its lock is shared, so that deliveries of the same
         # event don't abort each other.
-        [user] = client.get_all([references["user"]], transaction=transaction)
-        if not user.exists:
+        name = references["user"]._document_path
+        users = list(_get_documents([name], client, deadline, transaction=transaction.id))
+        if not users:
             return []
-        held = replace(held, user=user.to_dict())
+        held = replace(held, user=read_fields(users[0].fields))
         missing = missing_documents(held, firestore.SERVER_TIMESTAMP)
         for field, document in missing.items():
             transaction.create(references[field], document)
@@ -318,13 +458,41 @@ def _seconds_until(deadline: float) -> float:
 
 def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:
     """Where each field of ``Held`` is kept."""
+    refused = client.document("stream_users", f"{key.kind}_{key.id}")
     if key.kind == "company":
-        return {"user": client.document("companies", key.id)}
+        return {"user": client.document("companies", key.id), "refused": refused}
     return {
         "user": client.document("users", key.id),
         "profile": client.document("user_profiles", key.id),
         "stats": client.document("user_stats", key.id),
+        "refused": refused,
     }
+
+
+def remember_refused(
+    refused: Mapping[Key, Iterable[str]],
+    id_format: IdFormat,
+    client: firestore.Client,
+    deadline: float,
+) -> None:
+    """Write down what was refused of these, in place of what was remembered before (BatchWrite).
+
+    Raises FirebaseUnavailable if some could not be written.
+    """
+    batch = BulkWriteBatch(client)
+    for key, hashes in refused.items():
+        fields = {
+            "kind": key.kind,
+            "streamUserId": id_format.stream_id(key),
+            "refused": list(hashes),
+        }
+        batch.set(_references(key, client)["refused"], fields, merge=True)
+    if not len(batch):
+        return
+    with temporary_failures_named():
+        response = batch.commit(**until(deadline))
+    if any(status.code != code_pb2.OK for status in response.status):
+        raise FirebaseUnavailable("what was refused could not be written")
 
 
 def _account(record: auth.UserRecord) -> Account:
@@ -334,7 +502,7 @@ def _account(record: auth.UserRecord) -> Account:
         display_name=_storable(record.display_name),
         photo_url=_storable(record.photo_url),
         email=_storable(record.email),
-        phone_number=record.phone_number,
+        phone_number=_storable(record.phone_number),
         disabled=record.disabled,
         anonymous=not (record.provider_data or record.email or record.phone_number),
     )
@@ -349,9 +517,9 @@ def _created_at(milliseconds: int | None) -> datetime | None:
 
 
 def _storable(text: str | None) -> str | None:
-    """``text``, unless it has lone surrogates, which are JSON but no document and no name."""
+    """``text``, cut, unless it has lone surrogates, which are JSON but no document and no name."""
     try:
-        return text.encode().decode() if text else None
+        return text.encode().decode()[:_MAX_TEXT_LENGTH] if text else None
     except UnicodeEncodeError:
         return None
 

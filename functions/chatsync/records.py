@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from firebase_functions import logger
-from google.cloud import firestore
 
 from . import firebase, repairs
 from .clients import Clients
@@ -61,7 +60,9 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
 
 def _read(uid: str, clients: Clients) -> Held:
     key = Key("user", uid)
-    return firebase.read_documents([key], clients.firestore, new_deadline())[key]
+    return firebase.read_documents([key], clients.firestore, new_deadline(), also=["preferences"])[
+        key
+    ]
 
 
 def _healed(uid: str, clients: Clients) -> Held:
@@ -75,7 +76,7 @@ def _healed(uid: str, clients: Clients) -> Held:
 
 
 def json_value(value: Any) -> Any:
-    """What Firestore holds, as JSON can say it. An app may keep anything in its preferences."""
+    """What was read from Firestore, as JSON can say it. An app may keep anything there."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -87,10 +88,6 @@ def json_value(value: Any) -> Any:
             return {str(name): json_value(inner) for name, inner in value.items()}
         case list():
             return [json_value(inner) for inner in value]
-        case firestore.GeoPoint():
-            return {"latitude": value.latitude, "longitude": value.longitude}
-        case firestore.DocumentReference():
-            return value.path
         case None | bool() | int() | str():
             return value
     return str(value)

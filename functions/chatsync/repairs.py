@@ -42,6 +42,7 @@ from .errors import (
     StreamRejected,
     StreamUnavailable,
     Temporary,
+    TooManyRefusals,
     Unsettled,
 )
 from .firebase import CHANGED, temporary_failures_named, until
@@ -85,12 +86,15 @@ class Entry:
     recheck_at: float = 0.0
     """A Unix time before which nothing is final."""
 
+    next_attempt_at: datetime | None = None
+
 
 def reconcile(
     keys: Sequence[Key],
     clients: Clients,
     *,
     check_accounts: bool = False,
+    retry_refused: bool = False,
     deadline: float = math.inf,
 ) -> list[Outcome]:
     """:func:`reconcile_users`, with the outbox behind it.
@@ -99,7 +103,13 @@ def reconcile(
     ``repair_queued`` tells. Raises as reconcile_users does.
     """
     try:
-        outcomes = reconcile_users(keys, clients, check_accounts=check_accounts, deadline=deadline)
+        outcomes = reconcile_users(
+            keys,
+            clients,
+            check_accounts=check_accounts,
+            retry_refused=retry_refused,
+            deadline=deadline,
+        )
     except StreamCredentialsRejected as error:
         keep([Outcome(key, "", None, error) for key in keys], clients)
         raise
@@ -156,7 +166,14 @@ def document_id(key: Key) -> str:
     return f"{key.kind}_{ids.document_id(key.id)}"
 
 
-def begin_entry(key: Key, batch: firestore.WriteBatch, clients: Clients, pause: float) -> Entry:
+def begin_entry(
+    key: Key,
+    batch: firestore.WriteBatch,
+    clients: Clients,
+    pause: float,
+    *,
+    removal: bool = False,
+) -> Entry:
     """Add to ``batch`` an entry for what is just begun, due in ``pause`` seconds.
 
     Whoever began it calls :func:`conclude`; if they cannot, the drain finishes it.
@@ -172,8 +189,8 @@ def begin_entry(key: Key, batch: firestore.WriteBatch, clients: Clients, pause: 
         "firstFailedAt": firestore.SERVER_TIMESTAMP,
         "nextAttemptAt": datetime.fromtimestamp(time.time() + pause, UTC),
     }
-    batch.set(reference, fields, merge=True)
-    return Entry(key, removal=False, attempts=0, reference=reference, version=None)
+    batch.set(reference, {**fields, "removal": True} if removal else fields, merge=True)
+    return Entry(key, removal=removal, attempts=0, reference=reference, version=None)
 
 
 def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
@@ -190,14 +207,22 @@ def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
         logger.warn(f"The drain will find {entry.key.kind} {entry.key.id} done: {error}")
 
 
-def due(clients: Clients, deadline: float) -> list[Entry]:
-    """Up to 200 entries whose time has come, the longest due first."""
+def due(clients: Clients, deadline: float, after: Entry | None = None) -> list[Entry]:
+    """Up to 200 entries whose time has come, the longest due first, from the one after ``after``.
+
+    What is put off or reported anew comes behind all that is due.
+    """
     query = (
         clients.firestore.collection(COLLECTION)
         .where(filter=FieldFilter("nextAttemptAt", "<=", datetime.now(UTC)))
         .order_by("nextAttemptAt")
+        .order_by("__name__")
         .limit(2 * BATCH)
     )
+    if after:
+        query = query.start_after(
+            {"nextAttemptAt": after.next_attempt_at, "__name__": after.reference}
+        )
     with temporary_failures_named():
         return [_entry(snapshot) for snapshot in query.get(**until(deadline))]
 
@@ -397,6 +422,7 @@ def _entry(snapshot: Any) -> Entry:
         reference=snapshot.reference,
         version=snapshot.update_time,
         recheck_at=fields["recheckAt"].timestamp() if "recheckAt" in fields else 0.0,
+        next_attempt_at=fields.get("nextAttemptAt"),
     )
 
 
@@ -409,6 +435,7 @@ def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
         # What always changes, so that a drain at work on the entry does not delete it.
         "reports": firestore.Increment(1),
         "firstFailedAt": known.get("firstFailedAt") or firestore.SERVER_TIMESTAMP,
+        "lastError": known.get("lastError", ""),
         **_state_fields(outcome, pause),
     }
     recheck_at = known.get("recheckAt")
@@ -421,14 +448,14 @@ def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _next_fields(entry: Entry, outcome: Outcome) -> dict[str, Any]:
-    """What changes in an entry that the drain has tried in vain.
+    """What changes in an entry that the drain has tried without success.
 
     Only an attempt that failed by itself counts as one: not one that a rate limit forbade.
     """
     match outcome.error:
         case StreamRateLimited(retry_after=seconds):
             return _state_fields(outcome, seconds)
-        case Postponed():
+        case Postponed() if not isinstance(outcome.error, TooManyRefusals):
             return _state_fields(outcome, SHORTEST_PAUSE_SECONDS)
         case Temporary() | StreamCredentialsRejected():
             pass
@@ -448,15 +475,17 @@ def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
         "state": "parked" if parked else "waiting",
         "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
         "reason": reason_of(outcome),
-        "lastError": _told(outcome.error)[:_MAX_ERROR_LENGTH],
     }
+    if told := _told(outcome.error):
+        fields["lastError"] = told[:_MAX_ERROR_LENGTH]
     if outcome.recheck:
         fields["recheckAt"] = datetime.fromtimestamp(time.time() + RECHECK_SECONDS, UTC)
     return {**fields, "removal": True} if outcome.removal else fields
 
 
 def _told(error: ChatsyncError | None) -> str:
-    if isinstance(error, FailedPrecondition) and error.told:
+    """Empty if nothing new is known: what was refused before is not sent to Stream again."""
+    if isinstance(error, FailedPrecondition) and error.reason == "rejected":
         return error.told
     return str(error) if error else ""
 

@@ -29,6 +29,7 @@ from .errors import (
     StreamRejected,
     StreamUnavailable,
     Temporary,
+    TooManyRefusals,
     Unsettled,
 )
 from .firebase import Made, Written
@@ -52,6 +53,14 @@ GRACE_SECONDS = 5.0
 
 MAX_REFUSALS = 60
 """Refused calls after which a repair stops halving: Stream allows 300 in a minute."""
+
+_REFUSALS_TO_FIND = 40
+"""Of these, how many may go into finding who is refused; the others find out what of them."""
+
+_TRIED_ONE_BY_ONE = 8
+"""Halving so few would take as many calls, and more refusals where several are bad."""
+
+_MAX_REMEMBERED = 20
 
 PAUSE_SECONDS = 0.2
 _MAX_RESTORE_TRIES = 2
@@ -107,7 +116,9 @@ def begin_reading(
     stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
     return Reading(
         frozenset(keys),
-        side_by_side.begin(firebase.read_documents, keys, clients.firestore, deadline),
+        side_by_side.begin(
+            firebase.read_documents, keys, clients.firestore, deadline, with_refused=True
+        ),
         side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
         accounts,
     )
@@ -118,6 +129,7 @@ def reconcile_users(
     clients: Clients,
     *,
     check_accounts: bool = False,
+    retry_refused: bool = False,
     deadline: float = math.inf,
     begun: Reading | None = None,
 ) -> list[Outcome]:
@@ -126,7 +138,8 @@ def reconcile_users(
     Documents and Stream user of a living account are created where missing, and the Stream user is
     patched where it differs in a field that Firebase states. An account that is gone is never
     brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
-    about everybody, and who is disabled gets an error even if Stream has them. Every hundred has 20
+    about everybody, and who is disabled gets an error even if Stream has them. What was refused of
+    a user before is not sent again until it changes, unless ``retry_refused``. Every hundred has 20
     seconds, all together until ``deadline``. Their first reading may have ``begun`` already.
 
     Raises what concerns everybody: StreamCredentialsRejected, StreamRejected if Stream refuses to
@@ -134,7 +147,7 @@ def reconcile_users(
     """
     outcomes: dict[Key, Outcome] = {}
     for batch in side_by_side.batches(list(dict.fromkeys(keys))):
-        repair = _Repair(batch, clients, check_accounts, deadline, begun)
+        repair = _Repair(batch, clients, check_accounts, retry_refused, deadline, begun)
         outcomes.update(repair.run())
     return [outcomes[key] for key in keys]
 
@@ -152,6 +165,7 @@ class _Repair:
         keys: Sequence[Key],
         clients: Clients,
         check_accounts: bool,
+        retry_refused: bool,
         deadline: float,
         begun: Reading | None,
     ) -> None:
@@ -159,6 +173,7 @@ class _Repair:
         self.clients = clients
         self.settings = clients.settings
         self.check_accounts = check_accounts
+        self.retry_refused = retry_refused
         self.deadline = min(new_deadline(), deadline)
         self.begun = begun
         self.stream_ids: dict[Key, str] = {}
@@ -177,6 +192,12 @@ class _Repair:
         """Stream may still apply these, later than all that this repair sees."""
         self.nothing_to_send: set[Key] = set()
         """Whose update was nothing but what Stream refuses."""
+        self.remembered: dict[Key, frozenset[str]] = {}
+        """What was refused before this repair, as it is written down."""
+        self.refused: dict[Key, set[str]] = {}
+        """What was refused in this repair."""
+        self.rests: dict[Key, str] = {}
+        """What is refused if Stream refuses more than name and picture."""
         self.refusals = 0
         self.limited: dict[str, StreamRateLimited] = {}
         """By operation: what is not tried again in this repair."""
@@ -200,7 +221,29 @@ class _Repair:
                 self.errors[key] = Postponed(f"no time left for {key.kind} {key.id}")
                 continue
             self.errors[key] = Unsettled(f"{key.kind} {key.id} kept changing while repaired")
+        self.remember()
         return {key: self.outcome(key) for key in self.keys}
+
+    def remember(self) -> None:
+        """Write down what was refused, so that it is not sent again until it changes.
+
+        Where that fails it is refused once more, the next time.
+        """
+        changed = {}
+        for key, remembered in self.remembered.items():
+            error = self.errors.get(key)
+            refused = self.refused.get(key, set())
+            is_tried_again = self.retry_refused and not isinstance(error, Temporary)
+            kept = set() if is_tried_again else remembered
+            if (refused | kept) != remembered and not isinstance(error, NotFound):
+                # Values of long ago give way.
+                changed[key] = [*sorted(refused), *sorted(kept - refused)][:_MAX_REMEMBERED]
+        try:
+            firebase.remember_refused(
+                changed, self.settings.id_format, self.clients.firestore, self.deadline
+            )
+        except FirebaseUnavailable as error:
+            logger.warn(f"What was refused is not remembered: {error}")
 
     def pause(self, pending: set[Key], attempt: int) -> bool:
         """Wait a little if a failure led here, as opposed to a change; False if time is up."""
@@ -242,6 +285,10 @@ class _Repair:
                 continue  # Stream could not be read.
             if key in self.made and key in self.stream_users:
                 self.note_creation(key)
+            self.rests[key] = users.refusal_of_the_rest(self.owned(state))
+            if self.would_be_refused(key, state):
+                self.errors[key] = FailedPrecondition([key.id], "rejected")
+                continue
             if key not in self.stream_users and (new := self.planned_creation(key, state)):
                 creates[key] = new
             if key in self.stream_users and (patch := self.planned_update(key, state)):
@@ -258,7 +305,7 @@ class _Repair:
             again |= self.create(creates) | self.update(updates)
         finally:
             # Whatever was refused or broke: what was written is looked at.
-            again |= self.note_documents(writing, documents.keys())
+            again |= self.note_documents(writing, documents)
             again |= self.look_again(held, written)
         return again
 
@@ -281,6 +328,9 @@ class _Repair:
             if stream_user := found.get(self.stream_ids[key]):
                 self.stream_users[key] = stream_user
         held = side_by_side.result(reading.documents, self.deadline)
+        for key, state in held.items():
+            self.remembered.setdefault(key, state.refused)
+        held = self.with_refused(held)
         if accounts is not None:
             all_accounts = side_by_side.result(accounts, self.deadline)
             return _with_accounts(held, keys, all_accounts)
@@ -290,17 +340,38 @@ class _Repair:
         found_accounts = side_by_side.result(self.reading_accounts(asked), self.deadline)
         return _with_accounts(held, asked, found_accounts)
 
-    def note_documents(self, writing: Future[Written], keys: Collection[Key]) -> set[Key]:
+    def with_refused(self, held: Mapping[Key, Held]) -> dict[Key, Held]:
+        """``held``, with what is not to be sent again in this repair."""
+        return {
+            key: replace(
+                state,
+                refused=(frozenset() if self.retry_refused else self.remembered[key])
+                | self.refused.get(key, set()),
+            )
+            for key, state in held.items()
+        }
+
+    def note_documents(self, writing: Future[Written], documents: Mapping[Key, Held]) -> set[Key]:
         """Enter into the ledger what was created, or may have been; returns whom to try again."""
         try:
-            made, failure = side_by_side.result(writing, self.deadline)
+            written = side_by_side.result(writing, self.deadline)
         except FirebaseUnavailable as error:
-            made, failure = {}, error
-        for key, documents in made.items():
-            self.made_documents.setdefault(key, []).extend(documents)
-        if failure:
-            self.errors.update(dict.fromkeys(keys, failure))
-        return set(keys) if failure else set()
+            written = Written({}, error)
+        for key, made in written.made.items():
+            self.made_documents.setdefault(key, []).extend(made)
+        for key, told in written.refused.items():
+            self.note_refused_documents(key, documents[key], told)
+        if written.failure:
+            self.errors.update(dict.fromkeys(documents, written.failure))
+        return set(documents) if written.failure else set()
+
+    def note_refused_documents(self, key: Key, state: Held, told: str) -> None:
+        """A profile without room does not follow any more; a missing document is an error."""
+        _warn(f"Firestore refuses documents of {key.kind} {key.id}: {told}", key)
+        if update := users.profile_update(state):
+            self.refused.setdefault(key, set()).add(users.refusal("profile", update))
+        if None in (state.user, state.profile, state.stats):
+            self.errors[key] = FailedPrecondition([key.id], "rejected", told)
 
     def needs_account(self, key: Key, state: Held) -> bool:
         """Auth decides who exists, and knows names that no event tells.
@@ -333,7 +404,7 @@ class _Repair:
             self.errors[key] = FailedPrecondition([key.id], "disabled")
             return None
         _log(f"User {key.id} not found in Stream Chat, attempting to create...", key)
-        return users.new_stream_user(self.stream_ids[key], self.owned(state), self.role(key))
+        return users.new_stream_user(self.stream_ids[key], self.wanted(state), self.role(key))
 
     def planned_update(self, key: Key, state: Held) -> Payload | None:
         stream_user = self.stream_users[key]
@@ -410,8 +481,10 @@ class _Repair:
             error = failed[key]
             if isinstance(error, StreamRejected):
                 logger.error(f"Stream rejected user {key.id}: {error}", **{key.kind: key.id})
+                if error.code in stream.CODES_OF_BAD_DATA:
+                    self.refused.setdefault(key, set()).add(self.rests[key])
                 error = FailedPrecondition([key.id], "rejected", str(error))
-            elif not isinstance(error, StreamRateLimited) and self.refusals < MAX_REFUSALS:
+            elif not isinstance(error, StreamRateLimited | TooManyRefusals):
                 again.add(key)
             self.errors[key] = error
         return again
@@ -426,7 +499,7 @@ class _Repair:
                 side_by_side.result(documents, deadline),
                 side_by_side.result(accounts, deadline),
             )
-            now = _with_accounts(held, written, found_accounts)
+            now = _with_accounts(self.with_refused(held), written, found_accounts)
         except Temporary as error:
             self.errors.update(dict.fromkeys(written, error))
             return set(written)
@@ -498,7 +571,16 @@ class _Repair:
         return failed
 
     def drift(self, key: Key, state: Held) -> Payload | None:
-        return users.drift(self.stream_users[key], self.owned(state), self.role(key))
+        return users.drift(self.stream_users[key], self.wanted(state), self.role(key))
+
+    def would_be_refused(self, key: Key, state: Held) -> bool:
+        """Whether Stream refused before what would be sent, apart from name and picture."""
+        if self.rests[key] not in state.refused:
+            return False
+        return key not in self.stream_users or self.drift(key, state) is not None
+
+    def wanted(self, state: Held) -> dict[str, Any]:
+        return users.without_refused(self.owned(state), state.refused)
 
     def owned(self, state: Held) -> dict[str, Any]:
         return users.owned_fields(state, self.settings.extra_fields)
@@ -511,31 +593,62 @@ class _Repair:
         send: Callable[[list[Payload], float], None],
         payloads: Mapping[Key, Payload],
     ) -> dict[Key, ChatsyncError]:
-        """Send users, without the name or picture that Stream refuses; returns what failed."""
-        failed = self.send(send, payloads)
-        for fields in (["image"], ["name"], ["image", "name"]):
-            reduced = {
-                key: users.without(payloads[key], fields)
-                for key, error in failed.items()
-                if isinstance(error, StreamRejected)
-                and error.code in stream.CODES_OF_BAD_DATA
-                and users.has(payloads[key], fields)
-            }
-            empty = {key for key, payload in reduced.items() if users.changes_nothing(payload)}
-            self.nothing_to_send |= empty
-            still_failing = self.send(
-                send, {key: payload for key, payload in reduced.items() if key not in empty}
+        """Send users, without the name or picture that Stream refuses; returns what failed.
+
+        Those of whom something was refused before are sent apart from the others, and after them.
+        """
+        failed: dict[Key, ChatsyncError] = {}
+        suspects = {key for key in payloads if self.remembered.get(key) or key in self.refused}
+        for group in (payloads.keys() - suspects, suspects):
+            failed |= self.send(
+                send, {key: payloads[key] for key in payloads if key in group}, _REFUSALS_TO_FIND
             )
-            for key in reduced.keys() - still_failing.keys():
-                logger.warn(
-                    f"Left out {' and '.join(fields)} of user {key.id}: {failed.pop(key)}",
-                    **{key.kind: key.id},
-                )
-            failed |= still_failing
+        for left_out in (("image",), ("name",), ("image", "name")):
+            failed |= self.send_without(left_out, send, payloads, failed)
         return failed
 
+    def send_without(
+        self,
+        left_out: Sequence[str],
+        send: Callable[[list[Payload], float], None],
+        payloads: Mapping[Key, Payload],
+        failed: dict[Key, ChatsyncError],
+    ) -> dict[Key, ChatsyncError]:
+        """Send those who were refused without some fields; returns what fails still.
+
+        Those whom Stream accepts now are taken from ``failed``.
+        A user of whom name or picture is sent, but not both, is only tried without either, which
+        is the last try. That one has a call left, whatever the others took: it gets nearly
+        everybody through.
+        """
+        is_last = len(left_out) == 2
+        reduced: dict[Key, Payload] = {}
+        for key, error in failed.items():
+            has_both = users.has(payloads[key], ("image", "name"))
+            is_bad = isinstance(error, StreamRejected) and error.code in stream.CODES_OF_BAD_DATA
+            fields = [field for field in left_out if users.has(payloads[key], [field])]
+            if is_bad and fields and (has_both or is_last):
+                reduced[key] = users.without(payloads[key], fields)
+        empty = {key for key, payload in reduced.items() if users.changes_nothing(payload)}
+        self.nothing_to_send |= empty
+        to_send = {key: payload for key, payload in reduced.items() if key not in empty}
+        still_failing = self.send(send, to_send, MAX_REFUSALS + is_last)
+        for key in reduced.keys() - still_failing.keys():
+            refused = users.difference(payloads[key], reduced[key])
+            _warn(f"Left out {' and '.join(refused)} of user {key.id}: {failed.pop(key)}", key)
+            hashes = {users.refusal(field, value) for field, value in refused.items()}
+            self.refused.setdefault(key, set()).update(hashes)
+        return {
+            key: error
+            for key, error in still_failing.items()
+            if is_last or not isinstance(error, TooManyRefusals)
+        }
+
     def send(
-        self, send: Callable[[list[Item], float], None], payloads: Mapping[Key, Item]
+        self,
+        send: Callable[[list[Item], float], None],
+        payloads: Mapping[Key, Item],
+        most_refusals: int = MAX_REFUSALS,
     ) -> dict[Key, ChatsyncError]:
         """Send all in one call, and by halves where Stream refuses, until the refused stand alone.
 
@@ -548,8 +661,8 @@ class _Repair:
         operation = send.__name__
         if operation in self.limited:
             return dict.fromkeys(payloads, self.limited[operation])
-        if self.refusals >= MAX_REFUSALS:
-            return dict.fromkeys(payloads, Postponed("Stream refused too many users at once"))
+        if self.refusals >= most_refusals:
+            return dict.fromkeys(payloads, TooManyRefusals("Stream refused too many at once"))
         try:
             send(list(payloads.values()), self.deadline)
         except Temporary as error:
@@ -561,8 +674,13 @@ class _Repair:
             if len(payloads) == 1:
                 return dict.fromkeys(payloads, error)
             items = list(payloads.items())
-            middle = len(items) // 2
-            return self.send(send, dict(items[:middle])) | self.send(send, dict(items[middle:]))
+            size = 1 if len(items) <= _TRIED_ONE_BY_ONE else math.ceil(len(items) / 2)
+            parts = side_by_side.batches(items, size)
+            return {
+                key: error
+                for part in parts
+                for key, error in self.send(send, dict(part), most_refusals).items()
+            }
         return {}
 
 
@@ -593,3 +711,7 @@ def _does_not_exist(error: ChatsyncError) -> bool:
 
 def _log(message: str, key: Key) -> None:
     logger.info(message, **{key.kind: key.id})
+
+
+def _warn(message: str, key: Key) -> None:
+    logger.warn(message, **{key.kind: key.id})

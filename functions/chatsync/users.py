@@ -1,6 +1,9 @@
 """What a user should look like, given what Firebase says. Pure."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +21,18 @@ EXTRA_FIELDS = {"email": "email", "phoneNumber": "phone_number"}
 """What an operator may choose to keep in Stream as well: in documents, and in Auth."""
 
 DEFAULT_NAME = "User"
+
+MAX_NAME_LENGTH = 256
+"""In code points. A longer name is cut: Stream takes 5 KB for all fields of a user together."""
+
+MAX_PICTURE_LENGTH = 2048
+MAX_EXTRA_LENGTH = 320
+"""The longest e-mail address."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that change the direction of the text around them."""
+
+_PICTURE = re.compile(r"https?:[^\s]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,9 @@ class Held:
     profile_version: object = None
     """Firestore's update time of the profile, for changing just what was read."""
 
+    refused: frozenset[str] = frozenset()
+    """What Stream or Firestore refused of this user before, as :func:`refusal` names it."""
+
 
 def exists(key: Key, held: Held) -> bool:
     """A user exists if the account does, a company if its document does."""
@@ -67,12 +85,14 @@ def owned_fields(held: Held, extra_fields: Sequence[str] = ()) -> dict[str, Any]
     """
     user, account = held.user or {}, held.account
     fields: dict[str, Any] = {
-        "name": _public_value(held, "displayName", NAME_FIELDS, "display_name"),
-        "image": _public_value(held, "photoURL", PICTURE_FIELDS, "photo_url"),
+        "name": _public_value(held, "displayName", NAME_FIELDS, "display_name", _name),
+        "image": _public_value(held, "photoURL", PICTURE_FIELDS, "photo_url", _picture),
         "role": _ABSENT,
         "teams": _ABSENT,
         **{
-            field: _first(_stated(user, (field,)), _in_auth(account, EXTRA_FIELDS[field]))
+            field: _first(
+                _stated(user, (field,), _extra), _in_auth(account, EXTRA_FIELDS[field], _extra)
+            )
             for field in extra_fields
         },
     }
@@ -80,7 +100,7 @@ def owned_fields(held: Held, extra_fields: Sequence[str] = ()) -> dict[str, Any]
     if chat is None:
         chat = {"role": None, "teams": None}
     if isinstance(chat, Mapping):
-        fields["role"] = _stated(chat, ("role",))
+        fields["role"] = _stated(chat, ("role",), str)
         fields["teams"] = _stated_teams(chat)
     return {field: value for field, value in fields.items() if value is not _ABSENT}
 
@@ -110,6 +130,26 @@ def drift(
     return {"id": stream_user["id"], "set": to_set, "unset": to_unset}
 
 
+def refusal(field: str, value: object) -> str:
+    """A hash that stands for a value which was refused, and tells nobody what it was."""
+    return hashlib.sha256(json.dumps([field, value], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def refusal_of_the_rest(owned: Mapping[str, Any]) -> str:
+    """The refusal of all fields but name and picture, which are left out one by one."""
+    rest = {field: value for field, value in owned.items() if field not in ("name", "image")}
+    return refusal("*", rest)
+
+
+def without_refused(owned: Mapping[str, Any], refused: Iterable[str]) -> dict[str, Any]:
+    """The owned fields without a name or picture that Stream refused before."""
+    return {
+        field: value
+        for field, value in owned.items()
+        if field not in ("name", "image") or refusal(field, value) not in refused
+    }
+
+
 def has(payload: Mapping[str, Any], fields: Sequence[str]) -> bool:
     """Whether a new Stream user or a partial update of one sets all of ``fields``."""
     to_set: Mapping[str, Any] = payload.get("set", payload)
@@ -123,6 +163,12 @@ def without(payload: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]
     return {field: value for field, value in payload.items() if field not in fields}
 
 
+def difference(payload: Mapping[str, Any], reduced: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of ``payload`` that ``reduced`` was made :func:`without`."""
+    before, after = payload.get("set", payload), reduced.get("set", reduced)
+    return {field: value for field, value in before.items() if field not in after}
+
+
 def changes_nothing(payload: Mapping[str, Any]) -> bool:
     """Whether this is a partial update with nothing in it."""
     return payload.get("set") == {} and not payload.get("unset")
@@ -134,18 +180,24 @@ def documents_differ(held: Held) -> bool:
 
 
 def profile_update(held: Held) -> dict[str, Any]:
-    """The update by which a profile follows in the fields its owner has not edited."""
+    """The update by which a profile follows in the fields its owner has not edited.
+
+    Empty if Firestore refused this very update before: the profile has no room for it.
+    """
     profile = held.profile or {}
     mirrored = profile.get("mirrored")
     if not isinstance(mirrored, Mapping):
         return {}
     owned = owned_fields(held)
     update: dict[str, Any] = {}
-    for field, stream_field in (("displayName", "name"), ("photoURL", "image")):
-        edited = profile.get(field) != mirrored.get(field)
+    for field, stream_field, clean in (
+        ("displayName", "name", _name),
+        ("photoURL", "image", _picture),
+    ):
+        edited = _cleaned(profile.get(field), clean) != _cleaned(mirrored.get(field), clean)
         if not edited and stream_field in owned and owned[stream_field] != profile.get(field):
             update |= {field: owned[stream_field], f"mirrored.{field}": owned[stream_field]}
-    return update
+    return {} if refusal("profile", update) in held.refused else update
 
 
 def missing_documents(held: Held, now: object) -> dict[str, dict[str, Any]]:
@@ -170,13 +222,13 @@ def missing_documents(held: Held, now: object) -> dict[str, dict[str, Any]]:
 
 def _new_user(account: Account, created_at: object, now: object) -> dict[str, Any]:
     stated = {
-        "displayName": account.display_name,
-        "photoURL": account.photo_url,
-        "email": account.email,
-        "phoneNumber": account.phone_number,
+        "displayName": _in_auth(account, "display_name", _name),
+        "photoURL": _in_auth(account, "photo_url", _picture),
+        "email": _in_auth(account, "email", _extra),
+        "phoneNumber": _in_auth(account, "phone_number", _extra),
     }
     return {
-        **{field: value for field, value in stated.items() if value},
+        **{field: value for field, value in stated.items() if value is not _ABSENT},
         "createdAt": created_at,
         "updatedAt": now,
     }
@@ -207,8 +259,37 @@ def new_stats(created_at: object, now: object) -> dict[str, Any]:
 
 _ABSENT = object()
 
+Clean = Callable[[str], object]
+"""Makes of a text what is copied of it: blank if nothing is left, absent if it is left out."""
 
-def _public_value(held: Held, field: str, aliases: Sequence[str], in_auth: str) -> Any:
+
+def _name(text: str) -> str:
+    return _CONTROL.sub("", text).strip()[:MAX_NAME_LENGTH].strip()
+
+
+def _picture(text: str) -> object:
+    """Of another scheme than http, a picture could be a script."""
+    address = text.strip()
+    if not address or (len(address) <= MAX_PICTURE_LENGTH and _is_address(address)):
+        return address
+    return _ABSENT
+
+
+def _is_address(text: str) -> bool:
+    return bool(_PICTURE.fullmatch(text)) and not _CONTROL.search(text)
+
+
+def _extra(text: str) -> object:
+    return text if len(text) <= MAX_EXTRA_LENGTH else _ABSENT
+
+
+def _cleaned(value: object, clean: Clean) -> object:
+    return clean(value) if isinstance(value, str) else value
+
+
+def _public_value(
+    held: Held, field: str, aliases: Sequence[str], in_auth: str, clean: Clean
+) -> Any:
     """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
 
     The profile was edited if it differs from ``mirrored``, the value last copied into it; edited
@@ -216,13 +297,15 @@ def _public_value(held: Held, field: str, aliases: Sequence[str], in_auth: str) 
     where the user document has nothing.
     """
     profile = held.profile or {}
-    in_profile = _stated(profile, (field,))
+    in_profile = _stated(profile, (field,), clean)
     mirrored = profile.get("mirrored")
     if isinstance(mirrored, Mapping):
-        if field in profile and profile[field] != mirrored.get(field):
-            return in_profile if isinstance(in_profile, str) else None
+        value = _cleaned(profile.get(field), clean)
+        if field in profile and value != _cleaned(mirrored.get(field), clean):
+            return value if value is _ABSENT or (isinstance(value, str) and value) else None
         in_profile = _ABSENT
-    return _first(_stated(held.user or {}, aliases), in_profile, _in_auth(held.account, in_auth))
+    in_user = _stated(held.user or {}, aliases, clean)
+    return _first(in_user, in_profile, _in_auth(held.account, in_auth, clean))
 
 
 def _first(*values: Any) -> Any:
@@ -231,18 +314,22 @@ def _first(*values: Any) -> Any:
     return texts[0] if texts else None if None in values else _ABSENT
 
 
-def _in_auth(account: Account | None, field: str) -> Any:
+def _in_auth(account: Account | None, field: str, clean: Clean) -> Any:
     """A blank in Auth states nothing: nobody can write an explicit null there."""
-    value = getattr(account, field, None)
-    return value if value and value.strip() else _ABSENT
+    stated = _stated({field: getattr(account, field, None)}, (field,), clean)
+    return _ABSENT if stated is None else stated
 
 
-def _stated(document: Document, fields: Sequence[str]) -> Any:
+def _stated(document: Document, fields: Sequence[str], clean: Clean) -> Any:
     """The first non-blank text among ``fields``, None if it is null, absent if there is neither."""
     for field in fields:
         value = document.get(field, _ABSENT)
-        if value is None or (isinstance(value, str) and value.strip()):
-            return value
+        if value is None:
+            return None
+        if isinstance(value, str) and value.strip():
+            cleaned = clean(value)
+            if isinstance(cleaned, str) and cleaned:
+                return cleaned
     return _ABSENT
 
 

@@ -127,12 +127,12 @@ class MemoryFirestoreApi:
                 if _matches(document, query.where)
             ]
             now = self._now()
-        for order in query.order_by:
+        for order in reversed(query.order_by):
             found = _ordered(found, order)
         if query.start_at.values:
-            [value] = query.start_at.values
-            passed = value.reference_value
-            found = [one for one in found if one.name > passed]
+            fields = [order.field.field_path for order in query.order_by]
+            passed = tuple(map(_comparable, query.start_at.values))
+            found = [one for one in found if _position(one, fields) > passed]
         if query.limit:
             found = found[: query.limit]
         return iter([types.RunQueryResponse(document=one, read_time=now) for one in found])
@@ -247,6 +247,14 @@ def _ordered(documents: list[Any], order: Any) -> list[Any]:
         return sorted(documents, key=lambda one: one.name, reverse=reverse)
     having = [one for one in documents if field in one.fields]
     return sorted(having, key=lambda one: _comparable(one.fields[field]), reverse=reverse)
+
+
+def _position(document: Any, fields: list[str]) -> tuple[Any, ...]:
+    """Where a document stands in the order of these fields."""
+    return tuple(
+        document.name if field == "__name__" else _comparable(document.fields[field])
+        for field in fields
+    )
 
 
 def _matches(document: Any, where: Any) -> bool:

@@ -760,7 +760,7 @@ def test_a_late_answer_is_remembered_though_a_rate_limit_ends_the_page(
     accounts.sign_up("late")
     late = Outcome(Key("user", "late"), "late", "created", None, recheck=True)
     limited = Outcome(Key("user", "new"), "new", None, StreamRateLimited("limited", 1))
-    monkeypatch.setattr(audit_module, "reconcile_users", lambda *_: [limited, late])
+    monkeypatch.setattr(audit_module, "reconcile_users", lambda *_, **__: [limited, late])
     with pytest.raises(StreamRateLimited):
         run(repair=CREATING)
     assert set(entries(clients)) == {"user_late"}
@@ -797,7 +797,7 @@ def test_a_hundred_under_way_is_kept_though_a_rate_limit_meets_the_other(
     began: list[str] = []
     both = threading.Barrier(2, timeout=10)
 
-    def reconcile(keys, *_):
+    def reconcile(keys, *_, **__):
         began.append(keys[0].id)
         both.wait()
         if keys[0].id == "user-000":

@@ -352,7 +352,7 @@ def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhi
 
     firestore_api.before_call = delete_before_look
     found = repairs.due(clients, time.monotonic() + 20)
-    outcomes = drain_module._try(found, clients)
+    outcomes = drain_module._try_people(found, clients)
     queue(clients, "ann")
     repairs.settle(outcomes, clients, time.monotonic() + 20)
     chat.upsert_user({"id": "ann"})
@@ -501,7 +501,7 @@ def test_asking_again_and_again_does_not_bring_an_attempt_forward(
 def drain_once(clients) -> None:
     """One batch only."""
     found = repairs.due(clients, time.monotonic() + 20)
-    repairs.settle(drain_module._try(found, clients), clients, time.monotonic() + 20)
+    repairs.settle(drain_module._try_people(found, clients), clients, time.monotonic() + 20)
 
 
 def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
@@ -812,3 +812,47 @@ def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, t
     tasks.used_ids.clear()
     repairs.wake_if_due(clients)
     assert tasks.waiting == []
+
+
+# People before conversations
+
+
+def test_people_are_repaired_before_conversations(accounts, clients, stream, chat):
+    rooms = queue_rooms(clients, accounts, 230)
+    for number in range(3):
+        accounts.sign_up(f"late-{number}")
+    queue(clients, *(f"late-{number}" for number in range(3)))
+    since = stream.last_request()
+    drain_until_settled(clients)
+    operations = stream.operations(since)
+    assert operations.index("UpdateUsers") < operations.index("GetOrCreateChannel")
+    assert operations.count("GetOrCreateChannel") == len(rooms)
+
+
+def test_rooms_whose_channels_are_limited_use_up_nobodys_limit(accounts, clients, stream):
+    rooms = queue_rooms(clients, accounts, 30)
+    stream.limit("GetOrCreateChannel", 1, window_s=100)
+    since = stream.last_request()
+    drain(0, clients)
+    operations = stream.operations(since)
+    assert operations.count("QueryUsers") <= 3
+    reasons = [entry["reason"] for entry in entries(clients).values()]
+    assert reasons == ["rate_limit"] * (len(rooms) - 1)
+
+
+def queue_rooms(clients, accounts, count: int) -> list[str]:
+    """Conversations that were begun and never finished."""
+    accounts.sign_up("ann")
+    accounts.sign_up("bob")
+    repairs.reconcile([ANN, Key("user", "bob")], clients)
+    rooms = [f"room-{number:03}" for number in range(count)]
+    for room in rooms:
+        document = {"status": "pending", "memberIds": ["ann", "bob"], "createdBy": "ann"}
+        clients.firestore.document("conversations", room).set(document)
+    for start in range(0, count, 100):
+        begun = [
+            Outcome(Key("conversation", room), "", None, Postponed("begun"))
+            for room in rooms[start : start + 100]
+        ]
+        repairs.report(begun, clients)
+    return rooms

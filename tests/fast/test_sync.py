@@ -43,6 +43,9 @@ from chatsync.stream import Stream
 from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
+TOO_MANY_BYTES = "https://p/" + "\N{WHALE}" * 2000
+"""A picture that is short enough, in characters, for us to send it, and too large for Stream."""
+
 
 @pytest.fixture
 def reconcile(clients) -> Callable[..., list[Outcome]]:
@@ -274,7 +277,7 @@ def test_a_drifted_user_whom_stream_refuses_blocks_nobody(accounts, reconcile, f
 
 
 def test_a_picture_that_stream_refuses_is_left_out(accounts, reconcile, chat, capsys):
-    accounts.sign_up("ann", displayName="Ann", photoUrl="data:image/png;base64," + "x" * 6000)
+    accounts.sign_up("ann", displayName="Ann", photoUrl=TOO_MANY_BYTES)
     [outcome] = reconcile("ann")
     assert outcome.status == "created"
     user = stream_user(chat, "ann")
@@ -286,7 +289,7 @@ def test_a_picture_that_stream_refuses_is_left_out(accounts, reconcile, chat, ca
 def test_a_picture_that_stream_refuses_does_not_keep_a_new_name_out(accounts, reconcile, firestore):
     accounts.sign_up("ann")
     reconcile("ann")
-    firestore.document("users/ann").update({"displayName": "Ann", "photoURL": "x" * 6000})
+    firestore.document("users/ann").update({"displayName": "Ann", "photoURL": TOO_MANY_BYTES})
     [outcome] = reconcile("ann")
     assert outcome.status == "updated"
 
@@ -512,7 +515,7 @@ def test_a_user_created_by_a_call_whose_answer_was_lost_counts_as_created(
 def test_a_picture_that_is_always_refused_is_not_called_an_update(accounts, reconcile, firestore):
     accounts.sign_up("ann", displayName="Ann")
     reconcile("ann")
-    firestore.document("users/ann").update({"photoURL": "x" * 6000})
+    firestore.document("users/ann").update({"photoURL": TOO_MANY_BYTES})
     assert reconcile("ann")[0].status == "ok"
     assert reconcile("ann")[0].status == "ok"
 

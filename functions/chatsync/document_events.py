@@ -1,0 +1,71 @@
+"""Cloud functions that are triggered by documents of Firestore.
+
+The SDK's own triggers decode all of both documents before a handler runs, and raise if one of them
+holds a reference to another project or database. Whoever may write a document could so have its
+events fail, and be delivered again for a day, or fill the memory of the instance that gets them.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cloudevents.http as ce
+from firebase_functions import core
+from google.events.cloud.firestore import DocumentEventData
+
+from .auth_events import retried
+from .firebase import read_fields
+from .users import Document
+
+
+@dataclass(frozen=True)
+class DocumentEvent:
+    """A document that was created, changed or deleted, by the fields that this package reads."""
+
+    id: str
+    """The last part of its path."""
+
+    before: Document | None
+    """None if there was none."""
+
+    after: Document | None
+
+
+_Handler = Callable[[DocumentEvent], None]
+
+
+def on_document(trigger: Callable[..., Any], document: str) -> Callable[[_Handler], _Handler]:
+    """Declare a function by a trigger of the SDK's ``firestore_fn``, such as on_document_created.
+
+    ``document`` is a pattern such as ``users/{uid}``. A failed execution is delivered again. The
+    event is read here, and not by the SDK.
+    """
+
+    def declare(handler: _Handler) -> _Handler:
+        declared = retried(trigger(document=document)(handler))
+
+        @functools.wraps(declared)
+        def serve(raw: ce.CloudEvent) -> None:
+            core._with_init(handler)(_event(raw.get_data()))
+
+        return cast(_Handler, serve)
+
+    return declare
+
+
+def _event(data: Any) -> DocumentEvent:
+    """From Protobuf, as Eventarc and the emulator send it, or its JSON."""
+    if isinstance(data, bytes):
+        message = DocumentEventData.pb().FromString(data)
+    else:
+        text = data if isinstance(data, str) else json.dumps(data)
+        message = DocumentEventData.pb(DocumentEventData.from_json(text))
+    before = message.old_value if message.HasField("old_value") else None
+    after = message.value if message.HasField("value") else None
+    return DocumentEvent(
+        id=(message.value.name or message.old_value.name).rpartition("/")[2],
+        before=read_fields(before.fields) if before else None,
+        after=read_fields(after.fields) if after else None,
+    )

@@ -1,0 +1,273 @@
+"""What one person writes into their documents stays theirs: it never stops another's repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import InvalidArgument
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore as google_firestore
+from google.cloud.firestore_v1.vector import Vector
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+from chatsync import audit, repairs
+from chatsync.clients import Clients
+from chatsync.create_conversation import create_conversation
+from chatsync.errors import Postponed
+from chatsync.events import reconcile_after_creation, reconcile_after_sign_up
+from chatsync.firebase import create_profile
+from chatsync.ids import Key
+from chatsync.records import ensure_profile, read_stats
+from chatsync.sync import Outcome
+from chatsync.users import NAME_FIELDS, PICTURE_FIELDS
+from tests.fast.outbox import drain_until_settled, entries
+
+MEBIBYTE = 1_048_576
+ELSEWHERE = google_firestore.Client("another-project", AnonymousCredentials()).document("a/b")
+"""A reference that Firestore stores, and that its Python client raises for when it is read."""
+
+HOSTILE = Key("user", "hostile")
+HOSTILE_COMPANY = Key("company", "hostile")
+HONEST = [Key("user", f"honest-{number:02}") for number in range(99)]
+
+DOCUMENTS = {
+    "users/hostile": (*NAME_FIELDS, *PICTURE_FIELDS, "email", "chat", "createdAt", "anything"),
+    "user_profiles/hostile": ("displayName", "photoURL", "mirrored", "preferences", "createdAt"),
+    "user_stats/hostile": ("createdAt", "messagesSent", "conversationsStarted", "lastActiveAt"),
+    "companies/hostile": (*NAME_FIELDS, *PICTURE_FIELDS, "chat", "createdAt"),
+}
+
+
+@pytest.fixture
+def people(accounts) -> None:
+    for key in (HOSTILE, *HONEST):
+        accounts.sign_up(key.id, displayName=key.id)
+
+
+@pytest.fixture
+def ensure(clients) -> Callable[..., list[Outcome]]:
+    return lambda *uids: repairs.reconcile([Key("user", uid) for uid in uids], clients)
+
+
+def in_stream(chat: Any, uid: str) -> dict[str, Any] | None:
+    return next(iter(chat.query_users({"id": uid})["users"]), None)
+
+
+# Sizes
+
+
+def test_a_name_without_end_is_cut(accounts, ensure, firestore, chat):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"displayName": "x" * 600_000})
+    assert ensure("ann")[0].status == "created"
+    assert in_stream(chat, "ann")["name"] == "x" * 256
+    profile = firestore.document("user_profiles/ann").get()
+    assert profile.get("mirrored")["displayName"] == profile.get("displayName") == "x" * 256
+    assert ensure("ann")[0].status == "ok"
+
+
+def test_a_profile_without_room_does_not_follow_and_is_not_tried_again(
+    accounts, ensure, firestore, firestore_api, chat, capsys
+):
+    accounts.sign_up("ann")
+    ensure("ann")
+    full = {"preferences": {"x": "x" * (MEBIBYTE - 600)}}
+    firestore.document("user_profiles/ann").update(full)
+    firestore.document("users/ann").update({"displayName": "y" * 256})
+    [outcome] = ensure("ann")
+    assert (outcome.status, outcome.error) == ("updated", None)
+    assert in_stream(chat, "ann")["name"] == "y" * 256
+    assert "Firestore refuses documents of user ann" in capsys.readouterr().out
+    firestore_api.calls.clear()
+    assert ensure("ann")[0].status == "ok"
+    assert firestore_api.calls == ["batch_get_documents"]
+
+
+def test_ninety_nine_follow_though_one_profile_has_no_room(people, ensure, firestore, chat):
+    uids = [key.id for key in (*HONEST, HOSTILE)]
+    ensure(*uids)
+    full = {"preferences": {"x": "x" * (MEBIBYTE - 600)}}
+    firestore.document("user_profiles/hostile").update(full)
+    for uid in uids:
+        firestore.document(f"users/{uid}").update({"displayName": "y" * 256})
+    assert [outcome.error for outcome in ensure(*uids)] == [None] * 100
+    for key in HONEST:
+        profile = firestore.document(f"user_profiles/{key.id}").get()
+        assert profile.get("displayName") == "y" * 256
+
+
+@pytest.mark.parametrize(
+    ("stated", "copied"),
+    [
+        ("  Ann \n Lee\x00 ", "Ann  Lee"),
+        ("\u202eAnn\u2066", "Ann"),
+        ("\x00 \x1f", "ann"),
+        ("x" * 255 + "  y", "x" * 255),
+        ("\N{WHALE}" * 300, "\N{WHALE}" * 256),
+    ],
+)
+def test_a_copied_name_is_trimmed_and_free_of_control_characters(
+    accounts, ensure, firestore, chat, stated, copied
+):
+    accounts.sign_up("ann", displayName="ann")
+    firestore.document("users/ann").set({"displayName": stated})
+    assert ensure("ann")[0].status == "created"
+    assert in_stream(chat, "ann")["name"] == copied
+    assert ensure("ann")[0].status == "ok"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "data:image/png;base64,AAAA",
+        "gs://bucket/ann.png",
+        "https://p/\x00",
+        "https://p/\u202egnp.exe",
+        "https://p/" + "x" * 2048,
+    ],
+)
+def test_a_picture_that_is_no_address_or_too_long_is_left_out(
+    accounts, ensure, firestore, chat, address
+):
+    accounts.sign_up("ann", displayName="Ann", photoUrl="https://p/auth.png")
+    firestore.document("users/ann").set({"photoURL": address})
+    assert ensure("ann")[0].status == "created"
+    assert in_stream(chat, "ann")["image"] == "https://p/auth.png"
+    firestore.document("user_profiles/ann").update({"photoURL": address})
+    assert ensure("ann")[0].status == "ok"
+    assert in_stream(chat, "ann")["image"] == "https://p/auth.png"
+
+
+# References to other projects
+
+
+def test_a_reference_to_another_project_stops_nobody(people, ensure, firestore, clients):
+    firestore.document("users/hostile").set({"displayName": ELSEWHERE, "x": [ELSEWHERE]})
+    reconcile_after_creation("hostile", clients)
+    firestore.document("user_profiles/hostile").update({"preferences": {"x": ELSEWHERE}})
+    assert [outcome.error for outcome in ensure("honest-01", "hostile")] == [None, None]
+    assert ensure_profile("hostile", clients)["preferences"] == {"x": "a/b"}
+    assert read_stats("hostile", "hostile", clients)["messagesSent"] == 0
+
+
+# One bad user never blocks ninety-nine
+
+
+def through_the_events(clients: Clients) -> None:
+    for key in (HOSTILE, *HONEST[:3]):
+        create_profile(key.id, clients.firestore)
+        reconcile_after_creation(key.id, clients)
+        reconcile_after_sign_up(key.id, clients)
+
+
+def through_ensure_stream_user(clients: Clients) -> None:
+    keys = [*HONEST[:50], HOSTILE, HOSTILE_COMPANY, *HONEST[50:98]]
+    outcomes = repairs.reconcile(keys, clients)
+    assert [one for one in outcomes if one.error and one.key.id != "hostile"] == []
+
+
+def through_a_conversation(clients: Clients) -> None:
+    ids = [{"companyId": "hostile"}, *(key.id for key in (HOSTILE, *HONEST[1:]))]
+    create_conversation("honest-00", {"participantIds": ids}, clients)
+
+
+def through_the_outbox(clients: Clients) -> None:
+    keys = [*HONEST[:50], HOSTILE, HOSTILE_COMPANY, *HONEST[50:]]
+    for some in (keys[:60], keys[60:]):
+        repairs.report([Outcome(key, "", None, Postponed("later")) for key in some], clients)
+    drain_until_settled(clients)
+
+
+def through_backfill(clients: Clients) -> None:
+    run_whole(
+        audit.start("backfill", clients, steps=["accounts", "companies"], repair=audit.CREATING),
+        clients,
+    )
+
+
+def through_the_nightly_audit(clients: Clients) -> None:
+    run_whole(audit.start("nightly", clients, repair=audit.CREATING), clients)
+
+
+def run_whole(begun: audit.Audit, clients: Clients) -> None:
+    while begun.state == "running":
+        begun = audit.run_page(begun, clients)
+
+
+texts = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(["x" * 600_000, "\N{WHALE}" * 100_000, "\x00", "\u202e", "javascript:x"]),
+)
+plain_values = st.one_of(
+    texts,
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.binary(max_size=20),
+    st.just(b"x" * 1_000_000),
+    st.just(ELSEWHERE),
+    st.just(google_firestore.GeoPoint(90, 180)),
+    st.just(Vector([1.0] * 2048)),
+    st.sampled_from([datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)]),
+)
+values = st.one_of(
+    plain_values,
+    st.lists(plain_values, max_size=3),
+    st.dictionaries(
+        st.sampled_from(["role", "teams", "displayName", "x"]), plain_values, max_size=3
+    ),
+    st.fixed_dictionaries({"teams": st.lists(plain_values, max_size=3)}),
+    st.just({str(number): {} for number in range(1_000)}),
+    st.just([None] * 5_000),
+)
+places = st.sampled_from([(path, name) for path, names in DOCUMENTS.items() for name in names])
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        through_the_events,
+        through_ensure_stream_user,
+        through_a_conversation,
+        through_the_outbox,
+        through_backfill,
+        through_the_nightly_audit,
+    ],
+)
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(place=places, value=values, is_new=st.booleans())
+def test_no_value_of_one_persons_documents_stops_the_others(
+    door, place, value, is_new, clients, accounts, firestore_api, stream, chat
+):
+    stream.reset()
+    firestore_api.documents.clear()
+    accounts.accounts.clear()
+    for key in (HOSTILE, *HONEST):
+        accounts.sign_up(key.id, displayName=key.id)
+    path, name = place
+    clients.firestore.document("companies/hostile").set({"name": "Hostile Ltd"})
+    if not is_new:
+        repairs.reconcile([HOSTILE, HOSTILE_COMPANY], clients)
+    try:
+        clients.firestore.document(path).set({name: value}, merge=True)
+    except InvalidArgument:
+        reject()  # what Firestore doesn't take harms nobody
+    door(clients)
+    healed = HONEST[:3] if door is through_the_events else HONEST[:98]
+    found = chat.query_users({"id": {"$in": [key.id for key in healed]}}, limit=100)["users"]
+    assert {user["id"] for user in found} == {key.id for key in healed}
+    for key in healed[::20]:
+        for collection in ("users", "user_profiles", "user_stats"):
+            assert clients.firestore.document(collection, key.id).get().exists
+    left = {entry["key"] for entry in entries(clients).values() if entry["kind"] == "user"}
+    assert left <= {"hostile"}
