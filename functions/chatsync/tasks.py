@@ -13,7 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from .errors import FirebaseUnavailable
 from .side_by_side import result
 
-ENQUEUE_SECONDS = 1.2
+ENQUEUE_SECONDS = 1.0
 """A webhook that must leave something to the outbox may wait for this twice."""
 
 _DISPATCH_DEADLINE_SECONDS = 120

@@ -34,17 +34,18 @@ from .conversations import (
     text_of,
 )
 from .errors import (
-    FirebaseUnavailable,
     InvalidArgument,
     Postponed,
     StreamCredentialsRejected,
     Temporary,
     Unauthenticated,
+    Unsettled,
 )
 from .ids import Key
 from .settings import Settings
+from .side_by_side import begin, result
 from .sync import Outcome
-from .users import Document
+from .users import Account, Document, new_stats
 
 EVENTS = (
     *("channel.created", "channel.updated", "channel.deleted"),
@@ -59,12 +60,13 @@ INLINE_SECONDS = 2.0
 """Then the outbox goes on: Stream waits for an answer for six."""
 
 REPORT_SECONDS = 1.0
-"""For writing that down; waking the drain comes on top."""
+"""For writing that down; waking the drain, twice at most, comes on top."""
 
 COUNTED_FOR = timedelta(days=7)
 """How long a counted message is remembered; older ones are not counted any more."""
 
 _COUNTED = "counted_messages"
+_MAX_CONFLICTS = 3
 _MAX_ID_LENGTH = 255
 
 
@@ -112,23 +114,29 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
     kind, cid = text_of(event.get("type")), _cid(event)
     if not cid or not (kind.startswith(("channel.", "member.")) or kind == "message.new"):
         return
-    if kind == "message.new":
-        _count(event, clients, deadline)
+    has_entry = kind == "message.new" and _count(event, clients, deadline)
     document = read(conversation_id_of(cid, clients.settings), clients, deadline)
-    if not _agrees(document, kind, event):
-        _reconcile(document, clients, deadline)
+    if not _agrees(document, kind, event) and _reconcile(document, clients, deadline):
+        has_entry = False  # the drain was woken already
+    if has_entry:
+        repairs.try_to_wake(time.time() + repairs.FIRST_ATTEMPT_SECONDS, clients)
 
 
-def _reconcile(document: Conversation, clients: Clients, deadline: float) -> None:
-    """Reconcile now, or leave it to the outbox: what is being made would not be looked at again."""
+def _reconcile(document: Conversation, clients: Clients, deadline: float) -> bool:
+    """Reconcile now, or leave it to the outbox: what is being made would not be looked at again.
+
+    Returns whether it was left to the outbox.
+    """
     outcome = Outcome(Key("conversation", document.id), "", None, Postponed("it is being made"))
     if document.status not in ("pending", "failed"):
         try:
             [outcome] = reconcile_conversations([document.id], clients, deadline=deadline)
         except (Temporary, StreamCredentialsRejected) as error:
             outcome = replace(outcome, error=error)
-    if not repairs.is_done(outcome):
-        repairs.report([outcome], clients, REPORT_SECONDS)
+    if repairs.is_done(outcome):
+        return False
+    repairs.report([outcome], clients, REPORT_SECONDS)
+    return True
 
 
 def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool:
@@ -158,38 +166,57 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
     return True
 
 
-def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> None:
+def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
     """One more message sent: once for each message, however often and late we hear of it.
 
-    The count goes up in the commit that remembers the message's id.
+    The count goes up in the commit that remembers the message's id. Somebody without a record gets
+    one in the same commit, with an entry in the outbox for what else they may lack; returns whether
+    there is such an entry.
     """
     message = _object(event.get("message"))
     message_id, sender = text_of(message.get("id")), text_of(_object(message.get("user")).get("id"))
     sent_at = _time(message.get("created_at"))
     key = clients.settings.id_format.key(sender) if sender else None
     if not message_id or len(message_id) > _MAX_ID_LENGTH or not sent_at:
-        return
+        return False
     if key is None or key.kind != "user":
-        return
+        return False
     now = datetime.now(UTC)
     sent_at = min(sent_at, now)
     if now - sent_at > COUNTED_FOR:
-        return
-    stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
-    if stats is None:
-        if not firebase.read_accounts([key], clients.auth):
-            return  # a bot, or somebody who is gone
-        [outcome] = repairs.reconcile([key], clients, deadline=deadline)
+        return False
+    counted = clients.firestore.document(_COUNTED, ids.document_id(message_id))
+    record = clients.firestore.document("user_stats", key.id)
+    for _ in range(_MAX_CONFLICTS):
         stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
+        account: Account | None = None
         if stats is None:
-            raise outcome.error or FirebaseUnavailable(f"{key.id} has no record yet")
-    batch = clients.firestore.batch()
-    reference = clients.firestore.document(_COUNTED, ids.document_id(message_id))
-    expires_at = now + COUNTED_FOR + timedelta(days=1)
-    batch.create(reference, {"expireAt": expires_at})
-    batch.update(clients.firestore.document("user_stats", key.id), _sent(stats, sent_at))
-    if firebase.commit(batch, deadline) is None:
-        logger.info("A message was counted before", user=key.id)
+            asking = begin(firebase.read_accounts, [key], clients.auth)
+            account = result(asking, deadline).get(key)
+            if account is None:
+                return False  # a bot, or somebody who is gone
+        batch = clients.firestore.batch()
+        batch.create(counted, {"expireAt": now + COUNTED_FOR + timedelta(days=1)})
+        if stats is None:
+            batch.create(record, _first_sent(account, sent_at))
+            repairs.begin_entry(key, batch, clients, repairs.FIRST_ATTEMPT_SECONDS, removal=True)
+        else:
+            batch.update(record, _sent(stats, sent_at))
+        if firebase.commit(batch, deadline) is not None:
+            return stats is None
+        with firebase.temporary_failures_named():
+            was_counted = counted.get(**firebase.until(deadline)).exists
+        if was_counted:
+            logger.info("A message was counted before", user=key.id)
+            return False
+    raise Unsettled(f"the record of {key.id} kept changing")
+
+
+def _first_sent(account: Account | None, sent_at: datetime) -> dict[str, Any]:
+    """The record of somebody who had none, with this message in it."""
+    now = firestore.SERVER_TIMESTAMP
+    created_at = (account and account.created_at) or now
+    return {**new_stats(created_at, now), "messagesSent": 1, "lastActiveAt": sent_at}
 
 
 def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:

@@ -378,13 +378,13 @@ def test_a_message_of_nobody_we_know_counts_for_nobody(send, room, stats, firest
     assert not firestore.document("user_stats/bot").get().exists
 
 
-def test_a_message_whose_sender_cannot_be_healed_now_is_sent_again(
+def test_a_message_that_cannot_be_counted_now_is_sent_again(
     send, room, stats, firestore, firestore_api, accounts
 ):
     firestore.document("user_stats/ann").delete()
 
     def fail(call: str) -> None:
-        if call == "batch_write":
+        if call == "commit":
             raise ServiceUnavailable("down")
 
     firestore_api.before_call = fail
@@ -593,3 +593,83 @@ names = ("cid", "channel", "member", "message", "user", "channel_id", "created_a
 def test_a_signed_event_of_any_shape_never_fails(send, kind, cid, fields, message):
     event = {"type": kind, "cid": cid, "message": message, **fields}
     assert send(event) == 200
+
+
+# Stream waits six seconds
+
+
+STREAM_WAITS_SECONDS = 6.0
+
+
+@pytest.fixture
+def slow_tasks(tasks) -> None:
+    """Cloud Tasks takes as long as our own limit allows."""
+    tasks.before_call = lambda _: time.sleep(tasks_module.ENQUEUE_SECONDS)
+
+
+def took(work: Callable[[], int]) -> float:
+    started = time.monotonic()
+    assert work() in (200, 500)
+    return time.monotonic() - started
+
+
+def test_an_event_is_answered_in_time_though_auth_hangs(
+    send, room, firestore, accounts, slow_tasks
+):
+    firestore.document("user_stats/ann").delete()
+    accounts.before_call = lambda _: time.sleep(5)
+    assert took(lambda: send(message_event(room))) < STREAM_WAITS_SECONDS - 1
+
+
+@pytest.mark.parametrize("call", ["commit", "batch_get_documents", "batch_write"])
+def test_an_event_is_answered_in_time_though_firestore_hangs(
+    send, room, firestore, firestore_api, slow_tasks, call
+):
+    firestore.document("user_stats/ann").delete()
+
+    def hang(called: str) -> None:
+        if called == call:
+            time.sleep(7)
+
+    firestore_api.before_call = hang
+    assert took(lambda: send(message_event(room))) < STREAM_WAITS_SECONDS
+
+
+def test_a_first_message_leaves_what_else_is_missing_to_the_outbox(
+    send, room, stats, firestore, clients
+):
+    for collection in ("user_stats", "user_profiles"):
+        firestore.document(collection, "ann").delete()
+    assert send(message_event(room)) == 200
+    assert stats()["messagesSent"] == 1
+    assert set(entries(clients)) == {"user_ann"}
+    drain_until_settled(clients)
+    assert firestore.document("user_profiles/ann").get().exists
+
+
+def test_a_record_made_for_an_account_that_goes_meanwhile_goes_too(
+    send, room, accounts, firestore, firestore_api, clients
+):
+    firestore.document("user_stats/ann").delete()
+
+    def delete(call: str) -> None:
+        if call == "commit":
+            accounts.accounts.pop("ann", None)
+
+    firestore_api.before_call = delete
+    assert send(message_event(room)) == 200
+    drain_until_settled(clients)
+    assert not firestore.document("user_stats/ann").get().exists
+
+
+def test_two_first_messages_at_once_are_both_counted(send, room, stats, firestore, firestore_api):
+    firestore.document("user_stats/ann").delete()
+
+    def second(call: str) -> None:
+        if call == "commit":
+            firestore_api.before_call = lambda _: None
+            assert send(message_event(room, id="second")) == 200
+
+    firestore_api.before_call = second
+    assert send(message_event(room, id="first")) == 200
+    assert stats()["messagesSent"] == 2
