@@ -9,11 +9,20 @@ from functools import wraps
 from typing import Any, cast
 
 from firebase_functions import logger
-from firebase_functions.https_fn import CallableRequest, FunctionsErrorCode, HttpsError, on_call
+from firebase_functions.https_fn import (
+    AppCheckData,
+    AuthData,
+    CallableRequest,
+    FunctionsErrorCode,
+    HttpsError,
+    on_call,
+)
+from firebase_functions.private import util
 from firebase_functions.tasks_fn import on_task_dispatched
 from flask import Request, Response, jsonify, make_response
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from . import settings
+from . import bodies, settings
 from .errors import (
     AlreadyExists,
     ChatsyncError,
@@ -29,45 +38,48 @@ from .errors import (
 _TOKEN = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.[\w-]*", re.ASCII)
 """Header and payload of an ID token. The Auth emulator's have no signature."""
 
+MAX_BYTES = 256 * 1024
+"""Of a body. The largest that makes sense, a conversation of 1,000 members, has half of that."""
+
 _MAX_DEPTH = 20
 
 Handler = Callable[[CallableRequest[Any]], Any]
 
 
 def callable_function(function: Handler) -> Callable[[Request], Response]:
-    """The SDK's ``on_call`` for a handler that raises this package's errors.
+    """The SDK's ``on_call`` for callers who are signed in, and this package's errors.
 
-    The SDK answers "internal" to a body that is not what the protocol demands, logs parts of it and
-    of malformed tokens, and answers "internal" to an exception without a traceback in the log.
+    The SDK parses a body of any size before it verifies who sent it, answers "internal" to one that
+    is not what the protocol demands, logs parts of it and of malformed tokens, and answers
+    "internal" to an exception without a traceback in the log.
     """
-
-    @wraps(function)
-    def answer(request: CallableRequest[Any]) -> Any:
-        try:
-            return function(request)
-        except ChatsyncError as error:
-            raise https_error(error) from error
-        except Exception:
-            logger.error(traceback.format_exc())
-            raise
-
+    enforce_app_check = settings.enforce_app_check()
     # Not a global option: on_call keeps a copy of these from before they were set.
-    declared = on_call(enforce_app_check=settings.enforce_app_check())(answer)
-    serve = cast(Callable[[Request], Response], declared)
+    declared = on_call(enforce_app_check=enforce_app_check)(function)
+    serve_otherwise = cast(Callable[[Request], Response], declared)
 
-    @wraps(serve)
-    def serve_well_formed(request: Request) -> Response:
-        problem = _problem_of(request) if request.method == "POST" else None
-        if problem is None:
-            return serve(request)
-        refusal = https_error(problem)
-        status = refusal._http_error_code.status
-        # From any origin, as the SDK answers: else a web page cannot read the refusal.
-        return make_response(
-            jsonify(error=refusal._as_dict()), status, {"Access-Control-Allow-Origin": "*"}
-        )
+    @wraps(serve_otherwise)
+    def serve(request: Request) -> Response:
+        try:
+            if request.method != "POST":
+                return serve_otherwise(request)
+            answer, status = jsonify(result=function(_call(request, enforce_app_check))), 200
+        except Exception as error:  # noqa: BLE001 (a bug is logged, and answered "internal")
+            refusal = _refusal(error)
+            answer, status = jsonify(error=refusal._as_dict()), refusal._http_error_code.status
+        finally:
+            bodies.discard(request)
+        # From any origin, as the SDK answers: else a web page cannot read it.
+        return make_response(answer, status, {"Access-Control-Allow-Origin": "*"})
 
-    return serve_well_formed
+    return serve
+
+
+def _refusal(error: Exception) -> HttpsError:
+    if isinstance(error, ChatsyncError):
+        return https_error(error)
+    logger.error(traceback.format_exc())
+    return HttpsError(FunctionsErrorCode.INTERNAL, "INTERNAL")
 
 
 def task_function(**options: Any) -> Callable[[Handler], Callable[[Request], Response]]:
@@ -145,26 +157,51 @@ def https_error(error: ChatsyncError) -> HttpsError:
     return HttpsError(code, message, details)
 
 
-def _problem_of(request: Request) -> ChatsyncError | None:
-    """What of the request the SDK would stumble over."""
-    if not _holds_token_or_nothing(request.headers.get("Authorization", "")):
-        return Unauthenticated("the Authorization header holds no ID token")
+def _call(request: Request, enforce_app_check: bool) -> CallableRequest[Any]:
+    """What is called, and by whom.
+
+    Raises Unauthenticated before the body is read, and InvalidArgument for what is no call.
+    """
+    header = request.headers.get("Authorization", "")
+    if not header:
+        raise Unauthenticated("sign in first")
+    if not _holds_token(header):
+        raise Unauthenticated("the Authorization header holds no ID token")
+    tokens = util.on_call_check_tokens(request)
+    if tokens.auth != util.OnCallTokenState.VALID or tokens.auth_token is None:
+        raise Unauthenticated("the ID token is not valid")
+    if enforce_app_check and tokens.app != util.OnCallTokenState.VALID:
+        raise Unauthenticated("the App Check token is missing or not valid")
+    return CallableRequest(
+        data=_data(request),
+        raw_request=request,
+        app=AppCheckData(tokens.app_token["sub"], tokens.app_token) if tokens.app_token else None,
+        auth=AuthData(tokens.auth_token["uid"], tokens.auth_token),
+    )
+
+
+def _data(request: Request) -> Any:
+    """The only field of the body. Raises InvalidArgument."""
+    if request.mimetype != "application/json":
+        raise InvalidArgument("data", "must be sent as application/json")
     try:
-        body = json.loads(request.get_data())
-    except (ValueError, RecursionError):
+        body = json.loads(bodies.read(request, MAX_BYTES))
+    except RequestEntityTooLarge:
+        raise InvalidArgument("data", f"must not be larger than {MAX_BYTES} bytes") from None
+    except (ClientDisconnected, ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or body.keys() != {"data"}:
-        return InvalidArgument("data", "must be the only field of a JSON body")
+        raise InvalidArgument("data", "must be the only field of a JSON body")
     if _is_deeper_than(_MAX_DEPTH, body):
-        return InvalidArgument("data", f"must not be nested deeper than {_MAX_DEPTH} levels")
-    return None
+        raise InvalidArgument("data", f"must not be nested deeper than {_MAX_DEPTH} levels")
+    return body["data"]
 
 
-def _holds_token_or_nothing(header: str) -> bool:
+def _holds_token(header: str) -> bool:
     """Whether the SDK can read the token, valid or not: else it logs what it could not read."""
     match = _TOKEN.fullmatch(header)
     if not match:
-        return not header
+        return False
     try:
         for segment in match.groups():
             json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
@@ -174,7 +211,7 @@ def _holds_token_or_nothing(header: str) -> bool:
 
 
 def _is_deeper_than(depth: int, value: object) -> bool:
-    """Level by level: what we can parse, the SDK may not, being deeper in the stack itself."""
+    """Level by level: what could be parsed may be too deep for a recursion further down."""
     level = [value]
     for _ in range(depth):
         level = [

@@ -1,13 +1,18 @@
 """Whatever a client sends, a callable answers with a documented error, and writes nothing."""
 
+import io
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
+import firebase_admin.auth
 import pytest
 from functions_framework import create_app
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatsync.callables import MAX_BYTES
 from chatsync.errors import InvalidArgument
 from chatsync.ids import IdFormat, check_key
 from tests.fast.test_functions import MAIN, environment, id_token  # noqa: F401 (a fixture)
@@ -125,6 +130,134 @@ def test_no_depth_of_nesting_is_our_bug(apps, depth):
     }
     response = apps["ensureStreamUser"].post("/", data=body, headers=headers)
     assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+class Body(io.RawIOBase):
+    """A large body on its way, of ``[[],[],...]``: made when read, so that only what the reader
+    holds counts."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        size = min(len(buffer), self.left)
+        buffer[:size] = (b"[],[" * (size // 4 + 1))[:size]
+        self.left -= size
+        return size
+
+
+@pytest.fixture
+def send_large(apps) -> Callable[..., Any]:
+    """Send a body of 32 MB; returns the answer and the peak of memory held meanwhile."""
+
+    def send_large(caller: str | None, chunked: bool, method: str = "POST") -> tuple[Any, int]:
+        headers = {"Content-Type": "application/json"}
+        if caller:
+            headers["Authorization"] = f"Bearer {id_token(caller)}"
+        size = 32 * 1024 * 1024
+        # As gunicorn gives it, with a length or in chunks.
+        environ = {"wsgi.input": Body(size), "wsgi.input_terminated": True}
+        if chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            environ["CONTENT_LENGTH"] = str(size)
+        tracemalloc.start()
+        try:
+            app = apps["ensureStreamUser"]
+            response = app.open("/", method=method, headers=headers, environ_overrides=environ)
+            return response, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return send_large
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_is_refused_and_never_in_memory(send_large, chunked):
+    response, peak = send_large("caller", chunked)
+    assert_documented(response)
+    assert (response.status_code, response.json["error"]["details"]) == (400, {"field": "data"})
+    assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_of_nobody_is_never_in_memory(send_large, chunked):
+    response, peak = send_large(None, chunked)
+    assert_documented(response)
+    assert response.status_code == 401
+    assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
+def test_a_large_body_of_another_method_is_never_in_memory(send_large, method):
+    _, peak = send_large("caller", False, method)
+    assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("too_much", [0, 1])
+def test_a_body_up_to_the_limit_is_understood(apps, too_much):
+    body = json.dumps({"data": {"userId": "a/b"}}).ljust(MAX_BYTES + too_much)
+    headers = {"Authorization": f"Bearer {id_token('caller')}", "Content-Type": "application/json"}
+    response = apps["ensureStreamUser"].post("/", data=body, headers=headers)
+    field = response.json["error"]["details"]["field"]
+    assert (response.status_code, field) == (400, "data" if too_much else "userId")
+
+
+def test_the_largest_conversation_is_within_the_limit():
+    members = [{"companyId": "x" * 128}] * 1000
+    assert len(json.dumps({"data": {"participantIds": members, "name": "x" * 256}})) < MAX_BYTES
+
+
+OF_NO_PROJECT = id_token("caller").split(".")[0] + "." + "e30" + "."
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": f"Bearer {OF_NO_PROJECT}"}], ids=["none", "not valid"]
+)
+def test_who_is_not_signed_in_is_refused_before_the_body_is_parsed(apps, headers):
+    response = apps["ensureStreamUser"].post(
+        "/", data=b"no JSON", headers={"Content-Type": "application/json", **headers}
+    )
+    assert (response.status_code, response.json["error"]["status"]) == (401, "UNAUTHENTICATED")
+
+
+def test_a_token_is_verified_once(apps, accounts, monkeypatch):
+    verified = []
+
+    def verify(token: str, *_: object, **__: object) -> dict[str, str]:
+        verified.append(token)
+        return {"uid": "caller"}
+
+    monkeypatch.setattr(firebase_admin.auth, "verify_id_token", verify)
+    accounts.sign_up("caller")
+    headers = {"Authorization": f"Bearer {id_token('caller')}"}
+    response = apps["getUserStats"].post("/", json={"data": {}}, headers=headers)
+    assert (response.status_code, response.json["result"]["userId"]) == (200, "caller")
+    assert verified == [id_token("caller")]
+
+
+def test_a_body_that_breaks_off_gets_a_documented_error(apps):
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:
+            raise ValueError("as gunicorn's own errors are, of a malformed chunk")
+
+    response = apps["ensureStreamUser"].post(
+        "/",
+        headers={
+            "Authorization": f"Bearer {id_token('caller')}",
+            "Content-Type": "application/json",
+            "Transfer-Encoding": "chunked",
+        },
+        environ_overrides={"wsgi.input": Broken(), "wsgi.input_terminated": True},
+    )
+    assert_documented(response)
+    assert response.status_code == 400
 
 
 def assert_documented(response: Any) -> None:
