@@ -20,9 +20,9 @@ from typing import Any
 from firebase_functions import logger
 from flask import Request, Response
 from google.cloud import firestore
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from . import firebase, ids, repairs
+from . import bodies, firebase, ids, repairs
 from .clients import Clients
 from .conversations import (
     Conversation,
@@ -258,18 +258,15 @@ def answer(request: Request, connect: Callable[[], Clients]) -> Response:
 
     500 asks Stream to send the event again.
     """
-    if request.method != "POST":
-        return Response("POST only", 405, {"Allow": "POST"})
     try:
+        if request.method != "POST":
+            return Response("POST only", 405, {"Allow": "POST"})
         clients = connect()
-        encoding = request.headers.get("Content-Encoding", "")
-        signature = request.headers.get("X-Signature", "")
-        event = verified_event(_body(request), encoding, signature, clients.settings)
-        handle(event, clients)
+        handle(_event(request, clients.settings), clients)
     except RequestEntityTooLarge:
-        # functions-framework reads the body once more, and would answer 500.
-        request.max_content_length = None
         return Response("too large", 413)
+    except ClientDisconnected:
+        return Response("body is cut off", 400)
     except Unauthenticated as error:
         return Response(str(error), 401)
     except InvalidArgument as error:
@@ -280,13 +277,15 @@ def answer(request: Request, connect: Callable[[], Clients]) -> Response:
     except Exception:  # noqa: BLE001 (a bug is logged, and Stream asked to send the event again)
         logger.error(traceback.format_exc())
         return Response("try again", 500)
+    finally:
+        bodies.discard(request)
     return Response("", 200)
 
 
-def _body(request: Request) -> bytes:
-    if (request.content_length or 0) > MAX_BYTES:
-        raise RequestEntityTooLarge
-    body = request.get_data()
-    if len(body) > MAX_BYTES:
-        raise RequestEntityTooLarge
-    return body
+def _event(request: Request, settings: Settings) -> dict[str, Any]:
+    """Raises what verified_event and bodies.read do."""
+    signature = request.headers.get("X-Signature", "")
+    if not signature:
+        raise Unauthenticated("the body is not signed by Stream")
+    encoding = request.headers.get("Content-Encoding", "")
+    return verified_event(bodies.read(request, MAX_BYTES), encoding, signature, settings)

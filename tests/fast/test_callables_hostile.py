@@ -2,8 +2,6 @@
 
 import io
 import json
-import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import firebase_admin.auth
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from chatsync.callables import MAX_BYTES
 from chatsync.errors import InvalidArgument
 from chatsync.ids import IdFormat, check_key
+from tests.fast.large_body import HELD_BYTES, send_large
 from tests.fast.test_functions import MAIN, environment, id_token  # noqa: F401 (a fixture)
 
 CALLABLES = [
@@ -132,76 +131,39 @@ def test_no_depth_of_nesting_is_our_bug(apps, depth):
     assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
-class Body(io.RawIOBase):
-    """A large body on its way, of ``[[],[],...]``: made when read, so that only what the reader
-    holds counts."""
-
-    def __init__(self, size: int) -> None:
-        self.left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        size = min(len(buffer), self.left)
-        buffer[:size] = (b"[],[" * (size // 4 + 1))[:size]
-        self.left -= size
-        return size
-
-
-@pytest.fixture
-def send_large(apps) -> Callable[..., Any]:
-    """Send a body of 32 MB; returns the answer and the peak of memory held meanwhile."""
-
-    def send_large(caller: str | None, chunked: bool, method: str = "POST") -> tuple[Any, int]:
-        headers = {"Content-Type": "application/json"}
-        if caller:
-            headers["Authorization"] = f"Bearer {id_token(caller)}"
-        size = 32 * 1024 * 1024
-        # As gunicorn gives it, with a length or in chunks.
-        environ = {"wsgi.input": Body(size), "wsgi.input_terminated": True}
-        if chunked:
-            headers["Transfer-Encoding"] = "chunked"
-        else:
-            environ["CONTENT_LENGTH"] = str(size)
-        tracemalloc.start()
-        try:
-            app = apps["ensureStreamUser"]
-            response = app.open("/", method=method, headers=headers, environ_overrides=environ)
-            return response, tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    return send_large
+SIGNED_IN = {
+    "Authorization": f"Bearer {id_token('caller')}",
+    "Content-Type": "application/json",
+}
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_body_is_refused_and_never_in_memory(send_large, chunked):
-    response, peak = send_large("caller", chunked)
+def test_a_large_body_is_refused_and_never_in_memory(apps, chunked):
+    response, held = send_large(apps["ensureStreamUser"], SIGNED_IN, chunked)
     assert_documented(response)
     assert (response.status_code, response.json["error"]["details"]) == (400, {"field": "data"})
-    assert peak < 8_000_000
+    assert held < HELD_BYTES
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_body_of_nobody_is_never_in_memory(send_large, chunked):
-    response, peak = send_large(None, chunked)
+def test_a_large_body_of_nobody_is_never_in_memory(apps, chunked):
+    headers = {"Content-Type": "application/json"}
+    response, held = send_large(apps["ensureStreamUser"], headers, chunked)
     assert_documented(response)
     assert response.status_code == 401
-    assert peak < 8_000_000
+    assert held < HELD_BYTES
 
 
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
-def test_a_large_body_of_another_method_is_never_in_memory(send_large, method):
-    _, peak = send_large("caller", False, method)
-    assert peak < 8_000_000
+def test_a_large_body_of_another_method_is_never_in_memory(apps, method):
+    _, held = send_large(apps["ensureStreamUser"], SIGNED_IN, chunked=False, method=method)
+    assert held < HELD_BYTES
 
 
 @pytest.mark.parametrize("too_much", [0, 1])
 def test_a_body_up_to_the_limit_is_understood(apps, too_much):
     body = json.dumps({"data": {"userId": "a/b"}}).ljust(MAX_BYTES + too_much)
-    headers = {"Authorization": f"Bearer {id_token('caller')}", "Content-Type": "application/json"}
-    response = apps["ensureStreamUser"].post("/", data=body, headers=headers)
+    response = apps["ensureStreamUser"].post("/", data=body, headers=SIGNED_IN)
     field = response.json["error"]["details"]["field"]
     assert (response.status_code, field) == (400, "data" if too_much else "userId")
 
@@ -249,11 +211,7 @@ def test_a_body_that_breaks_off_gets_a_documented_error(apps):
 
     response = apps["ensureStreamUser"].post(
         "/",
-        headers={
-            "Authorization": f"Bearer {id_token('caller')}",
-            "Content-Type": "application/json",
-            "Transfer-Encoding": "chunked",
-        },
+        headers={**SIGNED_IN, "Transfer-Encoding": "chunked"},
         environ_overrides={"wsgi.input": Broken(), "wsgi.input_terminated": True},
     )
     assert_documented(response)

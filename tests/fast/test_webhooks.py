@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from chatsync import webhooks
 from chatsync.create_conversation import create_conversation
 from chatsync.events import reconcile_after_sign_up
 from stream_server.webhook_receiver import Received
+from tests.fast.large_body import HELD_BYTES, send_large
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
 
@@ -526,6 +527,49 @@ def test_a_large_body_of_unknown_length_is_refused(environment, outside):  # noq
     headers = {"X-Signature": signed(body), "Transfer-Encoding": "chunked"}
     sent = client.post("/", headers=headers, environ_overrides=chunked)
     assert sent.status_code == 413
+    outside()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_a_large_body_is_never_in_memory(environment, outside, chunked, encoding):  # noqa: F811
+    client = create_app("streamWebhook", str(MAIN), "http").test_client()
+    headers = {"X-Signature": "0" * 64, "Content-Encoding": encoding}
+    response, held = send_large(client, headers, chunked)
+    assert response.status_code == 413
+    assert held < HELD_BYTES
+    outside()
+
+
+@pytest.mark.parametrize(("method", "status"), [("POST", 401), ("PUT", 405)])
+def test_a_body_that_is_not_signed_is_never_in_memory(environment, outside, method, status):  # noqa: F811
+    client = create_app("streamWebhook", str(MAIN), "http").test_client()
+    response, held = send_large(client, {}, chunked=True, method=method)
+    assert response.status_code == status
+    assert held < HELD_BYTES
+    outside()
+
+
+def test_what_cannot_be_configured_holds_no_body_either(environment, monkeypatch):  # noqa: F811
+    monkeypatch.delenv("STREAM_API_SECRET")
+    client = create_app("streamWebhook", str(MAIN), "http").test_client()
+    response, held = send_large(client, {"X-Signature": "0" * 64}, chunked=False)
+    assert response.status_code == 500
+    assert held < HELD_BYTES
+
+
+def test_a_body_that_breaks_off_is_refused(environment, outside):  # noqa: F811
+    class Broken(RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:
+            raise ValueError("as gunicorn's own errors are, of a malformed chunk")
+
+    client = create_app("streamWebhook", str(MAIN), "http").test_client()
+    headers = {"X-Signature": "0" * 64, "Transfer-Encoding": "chunked"}
+    environ = {"wsgi.input": Broken(), "wsgi.input_terminated": True}
+    assert client.post("/", headers=headers, environ_overrides=environ).status_code == 400
     outside()
 
 
