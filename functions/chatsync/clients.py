@@ -6,6 +6,7 @@ importing ``main``, which a gRPC channel does not survive.
 
 import functools
 import os
+import threading
 from dataclasses import dataclass, replace
 
 import firebase_admin
@@ -38,12 +39,19 @@ class Clients:
 
 def connect() -> Clients:
     """The clients for the settings of the environment. Raises SettingInvalid."""
-    return _connected(settings.load())
+    config = settings.load()
+    with _making:
+        return _connected(config)
+
+
+_making = threading.Lock()
+"""functools.cache alone would have each thread that comes meanwhile make a set too. With each goes
+a count of Stream's calls, and only one of them would be true."""
 
 
 @functools.cache
 def _connected(config: Settings) -> Clients:
-    """One set per process."""
+    """One set per process. A failure is not kept: the next caller tries again."""
     app = firebase_app()
     return Clients(
         # Not firebase_admin.firestore: it demands credentials that the emulator does without.
