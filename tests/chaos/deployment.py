@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +27,7 @@ class Deployed:
 
     name: str
     concurrency: int
+    memory_mb: int
     timeout_seconds: int
     event_type: str | None = None
     event_filters: dict[str, str] | None = None
@@ -40,10 +42,19 @@ class Deployed:
         return "cloudevent" if self.event_type else "http"
 
     def start(
-        self, source: Path, scripts: Path, port: int, settings: dict[str, str], log: IO[bytes]
+        self,
+        source: Path,
+        scripts: Path,
+        port: int,
+        settings: dict[str, str],
+        log: IO[bytes],
+        under: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """A process as in production; ``scripts`` is where functions-framework is."""
-        command = [str(scripts / "functions-framework"), "--source", "main.py"]
+        """A process as in production; ``scripts`` is where functions-framework is.
+
+        ``under`` is a command that is given this one to become, as ``nice`` is.
+        """
+        command = [*under, str(scripts / "functions-framework"), "--source", "main.py"]
         command += ["--target", self.name, "--signature-type", self.signature]
         return subprocess.Popen(
             [*command, "--host", emulators.HOST, "--port", str(port)],
@@ -82,6 +93,7 @@ def _deployed(name: str, endpoint: dict[str, Any]) -> Deployed:
     return Deployed(
         name=name,
         concurrency=endpoint["concurrency"],
+        memory_mb=endpoint["availableMemoryMb"],
         timeout_seconds=endpoint["timeoutSeconds"],
         event_type=event.get("eventType"),
         event_filters=event.get("eventFilters"),
