@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chatsync import users
 from tests.emulator.rules_client import REMOVED, SERVER_TIME, Denied, Person, sign_in
 
 OWNER = "rules-owner"  # of the documents that most of this is about
@@ -76,6 +77,16 @@ READERS = {
 
 READ_ONLY_PATHS = [STATS_PATH, COMPANY_PATH, CONVERSATION_PATH, *SERVER_ONLY_PATHS]
 
+# What the functions read in a user document that its owner writes, and how long it may be.
+MOST_CHARACTERS = {
+    **dict.fromkeys(users.NAME_FIELDS, 256),
+    **dict.fromkeys(users.PICTURE_FIELDS, 2048),
+    "email": 320,
+    "phoneNumber": 32,
+}
+TOO_LONG = {field: "x" * (most + 1) for field, most in MOST_CHARACTERS.items()}
+LEGACY_USER = {field: {"first": "Nora"} for field in MOST_CHARACTERS}
+
 _numbers = count()
 
 
@@ -108,6 +119,14 @@ def legacy_profile(firestore, newcomer) -> str:
     """The path of a profile of theirs, as an app may have written it before it had these rules."""
     path = f"user_profiles/{newcomer.uid}"
     firestore.document(path).set({"displayName": 42, "preferences": "none", "verified": True})
+    return path
+
+
+@pytest.fixture
+def legacy_user(firestore, newcomer) -> str:
+    """The path of their user document, as an app may have written it before it had these rules."""
+    path = f"users/{newcomer.uid}"
+    firestore.document(path).set({**LEGACY_USER, "locale": "de"})
     return path
 
 
@@ -259,6 +278,9 @@ def test_nobody_joins_a_conversation_by_writing_it(people, person):
     ("times of the server", {"createdAt": SERVER_TIME, "updatedAt": SERVER_TIME}),
     ("private fields", {"email": "nora@example.com", "phoneNumber": "+15550101"}),
     ("a field of the app", {"locale": "de"}),
+    ("a long field of the app", {"biography": "b" * 10_000}),
+    ("the longest of everything", {name: "ä" * most for name, most in MOST_CHARACTERS.items()}),
+    ("null for everything", dict.fromkeys(MOST_CHARACTERS)),
     ("nothing", {}),
 )
 def test_a_newcomer_creates_their_user_document(newcomer, fields):
@@ -288,6 +310,18 @@ def test_a_newcomer_cannot_create_their_user_document_with(newcomer, fields):
         newcomer.create(f"users/{newcomer.uid}", fields)
 
 
+@pytest.mark.parametrize("field", MOST_CHARACTERS)
+def test_a_newcomer_cannot_create_their_user_document_with_too_long(newcomer, field):
+    with pytest.raises(Denied):
+        newcomer.create(f"users/{newcomer.uid}", {field: TOO_LONG[field]})
+
+
+@pytest.mark.parametrize("field", MOST_CHARACTERS)
+def test_a_newcomer_cannot_create_their_user_document_with_other_than_text_in(newcomer, field):
+    with pytest.raises(Denied):
+        newcomer.create(f"users/{newcomer.uid}", {field: ["x"]})
+
+
 @pytest.mark.parametrize("person", EVERYBODY)
 def test_nobody_creates_the_user_document_of_another(people, newcomer, person):
     with pytest.raises(Denied):
@@ -301,8 +335,15 @@ def test_nobody_creates_the_user_document_of_another(people, newcomer, person):
     ("the e-mail address", {"email": "annie@example.com"}),
     ("the phone number", {"phoneNumber": "+15550102"}),
     ("a field of the app", {"locale": "de"}),
+    ("a field of the app, to a long one", {"biography": "b" * 10_000}),
+    ("a field of the app, to a map", {"address": {"city": "Pune"}}),
     ("the update time, to the server's", {"updatedAt": SERVER_TIME}),
     ("the phone number, to none", {"phoneNumber": REMOVED}),
+    ("everything, to null", dict.fromkeys(MOST_CHARACTERS)),
+    (
+        "everything at once, to the longest",  # within what rules may evaluate in a request
+        {name: "ä" * most for name, most in MOST_CHARACTERS.items()} | {"updatedAt": SERVER_TIME},
+    ),
 )
 def test_the_owner_updates_in_the_user_document(owner, fields):
     owner.update(USER_PATH, fields)
@@ -326,6 +367,36 @@ def test_the_owner_writes_back_the_user_document_that_they_read(owner):
 def test_the_owner_cannot_update_in_the_user_document(owner, fields):
     with pytest.raises(Denied):
         owner.update(USER_PATH, fields)
+
+
+@pytest.mark.parametrize("field", MOST_CHARACTERS)
+def test_the_owner_updates_to_the_longest(owner, field):
+    owner.update(USER_PATH, {field: "x" * MOST_CHARACTERS[field]})
+
+
+@pytest.mark.parametrize("field", MOST_CHARACTERS)
+def test_the_owner_cannot_update_to_too_long(owner, field):
+    with pytest.raises(Denied):
+        owner.update(USER_PATH, {field: TOO_LONG[field]})
+
+
+@pytest.mark.parametrize("field", MOST_CHARACTERS)
+def test_the_owner_cannot_update_to_other_than_text(owner, field):
+    with pytest.raises(Denied):
+        owner.update(USER_PATH, {field: ["x"]})
+
+
+@cases(
+    ("a field of the app", {"locale": "en"}),
+    *((f"{field} alone", {field: "Nora"}) for field in MOST_CHARACTERS),
+)
+def test_the_owner_updates_in_a_user_document_older_than_these_rules(newcomer, legacy_user, fields):
+    newcomer.update(legacy_user, fields)
+
+
+def test_the_owner_cannot_lengthen_what_is_too_long_since_before_these_rules(newcomer, legacy_user):
+    with pytest.raises(Denied):
+        newcomer.update(legacy_user, {"displayName": TOO_LONG["displayName"]})
 
 
 @pytest.mark.parametrize("person", [PARTICIPANT, OTHER])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from chatsync import cli, errors, findings
+from chatsync import cli, errors, findings, users
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -97,6 +97,17 @@ def test_every_reason_of_a_refusal_has_its_line():
     after = section(CALLABLES, "Errors").split("The `reason` of a `failed-precondition`")[1]
     cells = " ".join(re.findall(r"^\| (`[^|]*) \|", after, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", cells)) == refusals()
+
+
+def test_the_rules_cap_every_text_that_the_functions_read_in_a_user_document():
+    rules = (ROOT / "firestore.rules").read_text()
+    read = [*users.NAME_FIELDS, *users.PICTURE_FIELDS, *users.EXTRA_FIELDS]
+    assert re.findall(r"isCapped\('(\w+)'", rules) == read
+
+
+def test_every_field_that_the_rules_cap_has_its_line():
+    read = {*users.NAME_FIELDS, *users.PICTURE_FIELDS, *users.EXTRA_FIELDS}
+    assert set(table(CALLABLES, "Profile and statistics")) == read | {"preferences"}
 
 
 def test_every_setting_has_its_line():
