@@ -11,6 +11,7 @@ from xprocess import ProcessStarter, XProcess
 from dev import emulators as local
 from dev.start import READY_LINE, StackError, refuse_unless_ready
 
+LOG_EVENTS = Path(__file__).parent / "emulator" / "log_events.cjs"
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -58,6 +59,10 @@ def emulators(xprocess: XProcess) -> Iterator[dict[str, str]]:
             *("--parent", os.getpid()),
         ]
         popen_kwargs = {"cwd": str(local.ROOT)}  # noqa: RUF012
+        env = {  # noqa: RUF012
+            **os.environ,
+            "NODE_OPTIONS": f'{os.environ.get("NODE_OPTIONS", "")} --require "{LOG_EVENTS}"',
+        }
         timeout = 180
 
         def startup_check(self) -> bool:
