@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
+from google.events.cloud.firestore import DocumentEventData
 
 from chatsync.callables import MAX_BYTES
 from tests.fast.large_body import SIZE
-from tests.fast.test_functions import id_token
+from tests.fast.test_functions import id_token, user_document_event
 from tests.fast.test_webhooks import signed
 from tests.limited_memory import MB, Limited, deployed, start
 
@@ -98,3 +100,39 @@ def test_the_webhook_lives_through_hostile_bodies(the_webhook, headers, status, 
     event = json.dumps({"type": "health.check"}).encode()
     headers = {"X-Signature": signed(event)}
     assert requests.post(the_webhook.url, data=event, headers=headers, timeout=10).ok
+
+
+# Documents that somebody filled up to Firestore's limit, before and after a change
+
+
+def full_document(fill: str) -> Any:
+    """A document with an honest name, and more small values than Firestore's 40,000 index entries
+    allow where no index exemption was made."""
+    document = DocumentEventData.pb()().value
+    document.name = "projects/demo-chatsync/databases/(default)/documents/users/ann"
+    document.fields["displayName"].string_value = "Ann"
+    filled = document.fields["preferences"]
+    match fill:
+        case "numbers":
+            for number in range(60_000):
+                filled.map_value.fields[f"{number:05}"].integer_value = number
+        case "nulls":
+            null = type(filled)(null_value=0)
+            filled.array_value.values.extend([null] * 200_000)
+        case "maps":
+            empty = type(filled)()
+            empty.map_value.SetInParent()
+            filled.array_value.values.extend([empty] * 100_000)
+    return document
+
+
+@pytest.mark.parametrize("fill", ["numbers", "nulls", "maps"])
+def test_an_event_function_lives_through_sixteen_full_documents(fill):
+    document = full_document(fill)
+    event = DocumentEventData.pb()(value=document, old_value=document).SerializeToString()
+    headers = user_document_event("ann", {})["headers"]
+    headers["ce-type"] = "google.cloud.firestore.document.v1.updated"
+    with start("syncUserProfile", limit_mb("syncUserProfile"), NOWHERE) as process:
+        assert answers(process, event, headers, chunked=False) == {200}
+        assert process.is_alive()
+        assert process.peak_mb() < limit_mb("syncUserProfile")
