@@ -1,25 +1,49 @@
-"""Firebase for fast tests: the real Firestore client on an in-memory API, and Auth accounts.
+"""Firebase for fast tests: the real clients of Firestore and Auth, on servers in memory.
 
 What the emulators are asked in tests/emulator is answered here without Java: reads and writes of
-documents by name, preconditions, server times and transactions, and queries of one collection that
-compare and sort by one field. No rules, no triggers.
+documents by name, preconditions, server times, increments and transactions, and queries of one
+collection; who has an account. No rules, no triggers. tests/conformance.py holds it against the
+emulators. What it does not know, it refuses with NotImplementedError.
+
+Only the servers are made up. Defaults, retries, deadlines, masks and errors are those of
+google-cloud-firestore and firebase_admin, whose code runs as in production.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from firebase_admin import auth
+import requests
+from firebase_admin import _user_mgt, auth
 from google.api_core import exceptions
+from google.api_core.exceptions import InvalidArgument
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
+from google.cloud.firestore_v1.services.firestore.client import FirestoreClient
+from google.cloud.firestore_v1.services.firestore.transports.base import (
+    DEFAULT_CLIENT_INFO,
+    FirestoreTransport,
+)
 from google.cloud.firestore_v1.types import document as document_types
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 
+from chatsync import clients
+from tests.fast import firestore_values as values
+
 PROJECT = "demo-chatsync"
+ATTEMPTS_OF_AUTH = 2
+"""firebase_admin repeats a request once that was not answered (DEFAULT_RETRY_CONFIG)."""
+
+Answer = TypeVar("Answer")
+
+
+def no_hook(call: str) -> None:
+    """What is run before each call unless a test sets something else."""
 
 
 def firestore_client(api: "MemoryFirestoreApi") -> firestore.Client:
@@ -28,13 +52,41 @@ def firestore_client(api: "MemoryFirestoreApi") -> firestore.Client:
     return client
 
 
-class MemoryAuth:
-    """The accounts, and the methods of ``auth.Client`` that the bundle calls."""
+def within(seconds: float | None, call: Callable[[], Answer]) -> Answer | None:
+    """What ``call`` returns or raises, or None if it takes longer, and it goes on all the same."""
+    future: Future[Answer] = Future()
 
-    def __init__(self) -> None:
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (as any future does)
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return future.result() if future.done() else None
+
+
+class MemoryAuth(auth.Client):
+    """The accounts, and the methods of ``auth.Client`` that the bundle calls.
+
+    ``before_call`` is run with the name of each request before it is answered: ``get_users``,
+    ``list_users``. What it raises is raised to the caller. If it takes longer than ``timeout``
+    (seconds, the app's ``httpTimeout``), the client gives up and asks once more; after that it
+    raises UnavailableError, never DeadlineExceededError. So a slow Auth blocks the calling thread
+    for twice the timeout.
+
+    A hook stands for the outcome of the client's repetitions: the real one asks five times within
+    seven seconds before it raises what HTTP 500 or 503 become.
+    """
+
+    def __init__(self, timeout: float = clients._AUTH_TIMEOUT_SECONDS) -> None:
         self.accounts: dict[str, auth.UserRecord] = {}
         self.calls: list[str] = []
-        self.before_call: Callable[[str], None] = lambda name: None
+        self.before_call: Callable[[str], None] = no_hook
+        self.timeout = timeout
+        self._user_manager = _user_mgt.UserManager(self, PROJECT)
 
     def sign_up(self, uid: str, created_ms: int = 1_700_000_000_000, **fields: Any) -> None:
         """``fields`` as the Identity Toolkit API spells them: displayName, photoUrl, disabled."""
@@ -45,29 +97,44 @@ class MemoryAuth:
     def delete(self, uid: str) -> None:
         del self.accounts[uid]
 
-    def list_users(
-        self, page_token: str | None = None, max_results: int = 1000
-    ) -> auth.ListUsersPage:
-        """In the order of their uids, as the service lists them."""
+    def body_and_response(self, method: str, url: str, **options: Any) -> tuple[Any, Any]:
+        """What the real client sends, as its ``http_client``."""
+        response = requests.Response()
+        response.status_code = 200
+        match url.rpartition("/")[2]:
+            case "accounts:lookup":
+                body = self._answered("get_users", partial(self._lookup, **options["json"]))
+            case "accounts:batchGet":
+                body = self._answered("list_users", partial(self._page, **options["params"]))
+            case name:
+                raise NotImplementedError(name)
+        return body, response
 
-        def download(page_token: str | None, max_results: int) -> dict[str, Any]:
-            self.before_call("list_users")
-            self.calls.append("list_users")
-            uids = sorted(uid for uid in self.accounts if uid > (page_token or ""))
-            page = uids[:max_results]
-            more = {"nextPageToken": page[-1]} if len(uids) > max_results else {}
-            return {"users": [self.accounts[uid]._data for uid in page], **more}
+    def _answered(self, name: str, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        def answer() -> dict[str, Any]:
+            self.before_call(name)
+            self.calls.append(name)
+            return look()
 
-        return auth.ListUsersPage(download, page_token, max_results)
+        if self.before_call is no_hook:
+            return answer()
+        for _ in range(ATTEMPTS_OF_AUTH):
+            body = within(self.timeout, answer)
+            if body is not None:
+                return body
+        # As requests calls it when urllib3 has used up its repetitions.
+        raise requests.ConnectionError("Max retries exceeded (read timed out)")
 
-    def get_users(self, identifiers: list[auth.UidIdentifier]) -> auth.GetUsersResult:
-        if len(identifiers) > 100:
-            raise ValueError("the service looks up a hundred at once")
-        self.before_call("get_users")
-        self.calls.append("get_users")
-        asked = {identifier.uid for identifier in identifiers}
-        found = [record for uid, record in self.accounts.items() if uid in asked]
-        return auth.GetUsersResult(users=found, not_found=[])
+    def _lookup(self, localId: list[str]) -> dict[str, Any]:  # noqa: N803 (as the API has it)
+        found = [uid for uid in dict.fromkeys(localId) if uid in self.accounts]
+        return {"users": [self.accounts[uid]._data for uid in found]} if found else {}
+
+    def _page(self, maxResults: int, nextPageToken: str = "") -> dict[str, Any]:  # noqa: N803
+        """In the order of their uids; a full page has a token, even if nobody comes after it."""
+        uids = sorted(uid for uid in self.accounts if uid > nextPageToken)
+        page = uids[:maxResults]
+        more = {"nextPageToken": page[-1]} if len(page) == maxResults else {}
+        return {"users": [self.accounts[uid]._data for uid in page], **more}
 
 
 class MemoryTasks:
@@ -76,7 +143,7 @@ class MemoryTasks:
     def __init__(self) -> None:
         self.waiting: list[dict[str, Any]] = []
         self.used_ids: set[str] = set()
-        self.before_call: Callable[[str], None] = lambda name: None
+        self.before_call: Callable[[str], None] = no_hook
 
     def enqueue(self, function: str, data: dict[str, Any], task_id: str, at: float) -> bool:
         self.before_call("enqueue")
@@ -87,118 +154,206 @@ class MemoryTasks:
         return True
 
 
-class MemoryFirestoreApi:
-    """The part of Firestore's API that the client calls, over a dictionary.
+class MemoryTransport(FirestoreTransport):
+    """Brings what the generated client sends to a function instead of a server."""
 
-    ``before_call`` is run with the name of each call before it takes effect.
+    CALLS = tuple(
+        name
+        for name, value in vars(FirestoreTransport).items()
+        if isinstance(value, property) and name not in ("host", "kind")
+    )
+
+    def __init__(self, serve: Callable[..., Any]) -> None:
+        super().__init__(credentials=AnonymousCredentials())
+        self._calls = {name: partial(serve, name) for name in self.CALLS}
+        self._prep_wrapped_messages(DEFAULT_CLIENT_INFO)
+
+    def close(self) -> None:
+        pass
+
+
+for _name in MemoryTransport.CALLS:
+    setattr(MemoryTransport, _name, property(lambda self, name=_name: self._calls[name]))
+
+
+class MemoryFirestoreApi(FirestoreClient):
+    """Firestore's API as the client calls it, over a dictionary of documents by name.
+
+    ``before_call`` is run with the name of each call before it takes effect, once for each
+    attempt: the generated client repeats a call as the caller's ``retry`` says, by default what
+    the generated ``transports/base.py`` has. If an attempt takes longer than ``timeout`` (seconds,
+    by default 60 for writes and 300 for reads), DeadlineExceeded is raised then, and the call
+    takes effect later, as a server may apply what its client has given up.
+
+    With a hook, each attempt runs in a thread of its own.
+
+    Transactions are optimistic: one is aborted if a document that it read has changed when it is
+    committed. Firestore, and the emulator, lock what a transaction reads, and let others wait.
+    Indexes are not modelled: no limit of 40,000 entries, and no query lacks one.
     """
 
     def __init__(self) -> None:
         self.documents: dict[str, document_types.Document] = {}
         self.calls: list[str] = []
-        self.before_call: Callable[[str], None] = lambda name: None
+        self.before_call: Callable[[str], None] = no_hook
         self._lock = threading.RLock()
         self._version = 0
         self._read_in: dict[bytes, dict[str, object]] = {}
+        super().__init__(transport=MemoryTransport(self._serve))
 
-    def batch_get_documents(self, request: Any, **_: object) -> Iterator[Any]:
-        self._called("batch_get_documents")
+    def _serve(
+        self, name: str, request: Any, timeout: float | None = None, metadata: object = ()
+    ) -> Any:
+        """One attempt, whose deadline is ``timeout``."""
+        answers = {
+            "batch_get_documents": self._batch_get_documents,
+            "run_query": self._run_query,
+            "run_aggregation_query": self._run_aggregation_query,
+            "batch_write": self._batch_write,
+            "commit": self._commit,
+            "begin_transaction": self._begin_transaction,
+            "rollback": self._rollback,
+        }
+        if name not in answers:
+            raise NotImplementedError(name)
+
+        def answer() -> tuple[Any]:
+            if name != "rollback":  # nobody waits for its outcome
+                self.before_call(name)
+                self.calls.append(name)
+            return (answers[name](request),)
+
+        answered = answer() if self.before_call is no_hook else within(timeout, answer)
+        if answered is None:
+            raise exceptions.DeadlineExceeded("Deadline Exceeded")
+        return answered[0]
+
+    def _batch_get_documents(self, request: Any) -> Iterator[Any]:
+        """Each once, however often it is asked for."""
+        for name in request.documents:
+            values.check_name(name, is_written=False)
+        masked = types.BatchGetDocumentsRequest.pb(request).HasField("mask")
+        paths = [values.parse_path(path) for path in request.mask.field_paths] if masked else None
         with self._lock:
             now = self._now()
-            seen = self._read_in.get(request.get("transaction") or b"")
+            seen = self._transaction(request.transaction)
             answers = []
-            for name in request["documents"]:
+            for name in dict.fromkeys(request.documents):
                 found = self.documents.get(name)
                 if seen is not None:
                     seen[name] = found and found.update_time
-                answer = {"found": found} if found else {"missing": name}
+                answer = {"found": _masked(found, paths)} if found else {"missing": name}
                 answers.append(types.BatchGetDocumentsResponse(**answer, read_time=now))
         return iter(answers)
 
-    def run_query(self, request: Any, **_: object) -> Iterator[Any]:
-        self._called("run_query")
-        query = types.StructuredQuery(request["structured_query"])
-        folder = f"{request['parent']}/{query.from_[0].collection_id}/"
+    def _run_query(self, request: Any) -> Iterator[Any]:
+        found = self._found(request.parent, request.structured_query)
+        now = self._now()
+        answers = [types.RunQueryResponse(document=one, read_time=now) for one in found]
+        return iter(answers or [types.RunQueryResponse(read_time=now, done=True)])
+
+    def _run_aggregation_query(self, request: Any) -> Iterator[Any]:
+        """Counts only."""
+        query = request.structured_aggregation_query
+        [aggregation] = query.aggregations
+        if "count" not in aggregation:
+            raise NotImplementedError("an aggregation that is no count")
+        count = len(self._found(request.parent, query.structured_query))
+        fields = {aggregation.alias: document_types.Value(integer_value=count)}
+        result = types.AggregationResult(aggregate_fields=fields)
+        return iter([types.RunAggregationQueryResponse(result=result, read_time=self._now())])
+
+    def _found(self, parent: str, query: Any) -> list[document_types.Document]:
+        known = {"select", "from_", "where", "order_by", "start_at", "limit"}
+        [source] = query.from_
+        clauses = {field.name for field, _ in types.StructuredQuery.pb(query).ListFields()}
+        if source.all_descendants or not clauses <= known:
+            raise NotImplementedError("a query of more than one collection, or with more clauses")
+        folder = f"{parent}/{source.collection_id}/"
+        values.check_name(f"{folder}any", is_written=False)
         with self._lock:
             found = [
                 document
                 for name, document in self.documents.items()
                 if name.startswith(folder) and "/" not in name[len(folder) :]
-                if _matches(document, query.where)
             ]
-            now = self._now()
-        for order in reversed(query.order_by):
-            found = _ordered(found, order)
+        orders = _orders(query)
+        found = [
+            one
+            for one in found
+            if _matches(one, query.where)
+            if all(_sort_key(one, path) is not None for path, _ in orders)
+        ]
+        for path, reverse in reversed(orders):
+            found.sort(key=lambda one, path=path: _sort_key(one, path), reverse=reverse)
         if query.start_at.values:
-            fields = [order.field.field_path for order in query.order_by]
-            passed = tuple(map(_comparable, query.start_at.values))
-            found = [one for one in found if _position(one, fields) > passed]
-        if query.limit:
+            found = [one for one in found if _is_reached(one, orders, query.start_at)]
+        if "limit" in query:
             found = found[: query.limit]
-        return iter([types.RunQueryResponse(document=one, read_time=now) for one in found])
+        if "select" in query:
+            paths = [values.parse_path(field.field_path) for field in query.select.fields]
+            found = [_masked(one, paths) for one in found]
+        return found
 
-    def run_aggregation_query(self, request: Any, **options: object) -> Iterator[Any]:
-        """Counts only."""
-        query = types.StructuredAggregationQuery(request["structured_aggregation_query"])
-        inner = {"parent": request["parent"], "structured_query": query.structured_query}
-        count = len(list(self.run_query(inner, **options)))
-        [aggregation] = query.aggregations
-        fields = {aggregation.alias: document_types.Value(integer_value=count)}
-        result = types.AggregationResult(aggregate_fields=fields)
-        return iter([types.RunAggregationQueryResponse(result=result, read_time=self._now())])
+    def _batch_write(self, request: Any) -> types.BatchWriteResponse:
+        """Each write stands alone; what cannot be written gets its own status.
 
-    def batch_write(self, request: Any, **_: object) -> types.BatchWriteResponse:
-        """Each write stands alone; what cannot be written gets its own status."""
-        self._called("batch_write")
+        But if one of them is malformed, or two are of one document, all are refused.
+        """
+        _check_writes(request)
+        names = [_name_of(write) for write in request.writes]
+        if len(set(names)) < len(names):
+            raise InvalidArgument("two writes of one document")
         response = types.BatchWriteResponse()
         with self._lock:
-            for write in request["writes"]:
+            for write in request.writes:
                 result = types.WriteResult()
                 try:
-                    result.update_time = self._write(write)
+                    result = self._write(write, self._now())
                     response.status.append(Status())
                 except exceptions.GoogleAPICallError as error:
                     response.status.append(Status(code=error.grpc_status_code.value[0]))
                 response.write_results.append(result)
         return response
 
-    def commit(self, request: Any, **_: object) -> types.CommitResponse:
-        """All writes or none."""
-        self._called("commit")
+    def _commit(self, request: Any) -> types.CommitResponse:
+        """All writes or none, at one time."""
+        _check_writes(request)
         with self._lock:
-            seen = self._read_in.pop(request.get("transaction") or b"", {})
+            seen = self._transaction(request.transaction) or {}
+            self._read_in.pop(request.transaction, None)
             if any(self._update_time(name) != time for name, time in seen.items()):
                 raise exceptions.Aborted("a document changed since it was read")
-            before = dict(self.documents)
+            before, now = dict(self.documents), self._now()
             try:
-                times = [self._write(write) for write in request["writes"]]
+                results = [self._write(write, now) for write in request.writes]
             except exceptions.GoogleAPICallError:
                 self.documents = before
                 raise
-        results = [types.WriteResult(update_time=time) for time in times]
-        return types.CommitResponse(write_results=results, commit_time=self._now())
+        return types.CommitResponse(write_results=results, commit_time=now)
 
-    def begin_transaction(self, **_: object) -> types.BeginTransactionResponse:
-        self._called("begin_transaction")
+    def _begin_transaction(self, request: Any) -> types.BeginTransactionResponse:
         with self._lock:
             self._version += 1
             name = str(self._version).encode()
             self._read_in[name] = {}
         return types.BeginTransactionResponse(transaction=name)
 
-    def rollback(self, request: Any, **_: object) -> None:
-        self._read_in.pop(request["transaction"], None)
+    def _rollback(self, request: Any) -> None:
+        self._read_in.pop(request.transaction, None)
 
-    def _called(self, name: str) -> None:
-        self.before_call(name)
-        self.calls.append(name)
+    def _transaction(self, name: bytes) -> dict[str, object] | None:
+        """What was read in it, if it is one; raises InvalidArgument if it is over or unknown."""
+        if name and name not in self._read_in:
+            raise InvalidArgument("Transaction is invalid or closed.")
+        return self._read_in.get(name)
 
     def _update_time(self, name: str) -> object:
         found = self.documents.get(name)
         return found and found.update_time
 
-    def _write(self, write: Any) -> Timestamp:
-        name = write.delete or write.update.name
+    def _write(self, write: Any, now: Timestamp) -> types.WriteResult:
+        name = _name_of(write)
         present = self.documents.get(name)
         condition = types.Write.pb(write).current_document
         if condition.HasField("exists") and condition.exists != bool(present):
@@ -207,85 +362,226 @@ class MemoryFirestoreApi:
             not present or condition.update_time != document_types.Document.pb(present).update_time
         ):
             raise exceptions.FailedPrecondition(name)
-        now = self._now()
         if write.delete:
             self.documents.pop(name, None)
-            return now
-        if types.Write.pb(write).HasField("update_mask"):
-            fields = dict(present.fields) if present else {}
-            for path in write.update_mask.field_paths:
-                _copy_field(path.split("."), dict(write.update.fields), fields)
+            return types.WriteResult()
+        result = types.WriteResult()
+        changed = types.Write.pb(write)
+        written = dict(changed.update.fields)
+        if changed.HasField("update_mask"):
+            fields = _fields(present) if present else {}
+            for path in map(values.parse_path, write.update_mask.field_paths):
+                _put(path, values.field_at(path, written), fields)
         else:
-            fields = dict(write.update.fields)
-        for transform in write.update_transforms:
-            if "increment" in transform:
-                before = fields.get(transform.field_path, document_types.Value())
-                total = before.integer_value + transform.increment.integer_value
-                fields[transform.field_path] = document_types.Value(integer_value=total)
-            else:
-                fields[transform.field_path] = document_types.Value(timestamp_value=now)
-        if present and dict(present.fields) == fields:
-            return document_types.Document.pb(present).update_time  # as Firestore: no change
-        created = present.create_time if present else now
-        self.documents[name] = document_types.Document(
-            name=name, fields=fields, create_time=created, update_time=now
-        )
-        return now
+            fields = written
+        for transform in changed.update_transforms:
+            path = values.parse_path(transform.field_path)
+            value = _transformed(transform, values.field_at(path, fields), now)
+            _put(path, value, fields)
+            result.transform_results.append(document_types.Value.wrap(value))
+        if values.size_of_document(name, fields) > values.MAX_DOCUMENT_BYTES:
+            raise InvalidArgument(f"{name} is larger than {values.MAX_DOCUMENT_BYTES} bytes")
+        if present and _fields(present) == fields:
+            result.update_time = present.update_time  # as Firestore: no change
+            return result
+        created = document_types.Document.pb(present).create_time if present else now
+        self.documents[name] = _document(name, fields, created, now)
+        result.update_time = now
+        return result
 
     def _now(self) -> Timestamp:
-        """The present time; no two writes share one, since the precondition lives on it."""
+        """The present time; no two calls share one, since the precondition lives on it."""
         self._version += 1
         moment = Timestamp()
         moment.FromMicroseconds(int(datetime.now(UTC).timestamp() * 1e6) + self._version)
         return moment
 
 
-def _ordered(documents: list[Any], order: Any) -> list[Any]:
-    """By one field, which all of them must have, or by name."""
-    field, reverse = order.field.field_path, order.direction.name == "DESCENDING"
-    if field == "__name__":
-        return sorted(documents, key=lambda one: one.name, reverse=reverse)
-    having = [one for one in documents if field in one.fields]
-    return sorted(having, key=lambda one: _comparable(one.fields[field]), reverse=reverse)
+def _check_writes(request: Any) -> None:
+    """Raise InvalidArgument for a request that Firestore does not even try to apply."""
+    if type(request).pb(request).ByteSize() > values.MAX_REQUEST_BYTES:
+        # The emulator has 4 MiB, and calls it RESOURCE_EXHAUSTED.
+        raise InvalidArgument("the request is too large")
+    for write in request.writes:
+        values.check_name(_name_of(write))
+        changed = types.Write.pb(write)
+        values.check_fields(changed.update.fields)
+        for path in changed.update_mask.field_paths:
+            values.parse_path(path)
+        if len(changed.update_transforms) > values.MAX_TRANSFORMS:
+            # The emulator does not know of this limit.
+            raise InvalidArgument("too many transformations")
+        for transform in changed.update_transforms:
+            values.parse_path(transform.field_path)
+            if transform.HasField("increment") and values.kind_of(transform.increment) != "number":
+                raise InvalidArgument("an increment by what is no number")
 
 
-def _position(document: Any, fields: list[str]) -> tuple[Any, ...]:
-    """Where a document stands in the order of these fields."""
-    return tuple(
-        document.name if field == "__name__" else _comparable(document.fields[field])
-        for field in fields
-    )
+def _name_of(write: Any) -> str:
+    match types.Write.pb(write).WhichOneof("operation"):
+        case "update":
+            return write.update.name
+        case "delete":
+            return write.delete
+        case None:
+            raise InvalidArgument("an empty write")
+        case operation:
+            raise NotImplementedError(f"a write that is a {operation}")
 
 
-def _matches(document: Any, where: Any) -> bool:
-    if where.composite_filter.filters:
-        return all(_matches(document, one) for one in where.composite_filter.filters)
-    condition = where.field_filter
-    field = condition.field.field_path
-    if not field:
-        return True
-    if field not in document.fields:
-        return False
-    value = _comparable(document.fields[field])
-    if condition.op.name == "IN":
-        return value in [_comparable(one) for one in condition.value.array_value.values]
-    wanted = _comparable(condition.value)
-    comparisons = {"LESS_THAN_OR_EQUAL": value <= wanted, "EQUAL": value == wanted}
-    return comparisons[condition.op.name]
+def _document(
+    name: str, fields: Mapping[str, Any], created: Timestamp, updated: Timestamp
+) -> document_types.Document:
+    document = document_types.Document(name=name, create_time=created, update_time=updated)
+    for key, value in fields.items():
+        document_types.Document.pb(document).fields[key].CopyFrom(value)
+    return document
 
 
-def _comparable(value: Any) -> Any:
-    return getattr(value, value._pb.WhichOneof("value_type"))
+def _fields(document: document_types.Document) -> dict[str, Any]:
+    return dict(document_types.Document.pb(document).fields)
 
 
-def _copy_field(path: list[str], source: dict[str, Any], target: dict[str, Any]) -> None:
-    """Make the field at ``path`` in ``target`` what it is in ``source``, where it may be absent."""
+def _masked(
+    document: document_types.Document, paths: list[list[str]] | None
+) -> document_types.Document:
+    """The document with the fields at ``paths`` only, if any are given."""
+    if paths is None:
+        return document
+    whole = document_types.Document.pb(document)
+    fields: dict[str, Any] = {}
+    for path in paths:
+        _put(path, values.field_at(path, whole.fields), fields)
+    return _document(document.name, fields, whole.create_time, whole.update_time)
+
+
+def _put(path: list[str], value: Any | None, fields: dict[str, Any]) -> None:
+    """Make ``value`` the one at ``path``, in maps that are made if absent; None deletes it."""
     name, *rest = path
     if not rest:
-        target.pop(name, None)
-        if name in source:
-            target[name] = source[name]
+        fields.pop(name, None)
+        if value is not None:
+            fields[name] = value
         return
-    inner = dict(target[name].map_value.fields) if name in target else {}
-    _copy_field(rest, dict(source[name].map_value.fields) if name in source else {}, inner)
-    target[name] = document_types.Value(map_value=document_types.MapValue(fields=inner))
+    is_map = name in fields and values.kind_of(fields[name]) == "map_value"
+    if value is None and not is_map:
+        return
+    inner = dict(fields[name].map_value.fields) if is_map else {}
+    _put(rest, value, inner)
+    outer = document_types.Value.pb(document_types.Value(map_value=document_types.MapValue()))
+    for key, one in inner.items():
+        outer.map_value.fields[key].CopyFrom(one)
+    fields[name] = outer
+
+
+def _transformed(transform: Any, before: Any | None, now: Timestamp) -> Any:
+    """The value that a transformation makes of the one that is there.
+
+    The server's time has milliseconds.
+    """
+    value = type(transform.increment)()
+    if transform.WhichOneof("transform_type") == "set_to_server_value":
+        value.timestamp_value.CopyFrom(now)
+        value.timestamp_value.nanos -= now.nanos % 1_000_000
+        return value
+    if transform.WhichOneof("transform_type") != "increment":
+        raise NotImplementedError("a transformation other than increment and server time")
+    number = _number(transform.increment)
+    if before is not None and values.kind_of(before) == "number":
+        number += _number(before)
+    if isinstance(number, float):
+        value.double_value = number
+    else:
+        value.integer_value = max(-(2**63), min(2**63 - 1, number))
+    return value
+
+
+def _number(value: Any) -> int | float:
+    return getattr(value, value.WhichOneof("value_type"))
+
+
+def _orders(query: Any) -> list[tuple[list[str], bool]]:
+    """The paths to sort by, and whether the largest comes first; at last by name."""
+    orders = [
+        (values.parse_path(order.field.field_path), order.direction.name == "DESCENDING")
+        for order in query.order_by
+    ]
+    if orders == [(["__name__"], True)]:
+        # The emulator's. In production an index could be made for it.
+        raise exceptions.FailedPrecondition("Firestore does not support descending key scans")
+    compared = _compared_paths(query.where)
+    if not orders:
+        orders = [(path, False) for path in compared]
+    if any(path != orders[0][0] for path in compared):
+        raise NotImplementedError("a query sorted by another field than the one it compares")
+    if ["__name__"] not in [path for path, _ in orders]:
+        orders.append((["__name__"], bool(orders) and orders[-1][1]))
+    return orders
+
+
+def _compared_paths(where: Any) -> list[list[str]]:
+    """The paths of fields that a query compares by order: at most one."""
+    conditions = where.composite_filter.filters or [where]
+    paths = {
+        one.field_filter.field.field_path
+        for one in conditions
+        if one.field_filter.op.name.startswith(("LESS", "GREATER"))
+    }
+    if len(paths) > 1:
+        raise NotImplementedError("a query that compares several fields by order")
+    return [values.parse_path(path) for path in paths]
+
+
+def _sort_key(document: document_types.Document, path: list[str]) -> Any | None:
+    """None without such a field: the document is then not found."""
+    if path == ["__name__"]:
+        return values.comparable_name(document.name)
+    value = values.field_at(path, document_types.Document.pb(document).fields)
+    return None if value is None else values.comparable(value)
+
+
+def _is_reached(
+    document: document_types.Document, orders: Iterable[tuple[list[str], bool]], cursor: Any
+) -> bool:
+    """Whether a document comes after a cursor, or is at it and the cursor includes it."""
+    for (path, reverse), value in zip(orders, cursor.values, strict=False):
+        key = _sort_key(document, path)
+        if path == ["__name__"]:
+            values.check_name(value.reference_value, is_written=False)
+            wanted: Any = values.comparable_name(value.reference_value)
+        else:
+            wanted = values.comparable(document_types.Value.pb(value))
+        if key != wanted:
+            return bool((key < wanted) == reverse)
+    return bool(cursor.before)
+
+
+def _matches(document: document_types.Document, where: Any) -> bool:
+    if where.composite_filter.filters:
+        if where.composite_filter.op.name != "AND":
+            raise NotImplementedError("a query with OR")
+        return all(_matches(document, one) for one in where.composite_filter.filters)
+    if "unary_filter" in where:
+        raise NotImplementedError("a query for null or NaN")
+    condition = types.StructuredQuery.FieldFilter.pb(where.field_filter)
+    if not condition.field.field_path:
+        return True
+    path = values.parse_path(condition.field.field_path)
+    value = values.field_at(path, document_types.Document.pb(document).fields)
+    if value is None:
+        return False
+    found, operation = values.comparable(value), where.field_filter.op.name
+    if operation == "IN":
+        return found in map(values.comparable, condition.value.array_value.values)
+    wanted = values.comparable(condition.value)
+    comparisons = {
+        "EQUAL": found == wanted,
+        "LESS_THAN": found < wanted,
+        "LESS_THAN_OR_EQUAL": found <= wanted,
+        "GREATER_THAN": found > wanted,
+        "GREATER_THAN_OR_EQUAL": found >= wanted,
+    }
+    if operation not in comparisons:
+        raise NotImplementedError(f"a query with {operation}")
+    is_nan = found == values.NAN
+    return comparisons[operation] and found[0] == wanted[0] and (operation == "EQUAL" or not is_nan)

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.exceptions import InternalServerError
 
 from chatsync import conversations as conversations_module
 from chatsync import repairs
@@ -837,7 +837,7 @@ def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
 def test_a_broken_outbox_at_the_start_leaves_nothing_begun(ann, bob, create, firestore_api, stream):
     def fail(call: str) -> None:
         if call == "commit":
-            raise ServiceUnavailable("down")
+            raise InternalServerError("down")
 
     firestore_api.before_call = fail
     with pytest.raises(Temporary):

@@ -35,8 +35,8 @@ class MeteredFirestoreApi(MemoryFirestoreApi):
         self.reads += max(1, len(found))
         return iter(found)
 
-    def _write(self, write: Any) -> Any:
-        written = super()._write(write)
+    def _write(self, write: Any, now: Any) -> Any:
+        written = super()._write(write, now)
         if write.delete:
             self.deletes += 1
         else:

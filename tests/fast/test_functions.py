@@ -13,7 +13,7 @@ import firebase_admin
 import pytest
 from functions_framework import create_app
 from functions_framework._http.gunicorn import GunicornApplication
-from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.exceptions import InternalServerError
 from google.events.cloud.firestore import DocumentEventData
 
 from chatsync import audit
@@ -380,7 +380,7 @@ def test_an_event_fails_if_the_outbox_fails_too_so_that_it_comes_again(
 
     def fail(call: str) -> None:
         if call == "commit":
-            raise ServiceUnavailable("down")
+            raise InternalServerError("down")
 
     firestore_api.before_call = fail
     assert create_stream_user("ann") == 500

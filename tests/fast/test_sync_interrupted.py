@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from firebase_admin.exceptions import UnavailableError
-from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.exceptions import InternalServerError
 
 from chatsync.clients import Clients
 from chatsync.errors import NotFound, StreamUnavailable, Temporary
@@ -72,7 +72,7 @@ class World:
             if intervene:
                 try:
                     if intervene is FAIL:
-                        raise FAILURES.get(kind, ServiceUnavailable("down"))
+                        raise FAILURES.get(kind, InternalServerError("down"))
                     intervene()
                 finally:
                     self.intervening = False

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from functions_framework import create_app
-from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.exceptions import InternalServerError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -282,7 +282,7 @@ def test_what_stream_cannot_tell_now_is_left_to_the_outbox(
 
 def test_an_event_is_sent_again_if_firestore_fails(send, room, firestore_api, capsys):
     def fail(call: str) -> None:
-        raise ServiceUnavailable("down")
+        raise InternalServerError("down")
 
     firestore_api.before_call = fail
     assert send({"type": "channel.updated", "cid": f"messaging:{room}"}) == 500
@@ -386,7 +386,7 @@ def test_a_message_that_cannot_be_counted_now_is_sent_again(
 
     def fail(call: str) -> None:
         if call == "commit":
-            raise ServiceUnavailable("down")
+            raise InternalServerError("down")
 
     firestore_api.before_call = fail
     assert send(message_event(room)) == 500
