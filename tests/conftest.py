@@ -12,6 +12,9 @@ from dev import emulators as local
 from dev.start import READY_LINE, StackError, refuse_unless_ready
 
 LOG_EVENTS = Path(__file__).parent / "emulator" / "log_events.cjs"
+# Shared tests, which pytest does not collect where they are.
+pytest.register_assert_rewrite("tests.conformance")
+
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
