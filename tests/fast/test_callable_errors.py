@@ -29,6 +29,7 @@ TEMPORARY = [
     (errors.StreamUnavailable(CAUSE), "unavailable", {}),
     (errors.StreamRateLimited(CAUSE, 7), "resource-exhausted", {"retryAfterSeconds": 7}),
     (errors.Postponed(CAUSE), "unavailable", {}),
+    (errors.TooManyRefusals(CAUSE), "unavailable", {}),
     (errors.Unsettled(CAUSE), "unavailable", {}),
     (errors.Unexpected(CAUSE), "unavailable", {}),
 ]

@@ -935,7 +935,10 @@ class Model(RuleBasedStateMachine):
             self.world.write_as_app(path, {"chat": CHATS[what]})
         elif document or path.startswith("users/"):
             is_null, _, name = what.rpartition("no ")
-            value = None if is_null else self.world.new_name("Edited")
+            edited = self.world.new_name("Edited")
+            if name == "photoURL":
+                edited = f"https://p/{edited.replace(' ', '-')}"
+            value = None if is_null else edited
             self.world.write_as_app(path, {name: value})
             if document and value == document.get("mirrored", {}).get(name, ...):
                 del self.world.app_wrote[path][name]  # a profile that is no longer edited
