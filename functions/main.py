@@ -25,7 +25,6 @@ from chatsync import (
     records,
     repairs,
     settings,
-    sync,
     tokens,
     webhooks,
 )
@@ -40,8 +39,9 @@ from chatsync.callables import (
 from chatsync.clients import Clients, connect, firebase_app
 from chatsync.create_conversation import create_conversation
 from chatsync.document_events import DocumentEvent, on_document
+from chatsync.outcome import NotRepaired, Outcome
 from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
-from chatsync.users import Held
+from chatsync.users import FirebaseState
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 firebase_app()
@@ -107,14 +107,14 @@ def createUserProfile(event: DocumentEvent) -> None:
 @on_document(on_document_updated, "users/{uid}")
 def syncUserProfile(event: DocumentEvent) -> None:
     """A user document changed: bring to profile and Stream what concerns them."""
-    before, after = Held(user=event.before), Held(user=event.after)
+    before, after = FirebaseState(user=event.before), FirebaseState(user=event.after)
     events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
 @on_document(on_document_written, "user_profiles/{uid}")
 def syncProfileToStream(event: DocumentEvent) -> None:
     """A profile changed: bring to Stream what its owner edited."""
-    before, after = Held(profile=event.before), Held(profile=event.after)
+    before, after = FirebaseState(profile=event.before), FirebaseState(profile=event.after)
     events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
@@ -131,15 +131,15 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     key = ids.check_key(fields.get("userId"), "userId", "user", clients.settings.id_format)
     [outcome] = repairs.reconcile([key], clients)
     if outcome.error:
-        raise outcome.error
+        raise NotRepaired(outcome)
     return result_of(outcome)
 
 
-def result_of(outcome: sync.Outcome) -> dict[str, Any]:
+def result_of(outcome: Outcome) -> dict[str, Any]:
     result = {"userId": outcome.key.id, "streamUserId": outcome.stream_id}
     if not outcome.error:
         return {**result, "status": outcome.status}
-    error = https_error(outcome.error)
+    error = https_error(outcome.error, outcome.is_queued)
     return {
         **result,
         "status": "failed",

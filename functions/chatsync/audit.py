@@ -39,10 +39,11 @@ from .findings import (
     subject,
 )
 from .ids import Key
+from .outcome import Outcome
+from .reconcile import reconcile_users
 from .removal import remove_users
 from .side_by_side import BATCH, batches, two_at_once
 from .stream import CHANNELS
-from .sync import Outcome, reconcile_users
 
 COLLECTION = "audits"
 SWEEP = "runSweep"
@@ -329,7 +330,7 @@ def _repair(
         chunks = [*batches(sorted({key for kind, key in found if kind in asked}), size)]
         # While one is written the next is read: Stream is far away.
         for outcomes in two_at_once(lambda chunk: _patiently(call, chunk, wait), chunks):
-            failed = {one.key for one in outcomes if one.error and not repairs.is_done(one)}
+            failed = {one.key for one in outcomes if one.error and not one.is_done}
             repaired = {one.key for one in outcomes} - failed
             made["failed"] += len(failed)
             made["repaired"] += sum(key in repaired for _, key in found)
@@ -374,9 +375,9 @@ def _patiently(
 def _kept(outcomes: Sequence[Outcome], clients: Clients) -> Sequence[Outcome]:
     """Leaves to the outbox what is not done: of what a rate limit puts off, late answers only."""
     limited = any(isinstance(one.error, StreamRateLimited) for one in outcomes)
-    left = [one for one in outcomes if (one.recheck if limited else not repairs.is_done(one))]
+    left = [one for one in outcomes if (one.recheck if limited else not one.is_done)]
     if left:
-        repairs.report(left, clients)
+        repairs.write_entries(left, clients)
     return outcomes
 
 

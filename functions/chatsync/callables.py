@@ -34,6 +34,7 @@ from .errors import (
     Temporary,
     Unauthenticated,
 )
+from .outcome import NotRepaired
 
 _TOKEN = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.[\w-]*", re.ASCII)
 """Header and payload of an ID token. The Auth emulator's have no signature."""
@@ -122,39 +123,63 @@ def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
     return request.data
 
 
-def https_error(error: ChatsyncError) -> HttpsError:
-    """The documented callable error. What only an operator can mend is logged, and withheld."""
-    code, message = FunctionsErrorCode.INTERNAL, "INTERNAL"
-    details: dict[str, Any] | None = None
-    match error:
-        case Unauthenticated():
-            code, message = FunctionsErrorCode.UNAUTHENTICATED, str(error)
-        case InvalidArgument():
-            code, message = FunctionsErrorCode.INVALID_ARGUMENT, str(error)
-            details = {"field": error.field}
-        case NotFound():
-            code, message = FunctionsErrorCode.NOT_FOUND, str(error)
-            details = {"userIds": error.ids}
-        case PermissionDenied():
-            code, message = FunctionsErrorCode.PERMISSION_DENIED, str(error)
-            details = {"userIds": error.ids} if error.ids else None
-        case AlreadyExists():
-            code, message = FunctionsErrorCode.ALREADY_EXISTS, str(error)
-        case FailedPrecondition():
-            code, message = FunctionsErrorCode.FAILED_PRECONDITION, str(error)
-            details = {"userIds": error.ids, "reason": error.reason}
-        case StreamRateLimited():
-            code, message = FunctionsErrorCode.RESOURCE_EXHAUSTED, "too many calls to Stream Chat"
-            details = {
-                "retryAfterSeconds": error.retry_after,
-                "repairQueued": error.repair_queued,
-            }
-        case Temporary():
-            code, message = FunctionsErrorCode.UNAVAILABLE, "not possible now, try again later"
-            details = {"repairQueued": error.repair_queued}
-    if isinstance(error, Temporary) or code == FunctionsErrorCode.INTERNAL:
-        logger.error(f"{type(error).__name__}: {error}")
-    return HttpsError(code, message, details)
+Details = dict[str, Any] | None
+
+ANSWERS: tuple[
+    tuple[type[ChatsyncError], FunctionsErrorCode, Callable[[Any, bool], Details]], ...
+] = (
+    (Unauthenticated, FunctionsErrorCode.UNAUTHENTICATED, lambda error, queued: None),
+    (
+        InvalidArgument,
+        FunctionsErrorCode.INVALID_ARGUMENT,
+        lambda error, queued: {"field": error.field},
+    ),
+    (NotFound, FunctionsErrorCode.NOT_FOUND, lambda error, queued: {"userIds": error.ids}),
+    (
+        PermissionDenied,
+        FunctionsErrorCode.PERMISSION_DENIED,
+        lambda error, queued: {"userIds": error.ids} if error.ids else None,
+    ),
+    (AlreadyExists, FunctionsErrorCode.ALREADY_EXISTS, lambda error, queued: None),
+    (
+        FailedPrecondition,
+        FunctionsErrorCode.FAILED_PRECONDITION,
+        lambda error, queued: {"userIds": error.ids, "reason": error.reason},
+    ),
+    (
+        StreamRateLimited,
+        FunctionsErrorCode.RESOURCE_EXHAUSTED,
+        lambda error, queued: {
+            "retryAfterSeconds": error.retry_after,
+            "repairQueued": queued,
+        },
+    ),
+    (Temporary, FunctionsErrorCode.UNAVAILABLE, lambda error, queued: {"repairQueued": queued}),
+)
+"""By the class of the error, the first that fits: the code, and the details from the error and from
+whether the outbox holds what could not be done. Every other error is "internal"."""
+
+_MESSAGES = {
+    FunctionsErrorCode.RESOURCE_EXHAUSTED: "too many calls to Stream Chat",
+    FunctionsErrorCode.UNAVAILABLE: "not possible now, try again later",
+}
+"""In place of what Stream or Firebase said, which only the log is told."""
+
+
+def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
+    """The documented callable error. What only an operator can mend is logged, and withheld.
+
+    ``is_queued`` says whether the outbox holds what could not be done.
+    """
+    if isinstance(error, NotRepaired) and error.outcome.error:
+        return https_error(error.outcome.error, error.outcome.is_queued)
+    for kind, code, details in ANSWERS:
+        if isinstance(error, kind):
+            if code in _MESSAGES:
+                logger.error(f"{type(error).__name__}: {error}")
+            return HttpsError(code, _MESSAGES.get(code, str(error)), details(error, is_queued))
+    logger.error(f"{type(error).__name__}: {error}")
+    return HttpsError(FunctionsErrorCode.INTERNAL, "INTERNAL")
 
 
 def _call(request: Request, enforce_app_check: bool) -> CallableRequest[Any]:

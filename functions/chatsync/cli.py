@@ -57,10 +57,10 @@ from .findings import (
     name_of,
 )
 from .ids import IdFormat, Key, check_key
+from .outcome import Outcome
 from .pacing import LEFT_BY_BACKGROUND
 from .removal import remove_users
 from .side_by_side import batches
-from .sync import Outcome
 from .terminal import (
     Refused,
     confirm,
@@ -453,7 +453,7 @@ def repair(
         outcomes = reconcile_by_hand(keys, clients)
         rows = [{"key": name_of(one.key), "result": _result(one)} for one in outcomes]
         missing = any(isinstance(one.error, NotFound) for one in outcomes)
-        in_sync = all(map(repairs.is_done, outcomes)) and not missing
+        in_sync = all(one.is_done for one in outcomes) and not missing
         ended = IN_SYNC if in_sync else FINDINGS
     else:
         found = [one for batch in batches(keys) for one in judge_users(batch, clients)]
@@ -480,12 +480,12 @@ def reconcile_by_hand(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     )
     for batch in batches(removals):
         removed = remove_users(batch, clients)
-        repairs.keep(removed, clients)
+        repairs.enqueue_unfinished(removed, clients)
         outcomes += removed
-    done = [one for one in outcomes if one.key in entries and repairs.is_done(one)]
+    done = [one for one in outcomes if one.key in entries and one.is_done]
     for some in batches(done):
         settled = {entries[one.key]: one for one in some}
-        repairs.settle(settled, clients, time.monotonic() + SECONDS)
+        repairs.apply_outcomes(settled, clients, time.monotonic() + SECONDS)
     return outcomes
 
 

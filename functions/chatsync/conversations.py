@@ -29,6 +29,7 @@ from .errors import (
     NotFound,
     PermissionDenied,
     Postponed,
+    Refusal,
     StreamRateLimited,
     StreamRejected,
     StreamUnavailable,
@@ -36,10 +37,11 @@ from .errors import (
     Unsettled,
 )
 from .ids import Key
+from .outcome import Outcome
+from .reconcile import GRACE_SECONDS, PendingReads, reconcile_users
 from .settings import Settings
 from .side_by_side import BATCH, batches
 from .stream import CHANNELS
-from .sync import GRACE_SECONDS, Outcome, Reading, reconcile_users
 
 COLLECTION = "conversations"
 DEADLINE_SECONDS = 25.0
@@ -49,7 +51,7 @@ PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 
 _STATUSES = ("pending", "ready", "failed", "deleted")
 
-_NO_OBSTACLES = ("banned",)
+_NO_OBSTACLES = (Refusal.BANNED,)
 """Reasons of a member that don't keep a conversation from opening."""
 
 
@@ -277,7 +279,7 @@ def finish(
     document: Conversation,
     clients: Clients,
     deadline: float,
-    begun: Reading | None = None,
+    prefetched: PendingReads | None = None,
 ) -> ConversationOutcome:
     """Heal the members, make the channel as the document says, and call it ready.
 
@@ -288,8 +290,8 @@ def finish(
     keys = [key for one in document.member_ids if (key := clients.settings.id_format.key(one))]
     try:
         # Not by repairs.reconcile: the conversation's own entry is there for all of them.
-        outcomes = reconcile_users(keys, clients, deadline=deadline, begun=begun)
-        repairs.keep([one for one in outcomes if one.recheck], clients)
+        outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
+        repairs.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
         refuse_obstacles(outcomes)
         _make_channel(document, clients, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
@@ -299,7 +301,7 @@ def finish(
         if failed is None:
             refusal = Unsettled(f"conversation {document.id} changed meanwhile")
         elif isinstance(error, StreamRejected):
-            refusal = FailedPrecondition([], "rejected", str(error))
+            refusal = FailedPrecondition([], Refusal.REJECTED, str(error))
         return _outcome(failed or document, clients.settings, refusal)
     except Temporary as error:
         return _outcome(document, clients.settings, error)
@@ -342,7 +344,7 @@ def open_ready(
             _make_channel(document, clients, deadline)
     except StreamRejected as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        return _outcome(document, clients.settings, FailedPrecondition([], "rejected"))
+        return _outcome(document, clients.settings, FailedPrecondition([], Refusal.REJECTED))
     except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
         return _outcome(document, clients.settings, error)
     return replace(_outcome(document, clients.settings), healed=healed_keys(outcomes))
@@ -431,7 +433,7 @@ def _make_channel_once(document: Conversation, clients: Clients, deadline: float
     state = clients.stream.get_or_create_channel(cid, data, deadline)
     channel = state["channel"]
     if (channel.get("team") or None) != document.team:
-        raise FailedPrecondition([], "wrong_team")
+        raise FailedPrecondition([], Refusal.WRONG_TEAM)
     present = {member["user_id"] for member in state["members"]}
     if missing := [member for member in wanted if member not in present]:
         clients.stream.add_members(cid, missing, deadline)

@@ -21,16 +21,18 @@ from .errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    Refusal,
     Temporary,
     Unsettled,
 )
-from .firebase import Made
+from .firebase import CreatedDocument
 from .ids import Key
+from .outcome import NotRepaired
+from .reconcile import GRACE_SECONDS, PendingReads, begin_reads
 from .repairs import Entry
 from .settings import Settings
 from .side_by_side import BATCH, batches, begin, result
-from .sync import GRACE_SECONDS, Reading, begin_reading
-from .users import Document, Held
+from .users import Document, FirebaseState
 
 MAX_MEMBERS = 1000
 MAX_TEXT_LENGTH = 256
@@ -93,17 +95,20 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
         if outcome is None:
             document = replace(document, status="deleted")  # as its channel is
         elif isinstance(outcome.error, Temporary):
-            repairs.keep([outcome], clients)
+            [outcome] = repairs.enqueue_unfinished([outcome], clients)
     if outcome is None:
-        members = _begin_reading(request, held, clients, deadline)
+        reads = _begin_reads(request, held, clients, deadline)
         begun = _begin(document, request, held, clients, deadline)
         existed = begun.existed
-        outcome = conversations.finish(begun.document, clients, deadline, members)
-        repairs.conclude(begun.entry, outcome, clients)
+        # A conversation that is continued may have other members than those who were asked for.
+        is_as_asked = begun.document.member_ids == _stream_ids(request, clients.settings)
+        prefetched = reads if is_as_asked else None
+        outcome = conversations.finish(begun.document, clients, deadline, prefetched)
+        outcome = repairs.complete(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
-            firebase.delete_documents(begun.made, clients.firestore, deadline + GRACE_SECONDS)
+            firebase.delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
     if outcome.error:
-        raise outcome.error
+        raise NotRepaired(outcome)
     document = outcome.document
     keys = (clients.settings.id_format.key(member) for member in document.member_ids)
     return {
@@ -172,7 +177,7 @@ def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
     return value
 
 
-def _read_members(request: Request, clients: Clients, deadline: float) -> dict[Key, Held]:
+def _read_members(request: Request, clients: Clients, deadline: float) -> dict[Key, FirebaseState]:
     """The accounts of all members, and the documents of those who need one to be judged.
 
     Missing are those who don't exist: a uid without account, a company without document.
@@ -188,7 +193,7 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
     ]
     people = [key for key in request.members if key.kind == "user"]
     accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
-    held = dict.fromkeys(request.members, Held())
+    held = dict.fromkeys(request.members, FirebaseState())
     for reading in documents:
         found = result(reading, deadline)
         held |= found
@@ -198,26 +203,26 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
     return {key: one for key, one in held.items() if users.exists(key, one)}
 
 
-def _begin_reading(
+def _begin_reads(
     request: Request,
-    held: Mapping[Key, Held],
+    held: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
-) -> Reading:
+) -> PendingReads:
     """The first hundred members, read while the conversation is written; the later ones not yet."""
     keys = request.members[:BATCH]
     accounts = {key: account for key in keys if (account := held[key].account)}
-    return begin_reading(keys, clients, deadline, accounts)
+    return begin_reads(keys, clients, deadline, accounts)
 
 
-def _check_members(request: Request, held: Mapping[Key, Held]) -> None:
+def _check_members(request: Request, held: Mapping[Key, FirebaseState]) -> None:
     """Raises NotFound naming all who don't exist, and PermissionDenied about the team."""
     unknown = [key.id for key in request.members if key not in held]
     if unknown:
         raise NotFound(unknown)
     caller = held[request.caller]
     if caller.account and caller.account.disabled:
-        raise FailedPrecondition([request.caller.id], "disabled")
+        raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
     if not request.team:
         return
     teams = {key: users.owned_fields(held[key]).get("teams") or [] for key in request.members}
@@ -243,14 +248,14 @@ class Begun(NamedTuple):
     document: Conversation
     entry: Entry
     existed: bool
-    made: list[Made]
+    created: list[CreatedDocument]
     """The caller's stats, if they had none."""
 
 
 def _begin(
     document: Conversation,
     request: Request,
-    held: Mapping[Key, Held],
+    held: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
 ) -> Begun:
@@ -275,12 +280,14 @@ def _begin(
         if is_new := not document.version:
             _add_to_stats(batch, request.caller, stats, held, clients)
         if written_at := firebase.commit(batch, deadline):
-            pending = replace(pending, version=written_at[0])
-            made = []
+            # The times of the document, its entry, and the caller's stats, as they were added.
+            document_at, entry_at, *stats_at = written_at
+            created = []
             if is_new and stats is None:
-                made.append(Made(_stats_of(request.caller, clients), written_at[2]))
+                created.append(CreatedDocument(_stats_of(request.caller, clients), *stats_at))
             existed = document.status not in ("", "deleted")
-            return Begun(pending, replace(entry, version=written_at[1]), existed, made)
+            pending = replace(pending, version=document_at)
+            return Begun(pending, replace(entry, version=entry_at), existed, created)
         # Somebody was faster with one of the three.
         document = conversations.read(document.id, clients, deadline)
         _check_arguments(request, document)
@@ -303,7 +310,7 @@ def _add_to_stats(
     batch: firestore.WriteBatch,
     caller: Key,
     stats: Document | None,
-    held: Mapping[Key, Held],
+    held: Mapping[Key, FirebaseState],
     clients: Clients,
 ) -> None:
     """One more conversation started, in a record that may have been missing."""

@@ -11,10 +11,11 @@ from .clients import Clients
 from .conversations import reconcile_conversations
 from .errors import ChatsyncError, Postponed, StreamRateLimited, Unexpected
 from .ids import Key
+from .outcome import Outcome
+from .reconcile import new_deadline, reconcile_users
 from .removal import remove_users
 from .repairs import Entry
 from .side_by_side import batches, two_at_once
-from .sync import Outcome, new_deadline, reconcile_users
 
 BUDGET_SECONDS = 45.0
 """After which no batch is begun."""
@@ -55,7 +56,7 @@ def drain(not_before: float, clients: Clients) -> None:
         else:
             continue
         for batch in batches(list(outcomes.items())):
-            repairs.settle(dict(batch), clients, new_deadline())
+            repairs.apply_outcomes(dict(batch), clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
     # Before the last look: who relies on this wake may have written after it.
     too_early = time.time() < not_before
@@ -142,6 +143,6 @@ def _pause_until(outcomes: Sequence[Outcome]) -> float:
     waits = [one.error.retry_after for one in users if isinstance(one.error, StreamRateLimited)]
     if waits:
         return time.time() + max(waits)
-    if not any(map(repairs.is_done, outcomes)):
+    if not any(one.is_done for one in outcomes):
         return time.time() + PAUSE_SECONDS
     return 0.0

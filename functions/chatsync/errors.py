@@ -1,11 +1,29 @@
 """What can go wrong, by what happens next. Standard library only."""
 
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Why somebody, or a conversation, cannot be made usable in Stream; as apps are told."""
+
+    DISABLED = "disabled"
+    """In Firebase Auth, as is ``anonymous``; the others are in Stream."""
+
+    ANONYMOUS = "anonymous"
+    DEACTIVATED = "deactivated"
+    BANNED = "banned"
+    DELETED = "deleted"
+    """Beyond restore."""
+
+    REJECTED = "rejected"
+    """What Firebase states is refused."""
+
+    WRONG_TEAM = "wrong_team"
+    """Of a conversation: a channel of its id belongs to another team."""
+
 
 class ChatsyncError(Exception):
     """Root of what this package raises on purpose; anything else is a bug."""
-
-    repair_queued = False
-    """Whether the outbox holds what could not be done."""
 
 
 class InvalidArgument(ChatsyncError):
@@ -43,13 +61,10 @@ class NotFound(ChatsyncError):
 class FailedPrecondition(ChatsyncError):
     """The user exists but must not, or can never, be made usable in Stream.
 
-    ``reason`` is one of ``disabled`` and ``anonymous`` (in Firebase Auth), or ``deactivated``,
-    ``banned``, ``deleted`` (beyond restore) and ``rejected`` (its data are refused) in Stream. Of a
-    conversation, with no ids, it can be ``rejected`` or ``wrong_team``: its channel is another's.
-    ``told`` is what Stream said, for operators.
+    With no ids, it is a conversation. ``told`` is what Stream said, for operators.
     """
 
-    def __init__(self, ids: list[str], reason: str, told: str = "") -> None:
+    def __init__(self, ids: list[str], reason: Refusal, told: str = "") -> None:
         who = f"user is {reason}: {', '.join(ids)}" if ids else f"conversation is {reason}"
         super().__init__(who)
         self.ids = ids

@@ -5,47 +5,50 @@ the platform delivers the event again. What is permanent is logged: it would be 
 as the platform retries.
 """
 
+from collections.abc import Callable
+
 from firebase_functions import logger
 
 from . import firebase, repairs, users
 from .clients import Clients
-from .errors import FailedPrecondition, NotFound, StreamCredentialsRejected, Temporary
+from .errors import NotFound
 from .ids import Key
-from .sync import Outcome, new_deadline
-from .users import Held
+from .outcome import NotRepaired, Outcome, Waiting
+from .reconcile import new_deadline
+from .users import FirebaseState
 
 
-def reconcile_after_event(uid: str, clients: Clients) -> Outcome | None:
-    """Reconcile the user an event hints at; None if that is left to the outbox as a whole."""
+def reconcile_after_event(uid: str, clients: Clients) -> Outcome:
+    """Reconcile the user an event hints at."""
+    return _conclude(uid, repairs.reconcile, clients)
+
+
+def _conclude(
+    uid: str, repair: Callable[[list[Key], Clients], list[Outcome]], clients: Clients
+) -> Outcome:
+    """Repair the user, and log what became of it.
+
+    Raises the error of what is to be tried again, unless the outbox has the user.
+    """
     try:
-        [outcome] = repairs.reconcile([Key("user", uid)], clients)
-    except StreamCredentialsRejected as error:
-        _leave_to_the_outbox(uid, error)
-        return None
-    _conclude(uid, outcome)
+        [outcome] = repair([Key("user", uid)], clients)
+    except NotRepaired as failure:
+        outcome = failure.outcome
+    error = outcome.error
+    if outcome.may_pass and error:
+        if not outcome.is_queued:
+            raise error
+        log = logger.error if outcome.reason == Waiting.CREDENTIALS else logger.warn
+        log(f"Not reconciled now: user {uid}: {error}", user=uid)
+    elif error is None:
+        logger.info(f"Reconciled user {uid}: {outcome.status}", user=uid)
+    elif isinstance(error, NotFound):
+        logger.info(f"Nothing to reconcile: account {uid} is gone", user=uid)
+    elif outcome.is_done:
+        logger.warn(f"Left user {uid} as it is: {error}", user=uid)
+    else:
+        logger.error(f"User {uid} cannot be reconciled: {error}", user=uid)
     return outcome
-
-
-def _conclude(uid: str, outcome: Outcome) -> None:
-    match outcome.error:
-        case None:
-            logger.info(f"Reconciled user {uid}: {outcome.status}", user=uid)
-        case NotFound():
-            logger.info(f"Nothing to reconcile: account {uid} is gone", user=uid)
-        case Temporary():
-            _leave_to_the_outbox(uid, outcome.error)
-        case FailedPrecondition(reason="anonymous" | "disabled" | "deactivated" | "banned"):
-            logger.warn(f"Left user {uid} as it is: {outcome.error}", user=uid)
-        case _:
-            logger.error(f"User {uid} cannot be reconciled: {outcome.error}", user=uid)
-
-
-def _leave_to_the_outbox(uid: str, error: Temporary | StreamCredentialsRejected) -> None:
-    """Raises ``error`` unless the outbox has the user."""
-    if not error.repair_queued:
-        raise error
-    log = logger.error if isinstance(error, StreamCredentialsRejected) else logger.warn
-    log(f"Not reconciled now: user {uid}: {error}", user=uid)
 
 
 def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
@@ -54,7 +57,7 @@ def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
     Who is gone by now was deleted: what an earlier delivery of the event may have made is removed.
     """
     outcome = reconcile_after_event(uid, clients)
-    if outcome and isinstance(outcome.error, NotFound):
+    if isinstance(outcome.error, NotFound):
         remove_after_event(uid, clients)
 
 
@@ -72,7 +75,9 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
         reconcile_after_event(uid, clients)
 
 
-def reconcile_after_change(uid: str, before: Held, after: Held, clients: Clients) -> None:
+def reconcile_after_change(
+    uid: str, before: FirebaseState, after: FirebaseState, clients: Clients
+) -> None:
     """Reconcile the user one of whose documents changed, if the change concerns Stream.
 
     What else an app keeps in these documents, and what the repair itself writes when a profile
@@ -89,9 +94,4 @@ def remove_after_event(uid: str, clients: Clients) -> None:
     Level-triggered like the repair: an account that exists, because the event is late or the uid
     is in use again, is reconciled instead.
     """
-    try:
-        [outcome] = repairs.remove([Key("user", uid)], clients)
-    except StreamCredentialsRejected as error:
-        _leave_to_the_outbox(uid, error)
-    else:
-        _conclude(uid, outcome)
+    _conclude(uid, repairs.remove, clients)

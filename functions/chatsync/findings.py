@@ -14,12 +14,13 @@ from firebase_functions import logger
 
 from . import conversations, firebase, ids, users
 from .clients import Clients
-from .errors import InvalidArgument
+from .errors import InvalidArgument, Refusal
 from .ids import Key
+from .plan import Observed, Plan, plan
 from .settings import Settings
 from .side_by_side import BATCH, batches, begin, result
 from .stream import CHANNELS, MAX_OFFSET
-from .users import Document, Held
+from .users import Document, FirebaseState
 
 USER_STEPS = ("accounts", "companies", "stream_users", "documents")
 CHANNEL_STEPS = ("channels", "conversations")
@@ -170,37 +171,40 @@ def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
 
 def _judge(
     key: Key,
-    held: Held,
+    state: FirebaseState,
     found: Mapping[str, Document],
     page: Page,
     wanted_team: str | None,
     settings: Settings,
 ) -> None:
-    """Compare one of ours with what was found in Stream.
+    """Compare one of ours, who exists, with what was found in Stream.
 
     Who is in several teams counts for the first of them, or for the one that was asked for.
     """
-    account = held.account
-    if account and account.anonymous and not settings.provision_anonymous_users:
+    policy, stream_id = settings.policy(key.kind), settings.id_format.stream_id(key)
+    its_plan = plan(Observed(key, stream_id, state, found.get(stream_id)), policy)
+    if its_plan.obstacle == Refusal.ANONYMOUS:
         return
-    owned = users.owned_fields(held, settings.extra_fields)
-    team = _team_among(owned.get("teams"), wanted_team)
-    stream_user = found.get(settings.id_format.stream_id(key))
-    disagreements = []
-    if key.kind == "user" and users.documents_differ(held):
-        missing = [name for name in ("user", "profile", "stats") if getattr(held, name) is None]
-        disagreements.append(("missing_documents", ", ".join(missing) or "the profile lags behind"))
-    if stream_user is None:
-        if not (account and account.disabled):
-            disagreements.append(("missing_stream_user", ""))
-    elif not stream_user.get("deactivated_at"):
-        role = settings.user_role if key.kind == "user" else settings.company_role
-        if difference := users.drift(stream_user, owned, role):
-            differing = [*difference["set"], *difference["unset"]]
-            disagreements.append(("drifted_stream_user", ", ".join(differing)))
+    disagreements = disagreements_of(its_plan, state)
+    teams = users.owned_fields(state, policy.extra_fields).get("teams")
+    team = _team_among(teams, wanted_team)
     for kind, detail in disagreements:
         page.findings.append(Finding(kind, name_of(key), team, detail))
     page.records.append(("users", team, not disagreements))
+
+
+def disagreements_of(its_plan: Plan, state: FirebaseState) -> list[tuple[str, str]]:
+    """The findings about one user, and a detail of each: just what the repair would write."""
+    disagreements = []
+    if its_plan.documents:
+        missing = [name for name in ("user", "profile", "stats") if getattr(state, name) is None]
+        disagreements.append(("missing_documents", ", ".join(missing) or "the profile lags behind"))
+    if its_plan.create:
+        disagreements.append(("missing_stream_user", ""))
+    if its_plan.patch:
+        differing = [*its_plan.patch["set"], *its_plan.patch["unset"]]
+        disagreements.append(("drifted_stream_user", ", ".join(differing)))
+    return disagreements
 
 
 def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:

@@ -37,7 +37,7 @@ from .users import (
     NAME_FIELDS,
     PICTURE_FIELDS,
     Account,
-    Held,
+    FirebaseState,
     missing_documents,
     profile_update,
 )
@@ -80,7 +80,7 @@ OTHER = object()
 """Stands for a value of a kind that this package doesn't read, such as a map for a name."""
 
 
-class Made(NamedTuple):
+class CreatedDocument(NamedTuple):
     """A document that was just created, or may have been."""
 
     reference: firestore.DocumentReference
@@ -88,10 +88,10 @@ class Made(NamedTuple):
     """None if the answer was lost, so that it may have been created or not."""
 
 
-class Written(NamedTuple):
+class WriteResult(NamedTuple):
     """What became of a batch of documents."""
 
-    made: dict[Key, list[Made]]
+    created: dict[Key, list[CreatedDocument]]
     """What was created, or may have been."""
 
     failure: FirebaseUnavailable | None = None
@@ -205,7 +205,7 @@ def read_documents(
     *,
     with_refused: bool = False,
     also: Sequence[str] = (),
-) -> dict[Key, Held]:
+) -> dict[Key, FirebaseState]:
     """This project's documents of each key, in one call (BatchGetDocuments).
 
     Only the fields that this package reads, with long texts cut, and the fields named in ``also``
@@ -229,7 +229,7 @@ def read_documents(
         found[key][field] = fields
         if field == "profile":
             found[key]["profile_version"] = _time(document.update_time)
-    return {key: Held(**fields) for key, fields in found.items()}
+    return {key: FirebaseState(**fields) for key, fields in found.items()}
 
 
 def _get_documents(
@@ -319,7 +319,9 @@ def _texts(value: object) -> frozenset[str]:
     )
 
 
-def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline: float) -> Written:
+def write_documents(
+    held: Mapping[Key, FirebaseState], client: firestore.Client, deadline: float
+) -> WriteResult:
     """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
 
     Each write stands alone. What somebody else has created or changed meanwhile stays untouched;
@@ -340,17 +342,17 @@ def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline
             batch.update(references["profile"], update, unchanged)
             written.append((key, None))
     if not written:
-        return Written({})
+        return WriteResult({})
     try:
         with temporary_failures_named():
             # Not repeated here: after a lost answer, who created a document could not be told.
             response = batch.commit(retry=None, timeout=_seconds_until(deadline))
     except FirebaseUnavailable as error:
-        maybe = ((key, Made(reference, None)) for key, reference in written if reference)
-        return Written(_by_key(maybe), error)
+        maybe = ((key, CreatedDocument(reference, None)) for key, reference in written if reference)
+        return WriteResult(_by_key(maybe), error)
     answers = list(zip(written, response.status, response.write_results, strict=True))
     made = _by_key(
-        (key, Made(reference, result.update_time))
+        (key, CreatedDocument(reference, result.update_time))
         for (key, reference), status, result in answers
         if reference and status.code == code_pb2.OK
     )
@@ -360,11 +362,11 @@ def write_documents(held: Mapping[Key, Held], client: firestore.Client, deadline
             raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
         if status.code == code_pb2.INVALID_ARGUMENT:
             refused[key] = status.message
-    return Written(made, refused=refused)
+    return WriteResult(made, refused=refused)
 
 
-def _by_key(pairs: Iterable[tuple[Key, Made]]) -> dict[Key, list[Made]]:
-    made: dict[Key, list[Made]] = {}
+def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[CreatedDocument]]:
+    made: dict[Key, list[CreatedDocument]] = {}
     for key, document in pairs:
         made.setdefault(key, []).append(document)
     return made
@@ -382,7 +384,9 @@ def delete_user_documents(uids: Iterable[str], client: firestore.Client, deadlin
         batch.commit(**until(deadline))
 
 
-def delete_documents(documents: Iterable[Made], client: firestore.Client, deadline: float) -> None:
+def delete_documents(
+    documents: Iterable[CreatedDocument], client: firestore.Client, deadline: float
+) -> None:
     """Delete documents, but for those that somebody has touched since they were made (BatchWrite).
 
     Of a document that was made twice the last time counts: Firestore takes one write of each.
@@ -413,7 +417,7 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     references = _references(key, client)
 
     @firestore.transactional
-    def create(transaction: firestore.Transaction, held: Held) -> list[str]:
+    def create(transaction: firestore.Transaction, held: FirebaseState) -> list[str]:
         # Only the user document is read here: its lock is shared, so that deliveries of the same
         # event don't abort each other.
         name = references["user"]._document_path
@@ -458,7 +462,7 @@ def _seconds_until(deadline: float) -> float:
 
 
 def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:
-    """Where each field of ``Held`` is kept."""
+    """Where each field of ``FirebaseState`` is kept."""
     refused = client.document("stream_users", f"{key.kind}_{key.id}")
     if key.kind == "company":
         return {"user": client.document("companies", key.id), "refused": refused}
@@ -475,10 +479,10 @@ def remember_refused(
     id_format: IdFormat,
     client: firestore.Client,
     deadline: float,
-) -> None:
+) -> dict[Key, CreatedDocument]:
     """Write down what was refused of these, in place of what was remembered before (BatchWrite).
 
-    Raises FirebaseUnavailable if some could not be written.
+    Returns where. Raises FirebaseUnavailable if some could not be written.
     """
     batch = BulkWriteBatch(client)
     for key, hashes in refused.items():
@@ -489,11 +493,12 @@ def remember_refused(
         }
         batch.set(_references(key, client)["refused"], fields, merge=True)
     if not len(batch):
-        return
+        return {}
     with temporary_failures_named():
         response = batch.commit(**until(deadline))
     if any(status.code != code_pb2.OK for status in response.status):
         raise FirebaseUnavailable("what was refused could not be written")
+    return {key: CreatedDocument(_references(key, client)["refused"], None) for key in refused}
 
 
 def _account(record: auth.UserRecord) -> Account:

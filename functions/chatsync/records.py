@@ -12,8 +12,9 @@ from . import firebase, repairs
 from .clients import Clients
 from .errors import NotFound
 from .ids import Key
-from .sync import new_deadline
-from .users import Document, Held
+from .outcome import NotRepaired
+from .reconcile import new_deadline
+from .users import Document, FirebaseState
 
 
 def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
@@ -58,20 +59,20 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     }
 
 
-def _read(uid: str, clients: Clients) -> Held:
+def _read(uid: str, clients: Clients) -> FirebaseState:
     key = Key("user", uid)
     return firebase.read_documents([key], clients.firestore, new_deadline(), also=["preferences"])[
         key
     ]
 
 
-def _healed(uid: str, clients: Clients) -> Held:
+def _healed(uid: str, clients: Clients) -> FirebaseState:
     """The documents after a repair, which may have failed in Stream without harm to them."""
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
     [outcome] = repairs.reconcile([Key("user", uid)], clients)
     held = _read(uid, clients)
     if isinstance(outcome.error, NotFound) or held.stats is None or held.profile is None:
-        raise outcome.error or NotFound([uid])
+        raise NotRepaired(outcome) if outcome.error else NotFound([uid])
     return held
 
 

@@ -18,7 +18,8 @@ from .errors import (
     Temporary,
 )
 from .ids import Key
-from .sync import GRACE_SECONDS, Outcome, new_deadline, reconcile_users
+from .outcome import Outcome
+from .reconcile import GRACE_SECONDS, new_deadline, reconcile_users
 
 
 def remove_users(

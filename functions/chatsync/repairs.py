@@ -18,9 +18,9 @@ import math
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from firebase_functions import logger
 from google.cloud import firestore
@@ -34,22 +34,19 @@ from .errors import (
     ChatsyncError,
     FailedPrecondition,
     FirebaseUnavailable,
-    InvalidArgument,
-    NotFound,
     Postponed,
+    Refusal,
     StreamCredentialsRejected,
     StreamRateLimited,
-    StreamRejected,
-    StreamUnavailable,
     Temporary,
     TooManyRefusals,
-    Unsettled,
 )
 from .firebase import CHANGED, temporary_failures_named, until
 from .ids import Key
+from .outcome import Disposition, NotRepaired, Outcome, Waiting
+from .reconcile import reconcile_users
 from .removal import remove_users
 from .side_by_side import BATCH, batches
-from .sync import Outcome, reconcile_users
 
 COLLECTION = "repairs"
 DRAIN = "drainRepairs"
@@ -70,6 +67,9 @@ _WRITE_SECONDS = 8.0
 _MAX_ERROR_LENGTH = 500
 _LISTING_SECONDS = 40.0
 _MOST_SHOWN = 2000
+
+
+OutcomeKind = TypeVar("OutcomeKind", bound=Outcome)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def reconcile(
 ) -> list[Outcome]:
     """:func:`reconcile_users`, with the outbox behind it.
 
-    What failed for now is queued, what failed for good is parked, and the error's
-    ``repair_queued`` tells. Raises as reconcile_users does.
+    What failed for now is queued, and ``is_queued`` says so; what failed for good is parked. Raises
+    as reconcile_users does, with NotRepaired if Stream accepts neither key nor secret.
     """
     try:
         outcomes = reconcile_users(
@@ -111,10 +111,8 @@ def reconcile(
             deadline=deadline,
         )
     except StreamCredentialsRejected as error:
-        keep([Outcome(key, "", None, error) for key in keys], clients)
-        raise
-    keep(outcomes, clients)
-    return outcomes
+        raise _nobody_served(keys, error, clients) from error
+    return enqueue_unfinished(outcomes, clients)
 
 
 def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
@@ -123,13 +121,23 @@ def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     try:
         outcomes = remove_users(keys, clients)
     except StreamCredentialsRejected as error:
-        keep([Outcome(key, "", None, error, removal=True) for key in keys], clients)
-        raise
-    keep(outcomes, clients)
-    return outcomes
+        raise _nobody_served(keys, error, clients, removal=True) from error
+    return enqueue_unfinished(outcomes, clients)
 
 
-def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRITE_SECONDS) -> None:
+def _nobody_served(
+    keys: Sequence[Key],
+    error: StreamCredentialsRejected,
+    clients: Clients,
+    removal: bool = False,
+) -> NotRepaired:
+    outcomes = [Outcome(key, "", None, error, removal=removal) for key in keys]
+    return NotRepaired(enqueue_unfinished(outcomes, clients)[0])
+
+
+def write_entries(
+    outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRITE_SECONDS
+) -> None:
     """Enter outcomes into the outbox: waiting, or parked if their errors won't pass.
 
     Who waits already goes on waiting for the same time, or asking again and again would bring
@@ -141,7 +149,7 @@ def report(outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRIT
     """
     references = {one.key: _reference(one.key, clients) for one in outcomes}
     wake_at = math.inf
-    if any(not is_permanent(outcome) for outcome in outcomes):
+    if any(not outcome.is_parked for outcome in outcomes):
         wake_at = _slot(time.time() + FIRST_ATTEMPT_SECONDS)
         try_to_wake(wake_at, clients)
     deadline = time.monotonic() + seconds
@@ -176,7 +184,7 @@ def begin_entry(
 ) -> Entry:
     """Add to ``batch`` an entry for what is just begun, due in ``pause`` seconds.
 
-    Whoever began it calls :func:`conclude`; if they cannot, the drain finishes it.
+    Whoever began it calls :func:`complete`; if they cannot, the drain finishes it.
     """
     reference = _reference(key, clients)
     fields = {
@@ -184,7 +192,7 @@ def begin_entry(
         "key": key.id,
         "attempts": 0,
         "state": "waiting",
-        "reason": "begun",
+        "reason": Waiting.BEGUN,
         "lastError": "",
         "firstFailedAt": firestore.SERVER_TIMESTAMP,
         "nextAttemptAt": datetime.fromtimestamp(time.time() + pause, UTC),
@@ -193,11 +201,13 @@ def begin_entry(
     return Entry(key, removal=removal, attempts=0, reference=reference, version=None)
 
 
-def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
-    """Delete the entry of what was begun and is done, else report what became of it."""
-    if not is_done(outcome):
-        keep([outcome], clients)
-        return
+def complete(entry: Entry, outcome: OutcomeKind, clients: Clients) -> OutcomeKind:
+    """Delete the entry of what was begun and is done, else write down what became of it.
+
+    Returns the outcome, which says whether it is queued.
+    """
+    if not outcome.is_done:
+        return enqueue_unfinished([outcome], clients)[0]
     batch = BulkWriteBatch(clients.firestore)
     batch.delete(entry.reference, clients.firestore.write_option(last_update_time=entry.version))
     try:
@@ -205,6 +215,7 @@ def conclude(entry: Entry, outcome: Outcome, clients: Clients) -> None:
             batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
     except FirebaseUnavailable as error:
         logger.warn(f"The drain will find {entry.key.kind} {entry.key.id} done: {error}")
+    return outcome
 
 
 def due(clients: Clients, deadline: float, after: Entry | None = None) -> list[Entry]:
@@ -235,7 +246,7 @@ def earliest(clients: Clients, deadline: float) -> float | None:
     return found[0].get("nextAttemptAt").timestamp() if found else None
 
 
-def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float) -> None:
+def apply_outcomes(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float) -> None:
     """Delete the entries that are done, put off or park the others.
 
     Who was reported anew meanwhile is left as they are: the world may look different again. Only
@@ -245,11 +256,11 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
     batch = BulkWriteBatch(clients.firestore)
     for entry, outcome in outcomes.items():
         unchanged = clients.firestore.write_option(last_update_time=entry.version)
-        is_final = is_done(outcome) or is_permanent(outcome)
+        is_final = outcome.is_done or outcome.is_parked
         if is_final and entry.recheck_at > time.time():
             again_at = datetime.fromtimestamp(entry.recheck_at, UTC)
             batch.update(entry.reference, {"nextAttemptAt": again_at}, unchanged)
-        elif is_done(outcome):
+        elif outcome.is_done:
             batch.delete(entry.reference, unchanged)
         else:
             batch.update(entry.reference, _next_fields(entry, outcome), unchanged)
@@ -263,7 +274,7 @@ def settle(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float)
         if code in CHANGED and (outcome.recheck or outcome.removal)
     ]
     if missed:
-        report(missed, clients)
+        write_entries(missed, clients)
     if any(code not in (code_pb2.OK, *CHANGED) for code in codes):
         raise FirebaseUnavailable("an entry could not be written")
 
@@ -356,45 +367,23 @@ def wake_if_due(clients: Clients) -> None:
         wake(at, clients)
 
 
-def is_permanent(outcome: Outcome) -> bool:
-    """Whether the entry is parked: a person has to change something first.
+def enqueue_unfinished(outcomes: Sequence[OutcomeKind], clients: Clients) -> list[OutcomeKind]:
+    """Enter what is not done into the outbox; returns the outcomes, which say so.
 
-    A user who is disabled or deactivated needs nothing; a conversation with them cannot open.
-    Nothing is permanent as long as a call may still come late.
+    If the outbox cannot be written, ``is_queued`` stays false.
     """
-    if outcome.recheck:
-        return False
-    match outcome.error:
-        case FailedPrecondition(reason="deleted" | "rejected"):
-            return True
-        case FailedPrecondition() | NotFound():
-            return outcome.key.kind == "conversation"
-    return isinstance(outcome.error, InvalidArgument | StreamRejected)
-
-
-def is_done(outcome: Outcome) -> bool:
-    """Whether nothing is left to do: agreement, nobody there, or a state that no repair changes."""
-    return not (outcome.recheck or _may_pass(outcome) or is_permanent(outcome))
-
-
-def _may_pass(outcome: Outcome) -> bool:
-    """Whether the same attempt may succeed later."""
-    return isinstance(outcome.error, Temporary | StreamCredentialsRejected)
-
-
-def keep(outcomes: Sequence[Outcome], clients: Clients) -> None:
-    """Enter what is not done into the outbox, and note that on the errors."""
-    left = [outcome for outcome in outcomes if not is_done(outcome)]
-    if not left:
-        return
+    unfinished = [outcome for outcome in outcomes if not outcome.is_done]
+    if not unfinished:
+        return list(outcomes)
     try:
-        report(left, clients)
+        write_entries(unfinished, clients)
     except FirebaseUnavailable as error:
-        logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in left])
-        return
-    for outcome in left:
-        if outcome.error:
-            outcome.error.repair_queued = not is_permanent(outcome)
+        logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in unfinished])
+        return list(outcomes)
+    return [
+        replace(one, is_queued=True) if one.disposition == Disposition.RETRY else one
+        for one in outcomes
+    ]
 
 
 def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
@@ -427,7 +416,7 @@ def _entry(snapshot: Any) -> Entry:
 
 
 def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
-    pause = FIRST_ATTEMPT_SECONDS if _may_pass(outcome) else RECHECK_SECONDS
+    pause = FIRST_ATTEMPT_SECONDS if outcome.may_pass else RECHECK_SECONDS
     fields = {
         "kind": outcome.key.kind,
         "key": outcome.key.id,
@@ -439,10 +428,10 @@ def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
         **_state_fields(outcome, pause),
     }
     recheck_at = known.get("recheckAt")
-    if is_permanent(outcome) and recheck_at and recheck_at.timestamp() > time.time():
+    if outcome.is_parked and recheck_at and recheck_at.timestamp() > time.time():
         fields |= {"state": "waiting", "nextAttemptAt": recheck_at}
     waits = known.get("state") == "waiting" and known.get("attempts")
-    if waits and _may_pass(outcome):
+    if waits and outcome.may_pass:
         del fields["nextAttemptAt"]
     return fields
 
@@ -469,12 +458,12 @@ def _next_fields(entry: Entry, outcome: Outcome) -> dict[str, Any]:
 
 
 def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
-    parked = is_permanent(outcome)
+    parked = outcome.is_parked
     next_attempt = datetime.fromtimestamp(time.time() + pause, UTC)
     fields = {
         "state": "parked" if parked else "waiting",
         "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
-        "reason": reason_of(outcome),
+        "reason": outcome.reason,
     }
     if told := _told(outcome.error):
         fields["lastError"] = told[:_MAX_ERROR_LENGTH]
@@ -485,41 +474,14 @@ def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
 
 def _told(error: ChatsyncError | None) -> str:
     """Empty if nothing new is known: what was refused before is not sent to Stream again."""
-    if isinstance(error, FailedPrecondition) and error.reason == "rejected":
+    if isinstance(error, FailedPrecondition) and error.reason == Refusal.REJECTED:
         return error.told
     return str(error) if error else ""
 
 
-def reason_of(outcome: Outcome) -> str:
-    """Why an entry is there, in one word for queries and logs."""
-    error = outcome.error
-    match error:
-        case FailedPrecondition():
-            return error.reason
-        case InvalidArgument():
-            return "invalid_id"
-        case StreamRejected():
-            return "rejected"
-        case StreamRateLimited():
-            return "rate_limit"
-        case StreamUnavailable():
-            return "stream_unavailable"
-        case StreamCredentialsRejected():
-            return "credentials"
-        case FirebaseUnavailable():
-            return "firebase_unavailable"
-        case Unsettled() | Postponed():
-            return "postponed"
-        case Temporary():
-            return "internal"
-        case NotFound() if outcome.key.kind == "conversation":
-            return "not_found"
-    return "answer_lost"
-
-
 def _log_report(outcome: Outcome) -> None:
-    key, reason = outcome.key, reason_of(outcome)
-    if is_permanent(outcome):
+    key, reason = outcome.key, outcome.reason
+    if outcome.is_parked:
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
         logger.error(message, **{key.kind: key.id}, reason=reason)
     else:
@@ -528,12 +490,12 @@ def _log_report(outcome: Outcome) -> None:
 
 
 def _log_settled(entry: Entry, outcome: Outcome) -> None:
-    key, reason = entry.key, reason_of(outcome)
+    key, reason = entry.key, outcome.reason
     fields = {key.kind: key.id, "attempt": entry.attempts + 1}
-    if is_permanent(outcome):
+    if outcome.is_parked:
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
         logger.error(message, **fields, reason=reason)
-    elif is_done(outcome):
+    elif outcome.is_done:
         result = outcome.status or str(outcome.error)
         logger.info(f"Queued repair of {key.kind} {key.id} done: {result}", **fields)
     else:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from firebase_functions.params import SecretParam, StringParam
 
 from .errors import SettingInvalid
-from .ids import IdFormat
+from .ids import IdFormat, Kind
+from .plan import Policy
 from .users import EXTRA_FIELDS
 
 STREAM_API_KEY = StringParam("STREAM_API_KEY", description="Key of the Stream app")
@@ -42,6 +43,14 @@ class Settings:
     delete_policy: str = DELETE_POLICIES[0]
     token_lifetime_seconds: int = 3600
     provision_anonymous_users: bool = True
+
+    def policy(self, kind: Kind) -> Policy:
+        """What these settings say of users of one kind."""
+        return Policy(
+            default_role=self.user_role if kind == "user" else self.company_role,
+            extra_fields=self.extra_fields,
+            provision_anonymous=self.provision_anonymous_users,
+        )
 
 
 def region(environ: Mapping[str, str] = os.environ) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 
 from . import firebase, repairs
 from .clients import Clients
-from .errors import FailedPrecondition, NotFound, Postponed
+from .errors import FailedPrecondition, NotFound, Postponed, Refusal
 from .ids import Key
-from .sync import Outcome, new_deadline
+from .outcome import NotRepaired, Outcome
+from .reconcile import new_deadline
 
 CLOCK_SKEW_SECONDS = 5
 """How far ahead of Stream's a clock of ours may be."""
@@ -62,13 +63,13 @@ def _healed(uid: str, clients: Clients) -> Outcome:
     started = time.monotonic()
     [outcome] = repairs.reconcile([key], clients, check_accounts=True)
     if outcome.error:
-        raise outcome.error
+        raise NotRepaired(outcome)
     if time.monotonic() - started > STALE_AFTER_SECONDS:
         account = firebase.read_accounts([key], clients.auth).get(key)
         if account is None:
             raise NotFound([uid])
         if account.disabled:
-            raise FailedPrecondition([uid], "disabled")
+            raise FailedPrecondition([uid], Refusal.DISABLED)
     return outcome
 
 

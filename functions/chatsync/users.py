@@ -51,7 +51,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Held:
+class FirebaseState:
     """What Firebase holds for one key. ``account`` is None where none exists or none was asked for.
 
     ``user`` is ``users/{uid}`` or ``companies/{id}``; a company has neither profile nor stats.
@@ -68,17 +68,17 @@ class Held:
     """What Stream or Firestore refused of this user before, as :func:`refusal` names it."""
 
 
-def exists(key: Key, held: Held) -> bool:
+def exists(key: Key, held: FirebaseState) -> bool:
     """A user exists if the account does, a company if its document does."""
     return (held.user if key.kind == "company" else held.account) is not None
 
 
-def names_user(held: Held) -> bool:
+def names_user(held: FirebaseState) -> bool:
     """Whether the documents name the user, so that Auth need not be asked."""
     return isinstance(owned_fields(replace(held, account=None)).get("name"), str)
 
 
-def owned_fields(held: Held, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
+def owned_fields(held: FirebaseState, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of the Stream user for which Firebase holds a value; None stands for "unset".
 
     A field that is missing here is not Firebase's, and stays in Stream as it is.
@@ -174,12 +174,12 @@ def changes_nothing(payload: Mapping[str, Any]) -> bool:
     return payload.get("set") == {} and not payload.get("unset")
 
 
-def documents_differ(held: Held) -> bool:
+def documents_differ(held: FirebaseState) -> bool:
     """Whether a user lacks a document, or has a profile that should follow."""
     return None in (held.user, held.profile, held.stats) or bool(profile_update(held))
 
 
-def profile_update(held: Held) -> dict[str, Any]:
+def profile_update(held: FirebaseState) -> dict[str, Any]:
     """The update by which a profile follows in the fields its owner has not edited.
 
     Empty if Firestore refused this very update before: the profile has no room for it.
@@ -200,7 +200,7 @@ def profile_update(held: Held) -> dict[str, Any]:
     return {} if refusal("profile", update) in held.refused else update
 
 
-def missing_documents(held: Held, now: object) -> dict[str, dict[str, Any]]:
+def missing_documents(held: FirebaseState, now: object) -> dict[str, dict[str, Any]]:
     """What to create for a user, by field of ``held``; existing documents are left alone.
 
     ``now`` is a datetime or Firestore's server timestamp. ``users/{uid}`` is made of what Auth has,
@@ -234,7 +234,7 @@ def _new_user(account: Account, created_at: object, now: object) -> dict[str, An
     }
 
 
-def _new_profile(held: Held, created_at: object, now: object) -> dict[str, Any]:
+def _new_profile(held: FirebaseState, created_at: object, now: object) -> dict[str, Any]:
     """Name and picture as known now, and ``mirrored``, by which a later edit is told."""
     owned = owned_fields(held)
     mirrored = {"displayName": owned.get("name"), "photoURL": owned.get("image")}
@@ -288,7 +288,7 @@ def _cleaned(value: object, clean: Clean) -> object:
 
 
 def _public_value(
-    held: Held, field: str, aliases: Sequence[str], in_auth: str, clean: Clean
+    held: FirebaseState, field: str, aliases: Sequence[str], in_auth: str, clean: Clean
 ) -> Any:
     """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
 

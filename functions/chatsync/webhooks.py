@@ -42,9 +42,9 @@ from .errors import (
     Unsettled,
 )
 from .ids import Key
+from .outcome import Outcome
 from .settings import Settings
 from .side_by_side import begin, result
-from .sync import Outcome
 from .users import Account, Document, new_stats
 
 EVENTS = (
@@ -133,9 +133,9 @@ def _reconcile(document: Conversation, clients: Clients, deadline: float) -> boo
             [outcome] = reconcile_conversations([document.id], clients, deadline=deadline)
         except (Temporary, StreamCredentialsRejected) as error:
             outcome = replace(outcome, error=error)
-    if repairs.is_done(outcome):
+    if outcome.is_done:
         return False
-    repairs.report([outcome], clients, REPORT_SECONDS)
+    repairs.write_entries([outcome], clients, REPORT_SECONDS)
     return True
 
 

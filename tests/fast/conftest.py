@@ -14,7 +14,7 @@ from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
 from xprocess import ProcessStarter
 
-from chatsync import drain, repairs, sync
+from chatsync import drain, reconcile, repairs
 from chatsync import stream as stream_module
 from chatsync.clients import Clients
 from chatsync.settings import Settings
@@ -91,7 +91,7 @@ def chat(stream: LocalStream) -> StreamChat:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts as in production would add up to minutes."""
     monkeypatch.setattr(stream_module, "PAUSES_BETWEEN_READS", (0.01, 0.01))
-    monkeypatch.setattr(sync, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(reconcile, "PAUSE_SECONDS", 0.01)
     for name in ("FIRST_ATTEMPT_SECONDS", "RECHECK_SECONDS", "SHORTEST_PAUSE_SECONDS"):
         monkeypatch.setattr(repairs, name, 0.0)
     monkeypatch.setattr(drain, "PAUSE_SECONDS", 0.0)

@@ -27,10 +27,11 @@ from chatsync.events import (
     remove_after_event,
 )
 from chatsync.ids import IdFormat, Key
+from chatsync.reconcile import reconcile_users
 from chatsync.records import ensure_profile, read_stats
 from chatsync.settings import DELETE_POLICIES
-from chatsync.sync import reconcile_users
-from chatsync.users import Held
+from chatsync.users import FirebaseState
+from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
 
 
@@ -106,21 +107,30 @@ def test_a_changed_user_document_reaches_stream(ann, clients, firestore, chat):
     before = document.get().to_dict()
     document.update({"displayName": "Anna"})
     after = document.get().to_dict()
-    reconcile_after_change("ann", Held(user=before), Held(user=after), clients)
+    reconcile_after_change("ann", FirebaseState(user=before), FirebaseState(user=after), clients)
     assert stream_user(chat)["name"] == "Anna"
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (Held(user={"displayName": "Ann"}), Held(user={"displayName": "Ann", "lastSeen": 7})),
-        (Held(user={"email": "old@example.com"}), Held(user={"email": "new@example.com"})),
-        (Held(user={"name": "Ann"}), Held(user={"displayName": "Ann"})),
         (
-            Held(profile={"displayName": "Ann", "mirrored": {"displayName": "Ann"}}),
-            Held(profile={"displayName": "Anna", "mirrored": {"displayName": "Anna"}}),
+            FirebaseState(user={"displayName": "Ann"}),
+            FirebaseState(user={"displayName": "Ann", "lastSeen": 7}),
         ),
-        (Held(), Held(profile={"displayName": "Ann", "mirrored": {"displayName": "Ann"}})),
+        (
+            FirebaseState(user={"email": "old@example.com"}),
+            FirebaseState(user={"email": "new@example.com"}),
+        ),
+        (FirebaseState(user={"name": "Ann"}), FirebaseState(user={"displayName": "Ann"})),
+        (
+            FirebaseState(profile={"displayName": "Ann", "mirrored": {"displayName": "Ann"}}),
+            FirebaseState(profile={"displayName": "Anna", "mirrored": {"displayName": "Anna"}}),
+        ),
+        (
+            FirebaseState(),
+            FirebaseState(profile={"displayName": "Ann", "mirrored": {"displayName": "Ann"}}),
+        ),
     ],
     ids=["another field", "e-mail", "spelling", "the repair's own copy", "the profile's creation"],
 )
@@ -136,7 +146,10 @@ def test_a_change_that_does_not_concern_stream_costs_no_call(
 
 def test_an_extra_field_that_changed_reaches_stream(ann, with_settings, firestore, chat):
     firestore.document("users/ann").update({"email": "new@example.com"})
-    before, after = Held(user={"email": "old@example.com"}), Held(user={"email": "new@example.com"})
+    before, after = (
+        FirebaseState(user={"email": "old@example.com"}),
+        FirebaseState(user={"email": "new@example.com"}),
+    )
     reconcile_after_change("ann", before, after, with_settings(extra_fields=("email",)))
     assert stream_user(chat)["email"] == "new@example.com"
 
@@ -416,7 +429,7 @@ def test_no_token_after_a_long_repair_in_which_the_account_went(
         return outcomes
 
     monkeypatch.setattr(repairs, "reconcile", reconcile_and_go)
-    with pytest.raises((NotFound, FailedPrecondition)):
+    with fails_with((NotFound, FailedPrecondition)):
         tokens.issue_token("ann", clients)
 
 
@@ -437,7 +450,7 @@ def test_a_deleted_account_gets_no_token(accounts, clients, chat, in_stream):
     if in_stream:
         reconcile_users([Key("user", "ann")], clients)
     delete_account(accounts)
-    with pytest.raises(NotFound):
+    with fails_with(NotFound):
         tokens.issue_token("ann", clients)
     assert bool(stream_user(chat)) == in_stream
 
@@ -448,20 +461,20 @@ def test_a_disabled_account_gets_no_token(accounts, clients, chat, in_stream):
     if in_stream:
         reconcile_users([Key("user", "ann")], clients)
     accounts.sign_up("ann", displayName="Ann", disabled=True)
-    with pytest.raises(FailedPrecondition, match="disabled"):
+    with fails_with(FailedPrecondition, match="disabled"):
         tokens.issue_token("ann", clients)
     assert bool(stream_user(chat)) == in_stream
 
 
 def test_no_token_is_handed_out_while_stream_does_not_answer(ann, clients, stream):
     stream.fault("QueryUsers", "reset", times=3)
-    with pytest.raises(StreamUnavailable):
+    with fails_with(StreamUnavailable):
         tokens.issue_token("ann", clients)
 
 
 def test_a_deactivated_user_gets_no_token(ann, clients, chat):
     chat.deactivate_user("ann")
-    with pytest.raises(FailedPrecondition, match="deactivated"):
+    with fails_with(FailedPrecondition, match="deactivated"):
         tokens.issue_token("ann", clients)
 
 
@@ -519,7 +532,7 @@ def test_whatever_an_app_keeps_in_its_preferences_can_be_told(ann, clients, fire
 
 
 def test_a_profile_of_nobody_is_not_found(clients, stream):
-    with pytest.raises(NotFound):
+    with fails_with(NotFound):
         ensure_profile("nobody", clients)
 
 
@@ -530,7 +543,7 @@ def test_why_a_record_could_not_be_healed_is_told(accounts, clients, firestore_a
         raise ServiceUnavailable("down")
 
     monkeypatch.setattr(firestore_api, "batch_write", fail)
-    with pytest.raises(FirebaseUnavailable):
+    with fails_with(FirebaseUnavailable):
         read_stats("ann", "ann", clients)
 
 
@@ -559,7 +572,7 @@ def test_stats_that_exist_cost_one_read(ann, clients, firestore_api, stream):
 
 
 def test_stats_of_nobody_are_not_found_and_leave_no_record(clients, firestore_api):
-    with pytest.raises(NotFound):
+    with fails_with(NotFound):
         read_stats("nobody", "ann", clients)
     assert firestore_api.documents == {}
 

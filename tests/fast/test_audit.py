@@ -22,9 +22,9 @@ from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
 from chatsync.events import reconcile_after_sign_up
 from chatsync.findings import CHANNEL_STEPS, USER_STEPS
 from chatsync.ids import Key
+from chatsync.outcome import Outcome
 from chatsync.pacing import LEFT_BY_BACKGROUND
 from chatsync.stream import Stream
-from chatsync.sync import Outcome
 from tests.fast.outbox import drain_until_settled, entries
 
 
@@ -819,7 +819,7 @@ def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):
 
 def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients, firestore, run):
     refusal = StreamRejected("no", 400, 4)
-    repairs.report([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    repairs.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
     run()
     assert entries(clients)["user_ann"]["state"] == "parked"
     run(repair=CREATING)

@@ -24,8 +24,9 @@ from chatsync.errors import (
     Temporary,
 )
 from chatsync.ids import Key
+from chatsync.outcome import NotRepaired, Outcome
 from chatsync.settings import Settings
-from chatsync.sync import Outcome
+from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_sync_interrupted import FAIL, World
 
@@ -137,9 +138,9 @@ def test_a_group_with_a_key_is_one_however_often_it_is_asked_for(ann, bob, creat
 def test_a_key_used_with_other_arguments_is_refused(ann, bob, accounts, create):
     accounts.sign_up("eve")
     create("bob", conversationType="group", idempotencyKey="tap-1")
-    with pytest.raises(AlreadyExists):
+    with fails_with(AlreadyExists):
         create("bob", "eve", conversationType="group", idempotencyKey="tap-1")
-    with pytest.raises(AlreadyExists):
+    with fails_with(AlreadyExists):
         create("bob", conversationType="group", idempotencyKey="tap-1", name="Other")
 
 
@@ -255,7 +256,7 @@ BAD_REQUESTS = [
 def test_bad_input_is_refused_naming_the_field(
     ann, bob, clients, firestore_api, stream, tasks, fields, field
 ):
-    with pytest.raises(InvalidArgument) as refusal:
+    with fails_with(InvalidArgument) as refusal:
         create_conversation("ann", fields, clients)
     assert refusal.value.field == field
     assert (firestore_api.documents, stream.requests(), tasks.waiting) == ({}, [], [])
@@ -264,7 +265,7 @@ def test_bad_input_is_refused_naming_the_field(
 def test_unknown_members_are_all_named_and_nothing_is_created(
     ann, bob, create, firestore_api, stream, tasks
 ):
-    with pytest.raises(NotFound) as refusal:
+    with fails_with(NotFound) as refusal:
         create("bob", "nobody", {"companyId": "none"}, "neither")
     assert refusal.value.ids == ["nobody", "none", "neither"]
     assert (firestore_api.documents, stream.requests(), tasks.waiting) == ({}, [], [])
@@ -272,7 +273,7 @@ def test_unknown_members_are_all_named_and_nothing_is_created(
 
 def test_a_caller_whose_account_is_disabled_starts_nothing(accounts, bob, create, stream):
     accounts.sign_up("ann", disabled=True)
-    with pytest.raises(FailedPrecondition) as refusal:
+    with fails_with(FailedPrecondition) as refusal:
         create("bob")
     assert refusal.value.reason == "disabled"
     assert stream.requests() == []
@@ -299,7 +300,7 @@ def test_the_same_pair_talks_apart_in_each_team(teams, create):
 
 
 def test_a_team_of_others_is_refused_and_logged(teams, create, stream, document, capsys):
-    with pytest.raises(PermissionDenied) as refusal:
+    with fails_with(PermissionDenied) as refusal:
         create("ann", caller="bob", team="green")
     assert refusal.value.ids == []
     [line] = [line for line in capsys.readouterr().out.splitlines() if "WARN" in line]
@@ -310,7 +311,7 @@ def test_a_team_of_others_is_refused_and_logged(teams, create, stream, document,
 def test_members_outside_the_team_are_refused_by_name(teams, create, accounts, firestore, stream):
     accounts.sign_up("eve")
     firestore.document("companies/acme").set({"name": "Acme", "chat": {"teams": ["blue"]}})
-    with pytest.raises(PermissionDenied) as refusal:
+    with fails_with(PermissionDenied) as refusal:
         create("bob", "eve", {"companyId": "acme"}, team="blue")
     assert refusal.value.ids == ["bob", "eve"]
     assert stream.requests() == []
@@ -322,7 +323,7 @@ def test_a_channel_of_another_team_is_not_taken_over(teams, create, chat, docume
     chat.channel("messaging", wanted["id"]).delete(hard=True)
     chat.channel("messaging", wanted["id"], {"team": "green"}).create("bob")
     document(wanted["id"]).reference.update({"status": "pending"})
-    with pytest.raises(FailedPrecondition) as refusal:
+    with fails_with(FailedPrecondition) as refusal:
         create("bob", team="red")
     assert refusal.value.reason == "wrong_team"
     assert document(wanted["id"]).get("status") == "failed"
@@ -336,7 +337,7 @@ def test_a_deactivated_member_fails_the_conversation_visibly(
 ):
     chat.upsert_user({"id": "bob"})
     chat.deactivate_user("bob")
-    with pytest.raises(FailedPrecondition) as refusal:
+    with fails_with(FailedPrecondition) as refusal:
         create("bob")
     assert (refusal.value.ids, refusal.value.reason) == (["bob"], "deactivated")
     [entry] = [one for one in entries(clients).values() if one["kind"] == "conversation"]
@@ -348,7 +349,7 @@ def test_a_failed_conversation_opens_when_its_reason_is_gone(
 ):
     chat.upsert_user({"id": "bob"})
     chat.deactivate_user("bob")
-    with pytest.raises(FailedPrecondition):
+    with fails_with(FailedPrecondition):
         create("bob")
     chat.reactivate_user("bob")
     result = create("bob")
@@ -377,7 +378,7 @@ def test_who_was_removed_from_a_group_gets_no_word_of_it_any_more(
     accounts.sign_up("eve")
     result = create("bob", "eve", **asked)
     chat.channel("messaging", result["id"]).remove_members(["ann"])
-    with pytest.raises(PermissionDenied):
+    with fails_with(PermissionDenied):
         create("bob", "eve", **asked)
     assert members(channels()[result["id"]]) == {"bob", "eve"}
 
@@ -431,7 +432,7 @@ def test_a_key_of_a_deleted_conversation_is_still_one_request(ann, bob, accounts
     accounts.sign_up("eve")
     result = create("bob", conversationType="group", idempotencyKey="tap-1")
     document(result["id"]).reference.update({"status": "deleted"})
-    with pytest.raises(AlreadyExists):
+    with fails_with(AlreadyExists):
         create("bob", "eve", conversationType="group", idempotencyKey="tap-1")
 
 
@@ -451,7 +452,7 @@ def test_a_caller_deleted_meanwhile_leaves_no_documents(world, clients):
         world.begin()
         world.sign_up("Ann")
         world.accounts.sign_up("bob")
-        with contextlib.suppress(NotFound, Temporary):
+        with contextlib.suppress(NotFound, NotRepaired, Temporary):
             world.repair_interrupted(
                 {at: world.delete},
                 lambda sides: create_conversation("ann", {"participantIds": ["bob"]}, sides),
@@ -469,7 +470,7 @@ def test_a_channel_update_that_stream_refuses_is_told_as_a_precondition(
     result = create("bob")
     chat.channel("messaging", result["id"]).remove_members(["bob"])
     stream.fault("UpdateChannel", "status", status=400, code=4, rate=1)
-    with pytest.raises(FailedPrecondition) as refusal:
+    with fails_with(FailedPrecondition) as refusal:
         create("bob")
     assert refusal.value.reason == "rejected"
 
@@ -481,7 +482,7 @@ def test_a_conversation_that_stream_refuses_is_parked_with_what_it_said(
     for uid in ("ann", "bob"):
         accounts.sign_up(uid)
     stream.fault(refused, "status", status=400, code=4, rate=1)
-    with pytest.raises(FailedPrecondition):
+    with fails_with(FailedPrecondition):
         create("bob")
     [entry] = entries(clients).values()
     assert (entry["kind"], entry["state"], entry["reason"]) == (
@@ -497,9 +498,9 @@ def test_a_conversation_that_cannot_be_looked_at_now_is_left_to_the_outbox(
 ):
     create("bob")
     stream.fault("QueryChannels", "status", status=503, rate=1)
-    with pytest.raises(Temporary) as failure:
+    with fails_with(Temporary) as failure:
         create("bob")
-    assert failure.value.repair_queued
+    assert failure.is_queued
     stream.clear_faults()
     drain_until_settled(clients)
     assert entries(clients) == {}
@@ -627,9 +628,9 @@ def make_due(clients):
 
 def test_a_failure_is_told_and_finished_by_the_outbox(ann, bob, create, clients, stream, channels):
     stream.fault("GetOrCreateChannel", "status", status=503, rate=1)
-    with pytest.raises(Temporary) as failure:
+    with fails_with(Temporary) as failure:
         create("bob")
-    assert failure.value.repair_queued
+    assert failure.is_queued
     stream.clear_faults()
     drain_until_settled(clients)
     assert len(channels()) == 1
@@ -813,7 +814,7 @@ def test_an_id_fits_stream_whatever_was_asked(ann, bob, create):
 
 def test_the_conversations_entry_stands_for_its_members_too(ann, bob, create, clients, stream):
     stream.fault("UpdateUsers", "status", status=429, rate=1)
-    with pytest.raises(Temporary):
+    with fails_with(Temporary):
         create("bob")
     assert [entry["kind"] for entry in entries(clients).values()] == ["conversation"]
 
@@ -824,7 +825,7 @@ def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
     rooms = [create(uid)["id"] for uid in people(accounts, 20)]
     keys = [Key("conversation", room) for room in rooms]
     down = StreamUnavailable("down")
-    repairs.report([Outcome(key, "", None, down) for key in keys], clients)
+    repairs.write_entries([Outcome(key, "", None, down) for key in keys], clients)
     for fault, reason in ((503, "stream_unavailable"), (429, "rate_limit")):
         stream.fault("QueryChannels", "status", status=fault, rate=1)
         since = stream.last_request()
@@ -840,6 +841,6 @@ def test_a_broken_outbox_at_the_start_leaves_nothing_begun(ann, bob, create, fir
             raise InternalServerError("down")
 
     firestore_api.before_call = fail
-    with pytest.raises(Temporary):
+    with fails_with(Temporary):
         create("bob")
     assert [call for call in stream.requests() if call["method"] != "GET"] == []

@@ -14,7 +14,7 @@ from chatsync import audit, events, repairs, tokens, webhooks
 from chatsync.clients import Clients
 from chatsync.create_conversation import create_conversation
 from chatsync.ids import Key
-from chatsync.users import Held
+from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import MemoryFirestoreApi
 
@@ -72,7 +72,7 @@ def sign_up(uid: str, clients: Clients) -> None:
     events.reconcile_after_sign_up(uid, clients)
     events.reconcile_after_creation(uid, clients)
     profile = clients.firestore.document(f"user_profiles/{uid}").get().to_dict()
-    events.reconcile_after_change(uid, Held(), Held(profile=profile), clients)
+    events.reconcile_after_change(uid, FirebaseState(), FirebaseState(profile=profile), clients)
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def told(what: str) -> tuple[int, ...]:
     return tuple(int(cell) for cell in row.split("|")[1:])
 
 
-def profile_of(uid: str, clients: Clients) -> Held:
-    return Held(profile=clients.firestore.document(f"user_profiles/{uid}").get().to_dict())
+def profile_of(uid: str, clients: Clients) -> FirebaseState:
+    return FirebaseState(profile=clients.firestore.document(f"user_profiles/{uid}").get().to_dict())
 
 
 def test_a_sign_up(accounts, clients, meter):
@@ -102,16 +102,21 @@ def test_a_sign_up(accounts, clients, meter):
     first = meter.of(lambda: events.reconcile_after_sign_up("ann", clients))
     second = meter.of(lambda: events.reconcile_after_creation("ann", clients))
     written = profile_of("ann", clients)
-    third = meter.of(lambda: events.reconcile_after_change("ann", Held(), written, clients))
+    third = meter.of(
+        lambda: events.reconcile_after_change("ann", FirebaseState(), written, clients)
+    )
     total = tuple(map(sum, zip(first, second, third, strict=True)))
     assert total == told("a sign-up")
 
 
 def test_a_changed_name(people, clients, meter):
     document = clients.firestore.document("users/ann")
-    before, profile_before = Held(user=document.get().to_dict()), profile_of("ann", clients)
+    before, profile_before = (
+        FirebaseState(user=document.get().to_dict()),
+        profile_of("ann", clients),
+    )
     document.update({"displayName": "Anna"})
-    after = Held(user=document.get().to_dict())
+    after = FirebaseState(user=document.get().to_dict())
     first = meter.of(lambda: events.reconcile_after_change("ann", before, after, clients))
     followed = profile_of("ann", clients)
     assert followed != profile_before
@@ -125,7 +130,9 @@ def test_a_deletion(people, clients, accounts, meter):
     before = profile_of("bob", clients)
     accounts.delete("bob")
     first = meter.of(lambda: events.remove_after_event("bob", clients))
-    second = meter.of(lambda: events.reconcile_after_change("bob", before, Held(), clients))
+    second = meter.of(
+        lambda: events.reconcile_after_change("bob", before, FirebaseState(), clients)
+    )
     assert tuple(map(sum, zip(first, second, strict=True))) == told("a deleted account")
 
 

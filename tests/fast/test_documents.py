@@ -8,6 +8,9 @@ import pytest
 import typer
 
 from chatsync import cli, errors, findings, users
+from chatsync.callables import ANSWERS
+from chatsync.errors import Refusal
+from chatsync.outcome import Parked, Waiting
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -35,14 +38,6 @@ def source(module: str) -> str:
     return (PACKAGE / f"{module}.py").read_text()
 
 
-def body_of(module: str, function: str) -> str:
-    tree = ast.parse(source(module))
-    [found] = [
-        one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == function
-    ]
-    return ast.unparse(found)
-
-
 def deployed_functions() -> list[str]:
     main = (ROOT / "functions" / "main.py").read_text()
     return re.findall(r"^def ([a-z]+[A-Z]\w*)\(", main, re.MULTILINE)
@@ -51,27 +46,6 @@ def deployed_functions() -> list[str]:
 def callables() -> set[str]:
     main = (ROOT / "functions" / "main.py").read_text()
     return set(re.findall(r"^@callable_function\ndef (\w+)\(", main, re.MULTILINE))
-
-
-def refusals() -> set[str]:
-    """The reasons of FailedPrecondition that the package states."""
-    everything = "\n".join(path.read_text() for path in PACKAGE.glob("*.py"))
-    reasons = set(re.findall(r'FailedPrecondition\([^()]*, "(\w+)"[,)]', everything))
-    assert {"disabled", "banned", "wrong_team"} <= reasons
-    return reasons
-
-
-def reasons_of_entries() -> set[str]:
-    """Of the outbox: the error's own reason where it is a refusal, else one of these."""
-    reasons = set(re.findall(r"return '(\w+)'", body_of("repairs", "reason_of")))
-    reasons |= set(re.findall(r"'reason': '(\w+)'", body_of("repairs", "begin_entry")))
-    assert {"credentials", "answer_lost", "begun"} <= reasons
-    return reasons
-
-
-# A member who is banned does not keep a conversation from opening, and is nothing to park alone.
-PARKED_REFUSALS = refusals() - {"banned"}
-PARKED_OTHERWISE = {"rejected", "invalid_id", "not_found"}
 
 
 def test_every_function_has_its_line():
@@ -88,15 +62,14 @@ def test_every_callable_has_its_line_and_a_section_with_dart():
 
 
 def test_every_callable_error_has_its_line():
-    codes = set(re.findall(r"FunctionsErrorCode\.([A-Z_]+)", body_of("callables", "https_error")))
-    wanted = {code.lower().replace("_", "-") for code in codes}
+    wanted = {code.value for _, code, _ in ANSWERS} | {"internal"}
     assert wanted <= set(table(CALLABLES, "Errors"))
 
 
 def test_every_reason_of_a_refusal_has_its_line():
     after = section(CALLABLES, "Errors").split("The `reason` of a `failed-precondition`")[1]
     cells = " ".join(re.findall(r"^\| (`[^|]*) \|", after, re.MULTILINE))
-    assert set(re.findall(r"`(\w+)`", cells)) == refusals()
+    assert set(re.findall(r"`(\w+)`", cells)) == set(Refusal)
 
 
 def test_the_rules_cap_every_text_that_the_functions_read_in_a_user_document():
@@ -131,11 +104,11 @@ def test_every_kind_of_finding_has_its_line():
 
 
 def test_every_reason_to_be_parked_has_its_line():
-    assert set(table(OPERATIONS, "What is parked")) == PARKED_REFUSALS | PARKED_OTHERWISE
+    assert set(table(OPERATIONS, "What is parked")) == set(Parked)
 
 
 def test_every_reason_to_wait_has_its_line():
-    assert set(table(OPERATIONS, "What waits")) == reasons_of_entries() - PARKED_OTHERWISE
+    assert set(table(OPERATIONS, "What waits")) == set(Waiting)
 
 
 def test_every_module_has_its_line():
@@ -164,7 +137,7 @@ LOG_LINES = re.findall(
 def test_what_an_alert_looks_for_is_what_the_functions_log(words):
     before, colon, reason = words.partition(": ")
     assert before == "Traceback" or hasattr(errors, before) or before + colon in TEXTS
-    assert not reason or reason in reasons_of_entries()
+    assert not reason or reason in set(Waiting)
 
 
 MENTIONED = [

@@ -21,8 +21,8 @@ from chatsync.errors import Postponed
 from chatsync.events import reconcile_after_creation, reconcile_after_sign_up
 from chatsync.firebase import create_profile
 from chatsync.ids import Key
+from chatsync.outcome import Outcome
 from chatsync.records import ensure_profile, read_stats
-from chatsync.sync import Outcome
 from chatsync.users import NAME_FIELDS, PICTURE_FIELDS
 from tests.fast.outbox import drain_until_settled, entries
 
@@ -179,7 +179,7 @@ def through_a_conversation(clients: Clients) -> None:
 def through_the_outbox(clients: Clients) -> None:
     keys = [*HONEST[:50], HOSTILE, HOSTILE_COMPANY, *HONEST[50:]]
     for some in (keys[:60], keys[60:]):
-        repairs.report([Outcome(key, "", None, Postponed("later")) for key in some], clients)
+        repairs.write_entries([Outcome(key, "", None, Postponed("later")) for key in some], clients)
     drain_until_settled(clients)
 
 

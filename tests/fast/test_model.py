@@ -42,7 +42,8 @@ from hypothesis.stateful import (
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
-from chatsync import drain, events, firebase, pacing, records, repairs, side_by_side, sync, tokens
+from chatsync import drain, events, firebase, pacing, records, repairs, side_by_side, tokens
+from chatsync import reconcile as reconcile_module
 from chatsync import stream as stream_module
 from chatsync.clients import Clients
 from chatsync.errors import (
@@ -55,9 +56,10 @@ from chatsync.errors import (
     Temporary,
 )
 from chatsync.ids import Key
+from chatsync.outcome import NotRepaired
 from chatsync.settings import Settings
 from chatsync.stream import Stream
-from chatsync.users import Held
+from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import (
     MemoryAuth,
@@ -104,7 +106,7 @@ PRODUCTION = {
         (repairs, "RECHECK_SECONDS"),
         (repairs, "SHORTEST_PAUSE_SECONDS"),
         (drain, "PAUSE_SECONDS"),
-        (sync, "PAUSE_SECONDS"),
+        (reconcile_module, "PAUSE_SECONDS"),
         (stream_module, "PAUSES_BETWEEN_READS"),
     )
 }
@@ -578,6 +580,8 @@ class World:
                 # What it sent and never heard of is on the way no longer than the process lives.
                 self.apply(call)
         error = operation.error
+        if isinstance(error, NotRepaired):
+            error = error.outcome.error
         if error and not isinstance(error, (Killed, *expected)):
             raise error
         return error is None
@@ -700,7 +704,7 @@ class World:
         if collection == "repairs":
             return
         if operation:
-            self.check_written(operation, path, uid, before, after)
+            self.check_written(operation, path, uid.removeprefix("user_"), before, after)
         if after is None:
             self.app_wrote.pop(path, None)
         for other in self.under_way:
@@ -710,11 +714,15 @@ class World:
         if collection == "users" and before is None:
             self.queue("user document", uid, events.reconcile_after_creation)
         elif collection == "users" and after is not None:
-            self.queue_change("user", uid, Held(user=before), Held(user=after))
+            self.queue_change("user", uid, FirebaseState(user=before), FirebaseState(user=after))
         elif collection == "user_profiles":
-            self.queue_change("profile", uid, Held(profile=before), Held(profile=after))
+            self.queue_change(
+                "profile", uid, FirebaseState(profile=before), FirebaseState(profile=after)
+            )
 
-    def queue_change(self, what: str, uid: str, before: Held, after: Held) -> None:
+    def queue_change(
+        self, what: str, uid: str, before: FirebaseState, after: FirebaseState
+    ) -> None:
         def handle(clients: Clients) -> None:
             events.reconcile_after_change(uid, before, after, clients)
 
@@ -1063,7 +1071,16 @@ def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back
     stream: LocalStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(stream)
-    for module in (drain, firebase, pacing, repairs, side_by_side, stream_module, sync, tokens):
+    for module in (
+        drain,
+        firebase,
+        pacing,
+        repairs,
+        side_by_side,
+        stream_module,
+        reconcile_module,
+        tokens,
+    ):
         monkeypatch.setattr(module, "time", world.clock)
     monkeypatch.setattr(repairs, "datetime", world.clock.datetime())
     monkeypatch.setattr(side_by_side, "_threads", InTurn(world))

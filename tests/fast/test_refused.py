@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from chatsync import audit, drain, repairs
+from chatsync.batch_sender import MAX_REFUSALS
 from chatsync.errors import Postponed, TooManyRefusals
 from chatsync.ids import Key
-from chatsync.sync import MAX_REFUSALS, Outcome, reconcile_users
+from chatsync.outcome import Outcome
+from chatsync.reconcile import reconcile_users
 from tests.fast.outbox import drain_until_settled, entries
 
 ANN = Key("user", "ann")
@@ -190,7 +192,7 @@ def test_a_hundred_refused_people_cost_few_refusals_each_time(poisoned, clients,
 def test_refusals_that_end_an_attempt_count_as_one(poisoned, clients, monkeypatch):
     monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 30.0)
     keys = [Key("user", uid) for uid in poisoned(100)]
-    repairs.report([Outcome(key, "", None, Postponed("later")) for key in keys], clients)
+    repairs.write_entries([Outcome(key, "", None, Postponed("later")) for key in keys], clients)
     drain.drain(0, clients)
     assert {entry["attempts"] for entry in entries(clients).values()} == {1}
 
@@ -205,7 +207,7 @@ def test_an_attack_ends_in_no_calls_and_hides_no_honest_edit(
     people = [*uids, "honest"]
     for some in (people[:100], people[100:]):
         later = [Outcome(Key("user", uid), "", None, Postponed("later")) for uid in some]
-        repairs.report(later, clients)
+        repairs.write_entries(later, clients)
     drain_until_settled(clients)
     assert name_of(chat, "honest") == "New name"
     since = stream.last_request()

@@ -19,10 +19,11 @@ from chatsync.errors import (
 )
 from chatsync.events import reconcile_after_event, remove_after_event
 from chatsync.ids import Key
+from chatsync.outcome import Outcome
 from chatsync.removal import remove_users
 from chatsync.repairs import SLOT_SECONDS
 from chatsync.stream import Stream
-from chatsync.sync import Outcome
+from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
 
 ANN = Key("user", "ann")
@@ -56,7 +57,7 @@ def queue(clients, *uids: str, removal: bool = False) -> None:
         Outcome(Key("user", uid), uid, None, StreamUnavailable("down"), removal=removal)
         for uid in uids
     ]
-    repairs.report(outcomes, clients)
+    repairs.write_entries(outcomes, clients)
 
 
 def change_entry(clients, **fields) -> None:
@@ -73,7 +74,7 @@ def names(chat) -> set[str]:
 def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, clients, entry, down):
     accounts.sign_up("ann")
     [outcome] = repairs.reconcile([ANN], clients)
-    assert outcome.error.repair_queued
+    assert outcome.is_queued
     kept = entry()
     assert (kept["kind"], kept["key"], kept["state"]) == ("user", "ann", "waiting")
     assert (kept["reason"], kept["attempts"]) == ("stream_unavailable", 0)
@@ -120,7 +121,7 @@ def test_nobody_hides_that_the_outbox_cannot_be_written(
 
     firestore_api.before_call = fail
     [outcome] = repairs.reconcile([ANN], clients)
-    assert not outcome.error.repair_queued
+    assert not outcome.is_queued
     assert "The outbox cannot be written" in capsys.readouterr().err
 
 
@@ -196,7 +197,7 @@ def test_who_fails_again_in_the_same_way_while_tried_is_tried_again(clients, ent
     [found] = repairs.due(clients, time.monotonic() + 20)
     queue(clients, "ann")
     agreement = Outcome(ANN, "ann", "ok", None)
-    repairs.settle({found: agreement}, clients, time.monotonic() + 20)
+    repairs.apply_outcomes({found: agreement}, clients, time.monotonic() + 20)
     assert entry()
 
 
@@ -354,7 +355,7 @@ def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhi
     found = repairs.due(clients, time.monotonic() + 20)
     outcomes = drain_module._try_people(found, clients)
     queue(clients, "ann")
-    repairs.settle(outcomes, clients, time.monotonic() + 20)
+    repairs.apply_outcomes(outcomes, clients, time.monotonic() + 20)
     chat.upsert_user({"id": "ann"})
     assert entry()["removal"]
     half_minute()
@@ -500,7 +501,7 @@ def test_asking_again_and_again_does_not_bring_an_attempt_forward(
 def drain_once(clients) -> None:
     """One batch only."""
     found = repairs.due(clients, time.monotonic() + 20)
-    repairs.settle(drain_module._try_people(found, clients), clients, time.monotonic() + 20)
+    repairs.apply_outcomes(drain_module._try_people(found, clients), clients, time.monotonic() + 20)
 
 
 def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
@@ -508,7 +509,7 @@ def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
 ):
     accounts.sign_up("ann")
     wrong = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
-    with pytest.raises(StreamCredentialsRejected):
+    with fails_with(StreamCredentialsRejected):
         repairs.reconcile([ANN], wrong)
     assert entry()["reason"] == "credentials"
     drain(0, wrong)
@@ -853,5 +854,5 @@ def queue_rooms(clients, accounts, count: int) -> list[str]:
             Outcome(Key("conversation", room), "", None, Postponed("begun"))
             for room in rooms[start : start + 100]
         ]
-        repairs.report(begun, clients)
+        repairs.write_entries(begun, clients)
     return rooms

@@ -24,7 +24,7 @@ from google.api_core.exceptions import (
 from google.auth.exceptions import TransportError
 from google.rpc import code_pb2
 
-from chatsync import sync
+from chatsync import reconcile as reconcile_module
 from chatsync.clients import Clients
 from chatsync.errors import (
     FailedPrecondition,
@@ -39,8 +39,9 @@ from chatsync.errors import (
 )
 from chatsync.events import reconcile_after_event
 from chatsync.ids import Key
+from chatsync.outcome import Outcome
+from chatsync.reconcile import reconcile_users
 from chatsync.stream import Stream
-from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
 TOO_MANY_BYTES = "https://p/" + "\N{WHALE}" * 2000
@@ -594,7 +595,7 @@ def test_a_banned_user_is_kept_up_to_date_and_a_deactivated_one_is_not(
 
 
 def test_a_repair_ends_in_time_though_nobody_answers(accounts, reconcile, stream, monkeypatch):
-    monkeypatch.setattr(sync, "DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(reconcile_module, "DEADLINE_SECONDS", 0.5)
     accounts.sign_up("ann")
     stream.fault("*", "timeout", times=100)
     started = time.monotonic()
@@ -604,7 +605,7 @@ def test_a_repair_ends_in_time_though_nobody_answers(accounts, reconcile, stream
 
 
 def test_a_repair_ends_in_time_though_auth_does_not_answer(accounts, reconcile, monkeypatch):
-    monkeypatch.setattr(sync, "DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(reconcile_module, "DEADLINE_SECONDS", 0.5)
     accounts.sign_up("ann")
     answered = threading.Event()
     accounts.before_call = lambda _: answered.wait(10)
@@ -649,7 +650,9 @@ def test_what_passes_in_auth_is_temporary(accounts, reconcile, monkeypatch, erro
 def test_what_passes_in_firestore_is_temporary(
     accounts, reconcile, firestore_api, monkeypatch, error
 ):
-    monkeypatch.setattr(sync, "DEADLINE_SECONDS", 0.5)  # some of it is tried again until then
+    monkeypatch.setattr(
+        reconcile_module, "DEADLINE_SECONDS", 0.5
+    )  # some of it is tried again until then
 
     def fail(_: str) -> None:
         raise error

@@ -16,8 +16,9 @@ from chatsync.clients import Clients
 from chatsync.errors import NotFound, StreamUnavailable, Temporary
 from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
+from chatsync.outcome import Outcome
+from chatsync.reconcile import reconcile_users
 from chatsync.stream import Stream
-from chatsync.sync import Outcome, reconcile_users
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 from tests.fast.outbox import drain_until_settled
 

@@ -6,7 +6,7 @@ import pytest
 
 from chatsync.users import (
     Account,
-    Held,
+    FirebaseState,
     drift,
     missing_documents,
     names_user,
@@ -31,28 +31,28 @@ def profile(displayName=None, photoURL=None, mirrored=None):  # noqa: N803
 
 
 def test_auth_names_a_user_whose_documents_do_not():
-    held = Held(account(display_name="Ann", photo_url="https://p/a.png"), {}, profile())
+    held = FirebaseState(account(display_name="Ann", photo_url="https://p/a.png"), {}, profile())
     assert owned_fields(held) == {"name": "Ann", "image": "https://p/a.png"}
 
 
 def test_the_user_document_wins_over_auth():
-    held = Held(account(display_name="Ann"), {"displayName": "Anna"})
+    held = FirebaseState(account(display_name="Ann"), {"displayName": "Anna"})
     assert owned_fields(held)["name"] == "Anna"
 
 
 def test_a_profile_that_its_owner_edited_wins_over_the_user_document():
     edited = profile("Annie", None, {"displayName": "Ann", "photoURL": None})
-    assert owned_fields(Held(None, {"displayName": "Ann"}, edited))["name"] == "Annie"
+    assert owned_fields(FirebaseState(None, {"displayName": "Ann"}, edited))["name"] == "Annie"
 
 
 def test_a_profile_nobody_edited_follows_the_user_document():
     untouched = profile("Ann", None, {"displayName": "Ann", "photoURL": None})
-    assert owned_fields(Held(None, {"displayName": "Anna"}, untouched))["name"] == "Anna"
+    assert owned_fields(FirebaseState(None, {"displayName": "Anna"}, untouched))["name"] == "Anna"
 
 
 def test_a_picture_that_its_owner_removed_from_the_profile_is_unset():
     removed = profile(None, None, {"displayName": None, "photoURL": "https://p/a.png"})
-    held = Held(account(photo_url="https://p/a.png"), {}, removed)
+    held = FirebaseState(account(photo_url="https://p/a.png"), {}, removed)
     assert owned_fields(held) == {"image": None}
 
 
@@ -60,7 +60,7 @@ def test_a_picture_that_its_owner_removed_from_the_profile_is_unset():
     "field", ["displayName", "name", "fullName", "full_name", "companyName", "company_name"]
 )
 def test_a_name_is_understood_in_every_legacy_spelling(field):
-    assert owned_fields(Held(None, {field: "Ann"})) == {"name": "Ann"}
+    assert owned_fields(FirebaseState(None, {field: "Ann"})) == {"name": "Ann"}
 
 
 @pytest.mark.parametrize(
@@ -71,81 +71,81 @@ def test_a_name_is_understood_in_every_legacy_spelling(field):
     ],
 )
 def test_a_picture_is_understood_in_every_legacy_spelling(field):
-    assert owned_fields(Held(None, {field: "https://p"})) == {"image": "https://p"}
+    assert owned_fields(FirebaseState(None, {field: "https://p"})) == {"image": "https://p"}
 
 
 def test_what_no_side_states_is_not_owned():
-    assert owned_fields(Held(account(), {}, profile(), {})) == {}
+    assert owned_fields(FirebaseState(account(), {}, profile(), {})) == {}
 
 
 def test_an_explicit_null_means_unset():
-    assert owned_fields(Held(account(), {"photoURL": None})) == {"image": None}
+    assert owned_fields(FirebaseState(account(), {"photoURL": None})) == {"image": None}
 
 
 def test_a_null_in_the_usual_field_wins_over_a_legacy_field():
-    held = Held(None, {"photoURL": None, "avatarUrl": "https://old"})
+    held = FirebaseState(None, {"photoURL": None, "avatarUrl": "https://old"})
     assert owned_fields(held) == {"image": None}
 
 
 def test_auth_fills_in_for_a_null():
-    held = Held(account(photo_url="https://p/a.png"), {"photoURL": None})
+    held = FirebaseState(account(photo_url="https://p/a.png"), {"photoURL": None})
     assert owned_fields(held) == {"image": "https://p/a.png"}
 
 
 def test_a_blank_name_in_auth_states_nothing():
-    assert owned_fields(Held(account(display_name="  "))) == {}
+    assert owned_fields(FirebaseState(account(display_name="  "))) == {}
 
 
 def test_a_profile_that_was_never_mirrored_counts_where_the_user_document_has_nothing():
     own = {"displayName": "Annie"}
-    assert owned_fields(Held(account(display_name="Ann"), {}, own)) == {"name": "Annie"}
-    assert owned_fields(Held(None, {"displayName": "Ann"}, own)) == {"name": "Ann"}
+    assert owned_fields(FirebaseState(account(display_name="Ann"), {}, own)) == {"name": "Annie"}
+    assert owned_fields(FirebaseState(None, {"displayName": "Ann"}, own)) == {"name": "Ann"}
 
 
 @pytest.mark.parametrize("blank", ["", "  ", 7, ["Ann"]])
 def test_a_blank_or_senseless_name_states_nothing(blank):
-    assert owned_fields(Held(None, {"displayName": blank})) == {}
+    assert owned_fields(FirebaseState(None, {"displayName": blank})) == {}
 
 
 def test_role_and_teams_come_from_the_chat_map():
-    held = Held(None, {"chat": {"role": "moderator", "teams": ["gym_1"]}})
+    held = FirebaseState(None, {"chat": {"role": "moderator", "teams": ["gym_1"]}})
     assert owned_fields(held) == {"role": "moderator", "teams": ["gym_1"]}
 
 
 @pytest.mark.parametrize("chat", ["x", 7, {"role": 7, "teams": "red"}, {"role": ""}])
 def test_a_senseless_chat_map_states_nothing(chat):
-    assert owned_fields(Held(None, {"chat": chat})) == {}
+    assert owned_fields(FirebaseState(None, {"chat": chat})) == {}
 
 
 def test_a_null_chat_map_takes_role_and_teams_away():
-    assert owned_fields(Held(None, {"chat": None})) == {"role": None, "teams": None}
+    assert owned_fields(FirebaseState(None, {"chat": None})) == {"role": None, "teams": None}
 
 
 @pytest.mark.parametrize("blank", ["", "  ", None])
 def test_a_name_edited_to_a_blank_is_unset(blank):
     edited = profile(blank, None, {"displayName": "Ann", "photoURL": None})
-    assert owned_fields(Held(None, {"displayName": "Ann"}, edited)) == {"name": None}
+    assert owned_fields(FirebaseState(None, {"displayName": "Ann"}, edited)) == {"name": None}
 
 
 def test_a_profile_that_lacks_a_mirrored_field_was_not_edited():
-    held = Held(None, {"displayName": "Anna"}, {"mirrored": {"displayName": "Ann"}})
+    held = FirebaseState(None, {"displayName": "Anna"}, {"mirrored": {"displayName": "Ann"}})
     assert owned_fields(held) == {"name": "Anna"}
 
 
 def test_teams_are_texts_and_each_counts_once():
-    held = Held(None, {"chat": {"teams": ["red", 7, "red", None, "blue"]}})
+    held = FirebaseState(None, {"chat": {"teams": ["red", 7, "red", None, "blue"]}})
     assert owned_fields(held) == {"teams": ["red", "blue"]}
 
 
 def test_an_address_stays_out_of_stream_unless_named_in_the_settings():
-    held = Held(None, {"email": "ann@example.com"})
+    held = FirebaseState(None, {"email": "ann@example.com"})
     assert owned_fields(held) == {}
     assert owned_fields(held, ["email"]) == {"email": "ann@example.com"}
 
 
 def test_auth_is_needed_for_a_name_only_where_no_document_has_one():
-    assert names_user(Held(None, {"displayName": "Ann"}))
-    assert not names_user(Held(None, {"photoURL": "https://p"}))
+    assert names_user(FirebaseState(None, {"displayName": "Ann"}))
+    assert not names_user(FirebaseState(None, {"photoURL": "https://p"}))
 
 
 def test_role_and_teams_that_are_unset_fall_back_to_what_a_new_user_gets():
@@ -158,7 +158,7 @@ def test_role_and_teams_that_are_unset_fall_back_to_what_a_new_user_gets():
 
 
 def test_an_extra_field_comes_from_auth_where_the_document_has_none():
-    held = Held(account(phone_number="+15550100"), {})
+    held = FirebaseState(account(phone_number="+15550100"), {})
     assert owned_fields(held, ["phoneNumber"]) == {"phoneNumber": "+15550100"}
 
 
@@ -192,7 +192,7 @@ def test_only_owned_fields_that_differ_are_patched():
 
 
 def test_an_account_without_documents_gets_all_three():
-    held = Held(account(display_name="Ann", email="ann@example.com"))
+    held = FirebaseState(account(display_name="Ann", email="ann@example.com"))
     assert missing_documents(held, NOW) == {
         "user": {
             "displayName": "Ann",
@@ -219,10 +219,10 @@ def test_an_account_without_documents_gets_all_three():
 
 
 def test_without_a_known_account_no_user_document_is_made_up():
-    assert "user" not in missing_documents(Held(), NOW)
+    assert "user" not in missing_documents(FirebaseState(), NOW)
 
 
 @pytest.mark.parametrize(("created_at", "expected"), [(CREATED, CREATED), ("yesterday", NOW)])
 def test_a_profile_is_as_old_as_its_user_document_says(created_at, expected):
-    missing = missing_documents(Held(user={"createdAt": created_at}), NOW)
+    missing = missing_documents(FirebaseState(user={"createdAt": created_at}), NOW)
     assert missing["profile"]["createdAt"] == expected

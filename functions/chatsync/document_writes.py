@@ -1,0 +1,99 @@
+"""What a reconciliation writes to Firestore: missing documents, profiles that follow, refusals."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+
+from firebase_functions import logger
+
+from . import firebase, side_by_side, users
+from .clients import Clients
+from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
+from .firebase import WriteResult
+from .ids import Key
+from .record import Record
+from .users import FirebaseState
+
+_MAX_REMEMBERED = 20
+
+
+class DocumentWrites:
+    """Writes users' documents, and enters into their records what became of it."""
+
+    def __init__(self, records: Mapping[Key, Record], clients: Clients, deadline: float) -> None:
+        self._records = records
+        self._clients = clients
+        self._deadline = deadline
+
+    def begin(self, documents: Mapping[Key, FirebaseState]) -> Future[WriteResult]:
+        """Begin to create what these lack, and to let their profiles follow."""
+        return side_by_side.begin(
+            firebase.write_documents, documents, self._clients.firestore, self._deadline
+        )
+
+    def note(
+        self, writing: Future[WriteResult], documents: Mapping[Key, FirebaseState]
+    ) -> set[Key]:
+        """Note what was created, or may have been; returns the keys to try again.
+
+        A profile that Firestore has no room for does not follow any more; a missing document that
+        it refuses is an error.
+        """
+        try:
+            result = side_by_side.result(writing, self._deadline)
+        except FirebaseUnavailable as error:
+            result = WriteResult({}, error)
+        for key, created in result.created.items():
+            self._records[key].documents += created
+        for key, told in result.refused.items():
+            record, state = self._records[key], documents[key]
+            record.log(f"Firestore refuses documents of {key.kind} {key.id}: {told}", logger.warn)
+            if update := users.profile_update(state):
+                record.refused.add(users.refusal("profile", update))
+            if None in (state.user, state.profile, state.stats):
+                record.error = FailedPrecondition([key.id], Refusal.REJECTED, told)
+        if result.failure:
+            for key in documents:
+                self._records[key].error = result.failure
+        return set(documents) if result.failure else set()
+
+    def remember_refused(self, keys: Iterable[Key], was_tried_again: bool) -> None:
+        """Write down what was refused, so that it is not sent again until it changes.
+
+        Where that fails it is refused once more, the next time. What was remembered before is
+        forgotten if it ``was_tried_again`` and taken.
+        """
+        changed = {}
+        for key in keys:
+            record = self._records[key]
+            before = record.remembered or frozenset()
+            is_over = was_tried_again and not isinstance(record.error, Temporary)
+            kept = frozenset() if is_over else before
+            if record.refused | kept != before:
+                # Values of long ago give way.
+                hashes = [*sorted(record.refused), *sorted(kept - record.refused)]
+                record.remembered = frozenset(hashes[:_MAX_REMEMBERED])
+                changed[key] = record.remembered
+        try:
+            written = firebase.remember_refused(
+                changed, self._clients.settings.id_format, self._clients.firestore, self._deadline
+            )
+        except FirebaseUnavailable as error:
+            logger.warn(f"What was refused is not remembered: {error}")
+            return
+        for key, document in written.items():
+            self._records[key].documents.append(document)
+
+    def delete(
+        self, record: Record, deadline: float, only_certain: bool = False
+    ) -> FirebaseUnavailable | None:
+        """Delete the documents that were made here; returns what stood in the way.
+
+        Those that may have been made go only where nobody exists whose they could be.
+        """
+        made = [one for one in record.documents if one.update_time or not only_certain]
+        try:
+            firebase.delete_documents(made, self._clients.firestore, deadline)
+        except FirebaseUnavailable as error:
+            return error
+        record.documents = []
+        return None

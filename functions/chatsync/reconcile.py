@@ -1,0 +1,364 @@
+"""The repair: bring Firebase Auth, Firestore and Stream into agreement about users.
+
+Every door ends in :func:`reconcile_users`. It takes keys only and reads each side afresh: an event
+is a hint that something changed, never the truth to be copied, since events arrive late, twice and
+out of order.
+"""
+
+import math
+import random
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from firebase_functions import logger
+
+from . import firebase, ids, side_by_side, users
+from .clients import Clients
+from .document_writes import DocumentWrites
+from .errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Postponed,
+    StreamRateLimited,
+    Temporary,
+    Unsettled,
+)
+from .ids import Key
+from .outcome import Outcome
+from .plan import Observed, Payload, Plan, plan
+from .record import Record
+from .stream_writes import StreamWrites
+from .users import Account, FirebaseState
+
+DEADLINE_SECONDS = 20.0
+"""For one batch. Callers wait for it, and the functions end after 60."""
+
+MAX_ROUNDS = 4
+"""The first attempt and three repetitions; what is not settled then is left for later."""
+
+GRACE_SECONDS = 5.0
+"""For verifying, and taking back, after the deadline."""
+
+PAUSE_SECONDS = 0.2
+
+
+def new_deadline() -> float:
+    """When what begins now must be done, in the time of ``time.monotonic()``."""
+    return time.monotonic() + DEADLINE_SECONDS
+
+
+@dataclass(frozen=True)
+class PendingReads:
+    """What is being read of up to 100 users."""
+
+    keys: frozenset[Key]
+    documents: Future[dict[Key, FirebaseState]]
+    stream_users: Future[dict[str, Payload]]
+    accounts: Mapping[Key, Account] | None
+    """None if Auth has not been asked."""
+
+
+def begin_reads(
+    keys: Collection[Key],
+    clients: Clients,
+    deadline: float,
+    accounts: Mapping[Key, Account] | None = None,
+) -> PendingReads:
+    """Begin to read these users, with what Auth has just said of them, if it was asked.
+
+    For a reconciliation that follows soon: a user who is missing in Stream now could be created
+    meanwhile, and would be replaced.
+    """
+    stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
+    return PendingReads(
+        frozenset(keys),
+        side_by_side.begin(
+            firebase.read_documents, keys, clients.firestore, deadline, with_refused=True
+        ),
+        side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
+        accounts,
+    )
+
+
+def reconcile_users(
+    keys: Sequence[Key],
+    clients: Clients,
+    *,
+    check_accounts: bool = False,
+    retry_refused: bool = False,
+    deadline: float = math.inf,
+    prefetched: PendingReads | None = None,
+) -> list[Outcome]:
+    """Bring these users into agreement on all sides; one outcome per key, in the same order.
+
+    Documents and Stream user of a living account are created where missing, and the Stream user is
+    patched where it differs in a field that Firebase states. An account that is gone is never
+    brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
+    about everybody, and a disabled user gets an error even if Stream has them. What was refused of
+    a user before is not sent again until it changes, unless ``retry_refused``. Every hundred has 20
+    seconds, all together until ``deadline``. ``prefetched`` are reads of the first hundred keys.
+
+    Raises what concerns everybody: StreamCredentialsRejected, StreamRejected if Stream refuses to
+    be queried, and errors of Firestore and Auth that won't pass; ValueError if ``prefetched`` is of
+    other keys.
+    """
+    outcomes: dict[Key, Outcome] = {}
+    for batch in side_by_side.batches(list(dict.fromkeys(keys))):
+        reconciliation = Reconciliation(batch, clients, check_accounts, retry_refused, deadline)
+        outcomes |= reconciliation.run(prefetched)
+        prefetched = None
+    return [outcomes[key] for key in keys]
+
+
+class Reconciliation:
+    """The repair of up to 100 users, in rounds of reading, writing, and verifying.
+
+    Verifying is what makes it safe: two repairs of one user can write in the reverse order of their
+    reading, and an account can be deleted between the check and the write. What it cannot see is
+    a call that timed out here and is applied by Stream afterwards.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        clients: Clients,
+        check_accounts: bool,
+        retry_refused: bool,
+        deadline: float,
+    ) -> None:
+        self._keys = keys
+        self._clients = clients
+        self._check_accounts = check_accounts
+        self._retry_refused = retry_refused
+        self._deadline = min(new_deadline(), deadline)
+        self._records = {key: Record(key, "") for key in keys}
+        self._in_stream = StreamWrites(self._records, clients.stream, self._deadline)
+        self._documents = DocumentWrites(self._records, clients, self._deadline)
+
+    def run(self, prefetched: PendingReads | None = None) -> dict[Key, Outcome]:
+        pending = {key for key in self._keys if self._has_possible_id(self._records[key])}
+        if prefetched and prefetched.keys != pending:
+            raise ValueError("other users were read than those to be reconciled")
+        for attempt in range(MAX_ROUNDS):
+            if not pending or not self._pause(pending, attempt):
+                break
+            pending = self._round(pending, prefetched)
+            prefetched = None
+        is_over = time.monotonic() >= self._deadline
+        for record in self._of(pending):
+            if record.error is None and is_over:
+                record.error = Postponed(f"no time left for {record.key.kind} {record.key.id}")
+            elif record.error is None:
+                told = f"{record.key.kind} {record.key.id} kept changing while repaired"
+                record.error = Unsettled(told)
+        return {key: _outcome(record) for key, record in self._records.items()}
+
+    def _has_possible_id(self, record: Record) -> bool:
+        key, id_format = record.key, self._clients.settings.id_format
+        try:
+            ids.check_key(key.id, f"{key.kind}Id", key.kind, id_format)
+        except InvalidArgument as error:
+            record.error = error
+            return False
+        record.stream_id = id_format.stream_id(key)
+        return True
+
+    def _of(self, keys: Iterable[Key]) -> list[Record]:
+        return [self._records[key] for key in keys]
+
+    def _pause(self, pending: set[Key], attempt: int) -> bool:
+        """Wait a little if a failure led here, as opposed to a change; False if time is up."""
+        if any(isinstance(record.error, Temporary) for record in self._of(pending)):
+            time.sleep(PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
+        return time.monotonic() < self._deadline
+
+    def _round(self, keys: set[Key], prefetched: PendingReads | None) -> set[Key]:
+        """Repair ``keys`` once; returns those that need another round."""
+        for record in self._of(keys):
+            record.error = None
+        try:
+            observed = self._read(keys, prefetched)
+            plans = self._plan(observed, prefetched)
+        except Temporary as error:
+            self._fail(keys, error)
+            return keys
+        again = self._take_back({key for key in keys if not plans[key].exists})
+        for key in keys:
+            if plans[key].exists:
+                self._note_plan(observed[key], plans[key])
+        written = {key for key in keys if plans[key].writes}
+        if not written:
+            return again
+
+        for record in self._of(written):
+            record.is_written = True
+        documents = {key: observed[key].state for key in written if plans[key].documents}
+        writing = self._documents.begin(documents)
+        try:
+            again |= self._in_stream.create(
+                {key: new for key in written if (new := plans[key].create)}
+            )
+            again |= self._in_stream.patch(
+                {key: patch for key in written if (patch := plans[key].patch)}
+            )
+        finally:
+            # Whatever was refused or broke: what was written is verified.
+            again |= self._documents.note(writing, documents)
+            self._documents.remember_refused(written, self._retry_refused)
+            again |= self._verify_after_write({key: observed[key] for key in written})
+        return again
+
+    def _read(self, keys: set[Key], prefetched: PendingReads | None) -> dict[Key, Observed]:
+        """What the sides hold of ``keys``; Auth is asked at once only if accounts are checked.
+
+        Documents are healed even while Stream cannot be read; that is then the keys' error.
+        """
+        reads = prefetched or begin_reads(keys, self._clients, self._deadline)
+        asking = self._begin_asking(keys) if self._check_accounts else None
+        stream_is_known = True
+        try:
+            found = side_by_side.result(reads.stream_users, self._deadline)
+        except Temporary as error:
+            found, stream_is_known = {}, False
+            self._fail(keys, error)
+        observed = {}
+        for key, state in side_by_side.result(reads.documents, self._deadline).items():
+            record = self._records[key]
+            record.stream_user = found.get(record.stream_id)
+            if record.remembered is None:
+                record.remembered = state.refused
+            observed[key] = Observed(
+                key,
+                record.stream_id,
+                self._with_refused(state, record),
+                record.stream_user,
+                account_is_known=False,
+                stream_is_known=stream_is_known,
+            )
+        if asking:
+            accounts = side_by_side.result(asking, self._deadline)
+            observed |= {key: observed[key].with_account(accounts.get(key)) for key in keys}
+        return observed
+
+    def _plan(
+        self, observed: dict[Key, Observed], prefetched: PendingReads | None
+    ) -> dict[Key, Plan]:
+        """What to do about each, once Auth was asked where that matters; completes ``observed``."""
+        plans = {key: self._plan_of(one) for key, one in observed.items()}
+        to_ask = {
+            key
+            for key, one in observed.items()
+            if not one.account_is_known and (plans[key].ask_auth or self._records[key].is_written)
+        }
+        accounts = prefetched.accounts if prefetched else None
+        if to_ask and accounts is None:
+            accounts = side_by_side.result(self._begin_asking(to_ask), self._deadline)
+        for key in to_ask:
+            observed[key] = observed[key].with_account((accounts or {}).get(key))
+            plans[key] = self._plan_of(observed[key])
+        return plans
+
+    def _plan_of(self, observed: Observed) -> Plan:
+        policy = self._clients.settings.policy(observed.key.kind)
+        return plan(observed, replace(policy, serves_disabled=not self._check_accounts))
+
+    def _note_plan(self, observed: Observed, its_plan: Plan) -> None:
+        """Enter into the record what the plan says of the user."""
+        record = self._records[observed.key]
+        if its_plan.obstacle:
+            record.error = FailedPrecondition([record.key.id], its_plan.obstacle)
+        if record.is_made and record.stream_user:
+            record.note_creation()
+        if its_plan.create:
+            record.log(f"User {record.key.id} not found in Stream Chat, attempting to create...")
+        owned = users.owned_fields(observed.state, self._clients.settings.extra_fields)
+        record.refusal_of_the_rest = users.refusal_of_the_rest(owned)
+
+    def _with_refused(self, state: FirebaseState, record: Record) -> FirebaseState:
+        """``state``, with what is not to be sent again here."""
+        remembered = frozenset() if self._retry_refused else record.remembered or frozenset()
+        return replace(state, refused=remembered | record.refused)
+
+    def _begin_asking(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
+        return side_by_side.begin(firebase.read_accounts, keys, self._clients.auth)
+
+    def _fail(self, keys: Iterable[Key], error: Temporary) -> None:
+        for record in self._of(keys):
+            record.error = error
+
+    def _verify_after_write(self, before: Mapping[Key, Observed]) -> set[Key]:
+        """Take back what is no longer wanted; returns those of whom Firebase says something new."""
+        deadline = self._deadline + GRACE_SECONDS
+        reading = side_by_side.begin(
+            firebase.read_documents, before.keys(), self._clients.firestore, deadline
+        )
+        asking = self._begin_asking(before.keys())
+        try:
+            states = side_by_side.result(reading, deadline)
+            accounts = side_by_side.result(asking, deadline)
+        except Temporary as error:
+            self._fail(before, error)
+            return set(before)
+        unwanted, outdated, differing = set(), set(), set()
+        for key, state in states.items():
+            record = self._records[key]
+            now = replace(self._with_refused(state, record), account=accounts.get(key))
+            was = before[key].state
+            if not users.exists(key, now):
+                unwanted.add(key)
+                continue
+            if record.is_made and now.account and now.account.disabled:
+                unwanted.add(key)
+            # Documents made from what Auth no longer says would hide the change.
+            if record.documents and was.account != now.account:
+                outdated.add(key)
+            extra = self._clients.settings.extra_fields
+            if users.owned_fields(now, extra) != users.owned_fields(was, extra) or (
+                key.kind == "user" and users.documents_differ(now)
+            ):
+                differing.add(key)
+        for record in self._of(outdated):
+            record.error = (
+                self._documents.delete(record, deadline, only_certain=True) or record.error
+            )
+        return self._take_back(unwanted) | outdated | differing
+
+    def _take_back(self, gone: Iterable[Key]) -> set[Key]:
+        """Remove what was made here for those who don't exist, and nothing else.
+
+        Returns those who were removed: a removal is a write, and asks for another look.
+        """
+        again = set()
+        deadline = self._deadline + GRACE_SECONDS
+        for record in self._of(gone):
+            key = record.key
+            record.error = NotFound([key.id])
+            failure = self._in_stream.take_back(key, deadline) if record.is_made else None
+            failure = self._documents.delete(record, deadline) or failure
+            if failure:
+                told = f"Could not remove what was made for {key.id}: {failure}"
+                record.log(told, logger.error)
+                record.error = failure
+            elif record.is_made:
+                record.is_made, record.restorations, record.status = False, 0, None
+                record.log(f"Removed what was made for {key.id}, who doesn't exist")
+                again.add(key)
+            if failure and not isinstance(failure, StreamRateLimited):
+                again.add(key)
+        return again
+
+
+def _outcome(record: Record) -> Outcome:
+    error = record.error
+    return Outcome(
+        record.key,
+        record.stream_id,
+        status=None if error else record.status or "ok",
+        error=error,
+        stream_user=record.stream_user or {},
+        recheck=record.creation_unanswered or record.patch_unanswered,
+        removal=record.creation_unanswered or (record.is_made and isinstance(error, Temporary)),
+    )
