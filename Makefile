@@ -9,9 +9,13 @@ PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$
 	    $$python -c '' 2>/dev/null && echo $$python && break; done), \
 	$(error chatsync needs Python 3.11, 3.12 or 3.13: https://www.python.org/downloads/))
 
+# For every Python from 3.11 on and every system; the header of each lock is without the rest.
+LOCK = UV_PYTHON=$(VENV)/python UV_PYTHON_DOWNLOADS=never $(VENV)/uv pip compile --quiet $(UPGRADE) \
+	--universal --python-version 3.11 --generate-hashes
+
 .DEFAULT_GOAL := help
 # `tests` is a folder: make would call it up to date.
-.PHONY: help setup setup-python demo start test tests test-fast test-pythons chaos bench check format clean
+.PHONY: help setup setup-python demo start test tests test-fast test-pythons chaos bench check format lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -48,6 +52,11 @@ check: setup-python  ## check format, lint and types
 format: setup-python  ## format the code and fix what lint can fix
 	@$(VENV)/ruff format
 	@$(VENV)/ruff check --fix
+
+lock: setup-python  ## pin everything, with hashes (UPGRADE=--upgrade: what others need, at its newest)
+	@$(LOCK) functions/requirements.in -o functions/requirements.txt
+	@$(LOCK) requirements.in -o requirements.txt
+	@$(LOCK) dev/java.in -o dev/java.txt
 
 setup:  ## install everything (the other targets do this themselves)
 	@$(PYTHON3) -m dev.setup

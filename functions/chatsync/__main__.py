@@ -11,7 +11,7 @@ except ModuleNotFoundError as missing:
         raise
     print(
         f"This Python has no {missing.name}: use functions/venv/bin/python, which `make setup`"
-        " makes, or pip install -r requirements.txt typer rich.",
+        " makes, or pip install -r requirements.txt in the folder above functions.",
         file=sys.stderr,
     )
     sys.exit(2)

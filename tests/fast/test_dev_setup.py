@@ -116,6 +116,24 @@ def test_interrupted_step_is_not_done(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not setup.done("node", "inputs")
 
 
+def test_python_packages_are_installed_again_when_their_lock_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "requirements.txt"
+    installed: list[str] = []
+    monkeypatch.delenv("PYTHON", raising=False)
+    monkeypatch.setattr(setup, "LOCAL", tmp_path)
+    monkeypatch.setattr(setup, "PACKAGES", lock)
+    monkeypatch.setattr(setup, "VENV_PYTHON", Path(sys.executable))
+    monkeypatch.setattr(setup, "venv_version", lambda: "3.12")
+    monkeypatch.setattr(setup, "venv_works", lambda version: True)
+    monkeypatch.setattr(setup, "pip_install", lambda lock: installed.append(lock.read_text()))
+    for content in ("first", "first", "second"):
+        lock.write_text(content)
+        setup.set_up_python()
+    assert installed == ["first", "second"]
+
+
 def test_python_without_a_supported_version_gets_a_line_not_a_traceback(tmp_path: Path) -> None:
     old = command(tmp_path, "python3.9", "echo 3.9")
     result = subprocess.run(
