@@ -83,10 +83,11 @@ def delayed() -> Iterator[Figure]:
     with _drain_function() as function:
         uids = _fresh(DELAYED)
         note = f"{DELAYED:,} users; beside the four fifths of 300 calls a minute"
-        for work, seconds in (
-            ("backfill", lambda: _command("backfill", DELAYED)),
-            ("drain", lambda: _drained(function, uids)),
-        ):
+        works: dict[str, Callable[[], float]] = {
+            "backfill": lambda: _command("backfill", DELAYED),
+            "drain": lambda: _drained(function, uids),
+        }
+        for work, seconds in works.items():
             people.forget_in_stream()
             people.set_delay(DELAY_MS)
             rate = DELAYED / seconds()
@@ -337,7 +338,7 @@ def _write_documents(uids: Sequence[str]) -> None:
             name = f"Person {uid}"
             shown = {"displayName": name, "photoURL": None}
             stats = {"conversationsStarted": 0, "messagesSent": 0, "lastActiveAt": None}
-            fields = (
+            fields: tuple[dict[str, Any], ...] = (
                 {"displayName": name, "email": f"{uid}@example.com"},
                 {**shown, "preferences": {}, "mirrored": shown},
                 stats,

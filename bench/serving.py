@@ -194,7 +194,7 @@ def _sign_up(function: Function, fresh: Iterator[str]) -> float:
         if call["operation"] == "UpdateUsers" and uid in call["ids"]
     ]
     arrived = datetime.fromisoformat(creation["at"]).timestamp()
-    return 1000 * (arrived - began) + creation["duration_ms"]
+    return 1000 * (arrived - began) + float(creation["duration_ms"])
 
 
 def _created_event(uid: str) -> tuple[bytes, dict[str, str]]:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import firebase_admin
@@ -25,6 +26,7 @@ from stream_chat.base.exceptions import StreamAPIException
 from dev import app_client, emulators, seed
 from dev.start import LOG, Stack, StackError, call_back, running_stack
 from stream_server.control_client import LocalStream
+from stream_server.credentials import API_KEY, API_SECRET
 
 DEADLINE_SECONDS = 60
 LENA, MAX = "legacy-lena", "legacy-max"
@@ -82,12 +84,16 @@ def tell_the_story(stack: Stack) -> None:
     emulators.use_local_stack()
     firebase_admin.initialize_app()
     documents = firestore.Client(project=emulators.PROJECT)
-    stream = StreamChat(
-        emulators.STREAM_API_KEY, emulators.STREAM_API_SECRET, base_url=emulators.STREAM_BASE_URL
-    )
+    stream = StreamChat(API_KEY, API_SECRET, base_url=emulators.STREAM_BASE_URL)
 
     def stream_user(uid: str) -> dict[str, Any] | None:
         return next(iter(stream.query_users({"id": uid})["users"]), None)
+
+    def has_teams(uid: str) -> bool:
+        return (stream_user(uid) or {}).get("teams") == seed.TEAMS
+
+    def exists(reference: firestore.DocumentReference) -> bool:
+        return bool(reference.get().exists)
 
     def wait_for(look: Callable[[], Any], what: str) -> Any:
         deadline = time.monotonic() + DEADLINE_SECONDS
@@ -105,7 +111,7 @@ def tell_the_story(stack: Stack) -> None:
     print_step(started, f"Stream has a user for her, named {user['name']}")
     for collection in ("users", "user_profiles", "user_stats"):
         reference = documents.document(collection, ann.uid)
-        wait_for(lambda reference=reference: reference.get().exists, reference.path)
+        wait_for(partial(exists, reference), reference.path)
         print_step(started, f"Firestore has {collection}/{{uid}}")
 
     print("\n2. Lena's account is older than the chat: it came with an import.")
@@ -184,7 +190,7 @@ def tell_the_story(stack: Stack) -> None:
     print_step(started, "Stream is back; nobody does anything")
     started = time.monotonic()
     for person in people:
-        wait_for(lambda uid=person.uid: stream_user(uid), "A Stream user")
+        wait_for(partial(stream_user, person.uid), "A Stream user")
     print_step(started, f"Stream has all {len(people)}")
     wait_for(lambda: not entries.get(), "The end of the last entry")
     print_step(started, "the outbox is empty again")
@@ -197,12 +203,12 @@ def tell_the_story(stack: Stack) -> None:
     reference.delete()
     for uid in (ann.uid, LENA):
         documents.document("users", uid).set({"chat": {"teams": seed.TEAMS}}, merge=True)
-        wait_for(lambda uid=uid: stream_user(uid).get("teams") == seed.TEAMS, "Their teams")
+        wait_for(partial(has_teams, uid), "Their teams")
     seed.seed(documents, stream, [ann.uid, LENA])
     report = operate("audit", "--channels", status=1)
     expect("In sync: 33%" in report, "five of fifteen records should be in sync")
-    for command in seed.COMMANDS_THAT_FIX_IT:
-        operate(*command)
+    for arguments in seed.COMMANDS_THAT_FIX_IT:
+        operate(*arguments)
     report = operate("audit", "--channels")
     expect("In sync: 100%" in report, "all records should be in sync")
 

@@ -23,8 +23,8 @@ def run(version: str) -> str:
     print(f"\nPython {version} ({python})", flush=True)
     if not (place / "bin" / "pytest").exists():
         subprocess.run([python, "-m", "venv", "--clear", place], check=True)
-    pip = [place / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", setup.PACKAGES], check=True)
+    pip = (place / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
+    subprocess.run((*pip, "--require-hashes", "-r", setup.PACKAGES), check=True)
     tests = subprocess.run([place / "bin" / "pytest", "-q", "tests/fast"], cwd=setup.ROOT)
     return "failed" if tests.returncode else "passed"
 

@@ -20,7 +20,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple  # noqa: UP035 (Python 3.8 cannot subscript the other)
+from typing import Any, Iterator, Mapping, NamedTuple  # noqa: UP035 (Python 3.8 cannot subscript the other)
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
@@ -262,17 +262,18 @@ def set_up_emulators() -> None:
             return
     java = find_java() or install_java()
     environment = {"JAVA_HOME": str(java.home)}
-    for emulator, place in places.items():
-        if not place:
-            places[emulator] = download_emulator(emulator, environment)
+    present = {
+        emulator: place or download_emulator(emulator, environment)
+        for emulator, place in places.items()
+    }
     what = "preparing the Firestore and Pub/Sub emulators"
-    with step("emulators", emulator_inputs(places), what):
-        for emulator, place in places.items():
+    with step("emulators", emulator_inputs(present), what):
+        for emulator, place in present.items():
             environment.update(emulator_environment(emulator, place))
         EMULATOR_ENVIRONMENT.write_text(json.dumps(environment, indent=2) + "\n")
 
 
-def emulator_inputs(places: dict[str, Path | None]) -> str:
+def emulator_inputs(places: Mapping[str, Path | None]) -> str:
     sources = digest(Path(__file__), BUNDLED_JAVA, ROOT / "package-lock.json")
     named = {emulator: str(place) for emulator, place in places.items()}
     return json.dumps([str(ROOT), sources, os.environ.get("JAVA_HOME"), named])

@@ -76,7 +76,7 @@ def get_rate_limits(state: State, params: Json, body: Json) -> Json:
     asked = [platform for platform in PLATFORMS if params.get(platform) == "true"]
     endpoints = params["endpoints"].split(",") if params.get("endpoints") else list(state.limits)
     # Calls of clients are not counted here, so the other platforms have no limits.
-    answer = {platform: {} for platform in asked or PLATFORMS}
+    answer: Json = {platform: {} for platform in asked or PLATFORMS}
     if "server_side" in answer:
         answer["server_side"] = {
             name: state.limits[name].status() for name in endpoints if name in state.limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 from aiohttp import web
@@ -14,6 +14,9 @@ from .credentials import API_KEY, API_SECRET
 from .errors import bad_input, not_allowed, not_found, unauthorized
 from .state import Caller, State
 from .users import refuse_deactivated, refuse_deleted
+
+if TYPE_CHECKING:
+    from jwt.types import Options
 
 
 def authorize(request: web.Request, state: State, client_side: bool) -> Caller:
@@ -91,7 +94,7 @@ def verified_claims(
         raise unauthorized(errors.BAD_TOKEN, detail)
     try:
         # The times are checked below: PyJWT has other errors for them than Stream.
-        times = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+        times: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
         claims = jwt.decode(token, API_SECRET, algorithms=["HS256"], options=times)
     except jwt.InvalidSignatureError:
         raise unauthorized(errors.BAD_TOKEN, "Token signature is invalid") from None

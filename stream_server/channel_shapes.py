@@ -93,8 +93,9 @@ def channel_state(
         "read": [read_shape(state, record, user_id) for user_id in record["last_reads"]],
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
     }
-    if state.caller.user_id in record["members"]:
-        answer["membership"] = member_shape(state, record, state.caller.user_id)
+    caller = state.caller.user_id
+    if caller is not None and caller in record["members"]:
+        answer["membership"] = member_shape(state, record, caller)
     return answer
 
 

@@ -295,9 +295,10 @@ def checked_list(body: Json, name: str) -> list[object]:
 
 
 def strings_in(given: list[object], name: str) -> list[str]:
-    if not all(isinstance(one, str) for one in given):
+    strings = [one for one in given if isinstance(one, str)]
+    if len(strings) < len(given):
         raise bad_input(f"{name} must be an array of strings")
-    return list(dict.fromkeys(given))
+    return list(dict.fromkeys(strings))
 
 
 def changed_roles(lists: dict[str, list[object]]) -> dict[str, str]:
@@ -308,12 +309,11 @@ def changed_roles(lists: dict[str, list[object]]) -> dict[str, str]:
         strings_in(lists["demote_moderators"], "demote_moderators"), "channel_member"
     )
     for given in lists["assign_roles"]:
-        fields = (
-            (given.get("user_id"), given.get("channel_role")) if isinstance(given, dict) else ()
-        )
-        if not fields or not all(isinstance(one, str) for one in fields):
+        fields = given if isinstance(given, dict) else {}
+        user_id, role = fields.get("user_id"), fields.get("channel_role")
+        if not isinstance(user_id, str) or not isinstance(role, str):
             raise bad_input("assign_roles must be objects with a user_id and a channel_role")
-        roles[fields[0]] = fields[1]
+        roles[user_id] = role
     return roles
 
 

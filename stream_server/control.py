@@ -104,8 +104,8 @@ def create_app(state: State) -> web.Application:
 
 @web.middleware
 async def explain_refusals(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.Response]]
-) -> web.Response:
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     try:
         return await handler(request)
     except ControlError as error:

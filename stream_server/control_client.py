@@ -19,7 +19,8 @@ class LocalStream:
     secret: str = API_SECRET
 
     def state(self) -> dict[str, Any]:
-        return self._control("GET", "state")
+        state: dict[str, Any] = self._control("GET", "state")
+        return state
 
     def reset(self) -> None:
         """Forgets all but the limits and where webhooks go: users, channels, faults, logs..."""
@@ -46,14 +47,15 @@ class LocalStream:
         self._control("POST", "switches", values)
 
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
-        return self._control("GET", f"requests?since={since}")
+        requests: list[dict[str, Any]] = self._control("GET", f"requests?since={since}")
+        return requests
 
     def operations(self, since: int = 0) -> list[str]:
         return [request["operation"] for request in self.requests(since)]
 
     def last_request(self) -> int:
         """What to give to requests() in order to see only later calls."""
-        return self.state()["counts"]["last_request"]
+        return int(self.state()["counts"]["last_request"])
 
     def webhook(self, url: str | None, events: list[str] | None = None, **options: Any) -> None:
         """Where events go, from now on; options as control.py describes them. None ends it."""
@@ -61,11 +63,13 @@ class LocalStream:
 
     def deliveries(self, since: int = 0, *, body: bool = False) -> list[dict[str, Any]]:
         """The attempts at webhook deliveries, each with what was sent if ``body``."""
-        return self._control("GET", f"deliveries?since={since}&body={str(body).lower()}")
+        path = f"deliveries?since={since}&body={str(body).lower()}"
+        deliveries: list[dict[str, Any]] = self._control("GET", path)
+        return deliveries
 
     def last_delivery(self) -> int:
         """What to give to deliveries() in order to see only later ones."""
-        return self.state()["counts"]["last_delivery"]
+        return int(self.state()["counts"]["last_delivery"])
 
     def deliver_again(self, number: int) -> None:
         """Delivers what the attempt with this number delivered once more."""

@@ -42,7 +42,8 @@ class Fault:
             return False
         if self.rate is not None:
             return self.random.random() < self.rate
-        self.times -= 1
+        if self.times is not None:
+            self.times -= 1
         return True
 
     def headers(self) -> dict[str, str]:

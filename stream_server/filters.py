@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from . import timestamps
@@ -68,8 +69,9 @@ class Schema:
     def _field(self, field: str, condition: object) -> Matcher:
         if field in self.not_searchable:
             raise bad_input(f"search is not enabled for field {self.name}.{field}")
-        is_operators = isinstance(condition, dict) and any(key.startswith("$") for key in condition)
-        tests = condition if is_operators else {"$eq": condition}
+        tests: Json = {"$eq": condition}
+        if isinstance(condition, dict) and any(key.startswith("$") for key in condition):
+            tests = condition
         for operator in tests:
             self._refuse_operator(field, operator)
         operands = {op: self._operand(field, op, operand) for op, operand in tests.items()}
@@ -133,7 +135,8 @@ def type_name(value: object) -> str:
         return "boolean"
     if isinstance(value, int | float):
         return "number"
-    return {list: "array", dict: "object", str: "string"}.get(type(value), "null")
+    names: dict[type, str] = {list: "array", dict: "object", str: "string"}
+    return names.get(type(value), "null")
 
 
 def satisfies(value: Any, operator: str, operand: Any) -> bool:
@@ -154,12 +157,13 @@ def satisfies(value: Any, operator: str, operand: Any) -> bool:
             word.startswith(operand.lower()) for word in [value.lower(), *value.lower().split()]
         )
     try:
-        return {
+        comparisons: dict[str, Callable[[], bool]] = {
             "$gt": lambda: value > operand,
             "$gte": lambda: value >= operand,
             "$lt": lambda: value < operand,
             "$lte": lambda: value <= operand,
-        }[operator]()
+        }
+        return comparisons[operator]()
     except TypeError:
         return False
 
@@ -198,12 +202,12 @@ def in_order(records: list[Any], sort: object, last: list[tuple[str, int]]) -> l
         keys = [sort_key(item) for item in sort] + last
     # The least significant key first, so that stable sorts follow each other.
     for field, direction in keys[::-1]:
-        records = sorted(
-            records,
-            key=lambda record, field=field: rank(record.get(field)),
-            reverse=direction < 0,
-        )
+        records = sorted(records, key=partial(rank_of, field), reverse=direction < 0)
     return records
+
+
+def rank_of(field: str, record: Record) -> Any:
+    return rank(record.get(field))
 
 
 def sort_key(item: object) -> tuple[str, int]:

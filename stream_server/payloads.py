@@ -35,7 +35,7 @@ def finite_number(text: str) -> float:
 
 
 def is_too_deep(value: object) -> bool:
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         inside = [item.values() if isinstance(item, dict) else item for item in level]
         level = [item for items in inside for item in items if isinstance(item, dict | list)]
@@ -103,7 +103,7 @@ def refuse_unless_one_to_hundred(items: object, field: str) -> None:
 
 def user_ids(body: dict[str, Any]) -> list[str]:
     """The ids of a batch call, each once."""
-    ids = body.get("user_ids")
+    ids: Any = body.get("user_ids")
     if isinstance(ids, dict):
         raise bad_input("user_ids must be an array of strings")
     refuse_unless_one_to_hundred(ids, "user_ids")

@@ -71,7 +71,7 @@ def query_users(state: State, params: Json, body: Json) -> Json:
         return matches(user)
 
     if payload.get("sort") == BY_ID:
-        page = islice(walk(asked, conditions, fits), offset, offset + limit)
+        page: Iterable[Json] = islice(walk(asked, conditions, fits), offset, offset + limit)
     else:
         found = in_order(
             list(filter(fits, asked)), payload.get("sort"), [("created_at", -1), ("id", -1)]

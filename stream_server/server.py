@@ -96,7 +96,7 @@ def perform(state: State, operation: Operation, request: web.Request, raw: bytes
     started = time.monotonic()
     state.caller = Caller()
     try:
-        if operation is NOWHERE:
+        if operation.handler is None:  # NOWHERE
             raise not_found("Not Found")
         state.caller = authorize(request, state, operation.client_side)
         body = parsed_body(raw)
@@ -174,7 +174,9 @@ def named_ids(params: dict[str, str], raw: bytes) -> list[str]:
         ids.append(f"{payload.get('type')}:{payload['id']}")
     if "user_id" in params:
         ids.append(params["user_id"])
-    data = body.get("data") if isinstance(body.get("data"), dict) else {}
+    data: Any = body.get("data")
+    if not isinstance(data, dict):
+        data = {}
     conditions = payload.get("filter_conditions", body.get("filter_conditions"))
     asked = None
     if isinstance(conditions, dict):

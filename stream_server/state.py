@@ -173,7 +173,8 @@ class State:
             limit.restart()
         self.webhooks.reset()
         self.connections.reset()
-        self.__init__(
+        State.__init__(
+            self,
             limits=self.limits,
             webhooks=self.webhooks,
             connections=self.connections,

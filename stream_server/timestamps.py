@@ -21,9 +21,9 @@ def text(moment: datetime) -> str:
 def parse(value: object, field: str) -> str:
     """The same point in time in our form; refused unless it is RFC 3339 with a zone."""
     try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if moment and moment.tzinfo is not None:
             return text(moment)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         pass
     raise bad_input(f"field `{field}` is not a valid RFC 3339 time")

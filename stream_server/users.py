@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from copy import deepcopy
+from typing import Any
 
 from . import timestamps
 from .channel_removal import remove_channel
@@ -115,7 +116,7 @@ def replacement(state: State, user_id: str, given: object, now: str) -> Json:
 
 
 def update_users_partial(state: State, params: Json, body: Json) -> Json:
-    changes = body.get("users")
+    changes: Any = body.get("users")
     refuse_unless_one_to_hundred(changes, "users[]")
     now = timestamps.now()
     drafts: dict[str, Json] = {}
@@ -199,14 +200,14 @@ def delete_user(state: State, params: Json, body: Json) -> Json:
 
 def delete_users(state: State, params: Json, body: Json) -> Json:
     ids = user_ids(body)
-    for field, modes in {
+    for field, allowed in {
         "user": ("soft", "pruning", "hard"),
         "messages": ("soft", "pruning", "hard"),
         "conversations": ("soft", "hard"),
         "calls": ("soft", "hard"),
     }.items():
-        if body.get(field) not in (None, "", *modes):
-            raise bad_input(f"{field} must be one of {modes}")
+        if body.get(field) not in (None, "", *allowed):
+            raise bad_input(f"{field} must be one of {allowed}")
     if body.get("user") == "hard" and not (
         body.get("messages") == body.get("conversations") == "hard"
     ):

@@ -167,7 +167,8 @@ class Webhooks:
             entry["status"] = TIMEOUT
         except (aiohttp.ClientError, OSError, ValueError):
             entry["status"] = UNREACHABLE
-        return entry["status"]
+        outcome: int | str = entry["status"]
+        return outcome
 
     def _log_entry(self, delivery: Delivery, attempt: int) -> dict[str, Any]:
         """An entry exists from the attempt's start on; its status is null until the end."""

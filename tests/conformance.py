@@ -75,7 +75,8 @@ def call(client: firestore.Client, name: str, **request: Any) -> Any:
 
 
 def name_of(reference: firestore.DocumentReference) -> str:
-    return reference._document_path
+    path: str = reference._document_path
+    return path
 
 
 def update(reference: firestore.DocumentReference, **fields: Any) -> dict[str, Any]:
@@ -385,7 +386,7 @@ def test_a_batch_may_be_empty(client):
 def test_a_transaction_and_another_write_are_both_kept(client, document):
     """Emulator and production let the other write wait; in memory, the transaction is repeated."""
     document.set({"n": 0})
-    threads = []
+    threads: list[threading.Thread] = []
 
     @firestore.transactional
     def add_one(transaction: firestore.Transaction) -> None:
@@ -414,7 +415,7 @@ def begin(client: firestore.Client, *documents: firestore.DocumentReference) -> 
 def test_one_of_two_transactions_over_one_document_is_aborted(client, document, exists):
     if exists:
         document.set({"n": "x"})
-    outcomes = []
+    outcomes: list[int] = []
     for transaction in [begin(client, document), begin(client, document)]:
         write = update(document, n=text(2 + len(outcomes)))
         try:

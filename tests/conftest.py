@@ -56,7 +56,7 @@ def emulators(xprocess: XProcess) -> Iterator[dict[str, str]]:
     # code that it was started with, or from under another run in this checkout.
     name = f"local-stack-{os.getpid()}"
 
-    class Starter(ProcessStarter):
+    class Starter(ProcessStarter):  # type: ignore[misc]  # xprocess has no types
         args = [  # noqa: RUF012 (as xprocess has it)
             *(sys.executable, "-m", "dev.start", "--quiet"),
             *("--parent", os.getpid()),

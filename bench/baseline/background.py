@@ -27,7 +27,8 @@ COLLECTIONS = ("users", "user_profiles", "user_stats")
 firebase_admin.initialize_app(options={"projectId": os.environ["GCLOUD_PROJECT"]})
 documents = firestore.Client(project=os.environ["GCLOUD_PROJECT"])
 chat = StreamChat(
-    *(os.environ[name] for name in ("STREAM_API_KEY", "STREAM_API_SECRET")),
+    os.environ["STREAM_API_KEY"],
+    os.environ["STREAM_API_SECRET"],
     base_url=os.environ["STREAM_BASE_URL"],
 )
 threads = ThreadPoolExecutor(max_workers=2)

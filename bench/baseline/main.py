@@ -63,7 +63,7 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
 
 @on_call()
 def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
-    uid = request.auth.uid
+    uid = caller(request)
     lookup = begin(lambda: auth.get_user(uid))
     query_users([uid])
     lookup.result()
@@ -73,7 +73,8 @@ def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
 
 @functions_framework.cloud_event
 def createStreamUser(event: CloudEvent) -> None:
-    uid = event.get_data()["value"]["uid"]
+    data: Any = event.get_data()
+    uid = data["value"]["uid"]
     account = auth.get_user(uid)
     documents().document("users", uid).create({"displayName": account.display_name})
     if not query_users([uid]):
@@ -83,7 +84,7 @@ def createStreamUser(event: CloudEvent) -> None:
 @on_call()
 def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
     """The way of the app that this project began with."""
-    members = [request.auth.uid, *request.data["participantIds"]]
+    members = [caller(request), *request.data["participantIds"]]
     references = [documents().document("users", uid) for uid in members]
     users = [lookup.result() for lookup in [begin(one.get) for one in references]]
     stream_users = [
@@ -94,10 +95,16 @@ def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
         chat().upsert_users(stream_users[start : start + 100])
     time.sleep(CONSISTENCY_SECONDS)
     channel = chat().channel("messaging", request.data["name"], {"members": members[:100]})
-    channel.create(request.auth.uid)
+    channel.create(members[0])
     for start in range(100, len(members), 100):
         channel.add_members(members[start : start + 100])
     return {"cid": channel.cid}
+
+
+def caller(request: CallableRequest[Any]) -> str:
+    assert request.auth
+    assert request.auth.uid
+    return request.auth.uid
 
 
 def begin(call: Callable[[], Any]) -> Future[Any]:
@@ -105,7 +112,8 @@ def begin(call: Callable[[], Any]) -> Future[Any]:
 
 
 def query_users(uids: list[str]) -> list[dict[str, Any]]:
-    return chat().query_users({"id": {"$in": uids}}, limit=100)["users"]
+    users: list[dict[str, Any]] = chat().query_users({"id": {"$in": uids}}, limit=100)["users"]
+    return users
 
 
 def stream_user(account: auth.UserRecord) -> dict[str, Any]:

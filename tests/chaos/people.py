@@ -132,7 +132,8 @@ class Firebase:
         waiting = self.documents.collection("repairs").where(
             filter=firestore.FieldFilter("state", "==", "waiting")
         )
-        [[count]] = await waiting.count().get()
+        counting: Any = waiting.count()  # which says that it returns the class
+        [[count]] = await counting.get()
         return int(count.value)
 
     async def _accounts(self, method: str, body: dict[str, Any]) -> dict[str, Any]:

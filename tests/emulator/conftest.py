@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import firebase_admin
@@ -36,7 +36,7 @@ def firestore(emulators: dict[str, str]) -> google_firestore.Client:
 
 
 @pytest.fixture(scope="session")
-def firebase(emulators: dict[str, str]) -> firebase_admin.App:
+def firebase(emulators: dict[str, str]) -> Iterator[firebase_admin.App]:
     """The Admin SDK, as an operator or an import script uses it."""
     app = firebase_admin.initialize_app(options={"projectId": PROJECT}, name="tests")
     yield app

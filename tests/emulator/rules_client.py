@@ -131,7 +131,8 @@ def _nested(fields: Mapping[str, object]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
         place[name] = value
-    return _encoded(tree)["mapValue"]["fields"]
+    encoded: dict[str, Any] = _encoded(tree)["mapValue"]["fields"]
+    return encoded
 
 
 def _encoded(value: object) -> dict[str, Any]:

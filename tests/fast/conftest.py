@@ -7,18 +7,20 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import requests
 from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
-from xprocess import ProcessStarter
+from xprocess import ProcessStarter, XProcess
 
 from chatsync import drain, reconcile, repairs
 from chatsync import stream as stream_module
 from chatsync.clients import Clients
 from chatsync.settings import Settings
 from chatsync.stream import Stream
+from chatsync.tasks import TaskQueues
 from stream_server.control_client import LocalStream
 from stream_server.webhook_receiver import WebhookReceiver
 from tests.fast.firebase_in_memory import (
@@ -32,14 +34,14 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def stream_server(xprocess) -> Iterator[LocalStream]:
+def stream_server(xprocess: XProcess) -> Iterator[LocalStream]:
     """The local Stream server, in a process of its own for the whole test run."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = LocalStream(f"http://127.0.0.1:{port}")
 
-    class Starter(ProcessStarter):
+    class Starter(ProcessStarter):  # type: ignore[misc]  # xprocess has no types
         args = [  # noqa: RUF012
             *(sys.executable, "-m", "stream_server"),
             *("--port", port, "--parent", os.getpid()),
@@ -129,14 +131,15 @@ def clients(
 ) -> Clients:
     """All sides of the repair."""
     chat = Stream(stream.key, stream.secret, stream.url)
-    return Clients(firestore, accounts, chat, tasks, Settings(stream.key, stream.secret))
+    queues = cast(TaskQueues, tasks)
+    return Clients(firestore, accounts, chat, queues, Settings(stream.key, stream.secret))
 
 
 @pytest.fixture
 def with_settings(clients: Clients) -> Callable[..., Clients]:
     """The same sides, with some settings changed."""
 
-    def with_settings(**changed: object) -> Clients:
+    def with_settings(**changed: Any) -> Clients:
         return replace(clients, settings=replace(clients.settings, **changed))
 
     return with_settings

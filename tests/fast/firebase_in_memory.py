@@ -68,7 +68,7 @@ def within(seconds: float | None, call: Callable[[], Answer]) -> Answer | None:
     return future.result() if future.done() else None
 
 
-class MemoryAuth(auth.Client):
+class MemoryAuth(auth.Client):  # type: ignore[misc]  # firebase_admin has no types
     """The accounts, and the methods of ``auth.Client`` that the bundle calls.
 
     ``before_call`` is run with the name of each request before it is answered: ``get_users``,
@@ -166,14 +166,18 @@ class MemoryTransport(FirestoreTransport):
     def __init__(self, serve: Callable[..., Any]) -> None:
         super().__init__(credentials=AnonymousCredentials())
         self._calls = {name: partial(serve, name) for name in self.CALLS}
-        self._prep_wrapped_messages(DEFAULT_CLIENT_INFO)
+        self._prep_wrapped_messages(DEFAULT_CLIENT_INFO)  # type: ignore[no-untyped-call]  # generated without types
 
     def close(self) -> None:
         pass
 
 
+def _call_named(name: str) -> property:
+    return property(lambda self: self._calls[name])
+
+
 for _name in MemoryTransport.CALLS:
-    setattr(MemoryTransport, _name, property(lambda self, name=_name: self._calls[name]))
+    setattr(MemoryTransport, _name, _call_named(_name))
 
 
 class MemoryFirestoreApi(FirestoreClient):
@@ -285,7 +289,7 @@ class MemoryFirestoreApi(FirestoreClient):
             if all(_sort_key(one, path) is not None for path, _ in orders)
         ]
         for path, reverse in reversed(orders):
-            found.sort(key=lambda one, path=path: _sort_key(one, path), reverse=reverse)
+            found.sort(key=partial(_sort_key, path=path), reverse=reverse)
         if query.start_at.values:
             found = [one for one in found if _is_reached(one, orders, query.start_at)]
         if "limit" in query:
@@ -312,7 +316,8 @@ class MemoryFirestoreApi(FirestoreClient):
                     result = self._write(write, self._now())
                     response.status.append(Status())
                 except exceptions.GoogleAPICallError as error:
-                    response.status.append(Status(code=error.grpc_status_code.value[0]))
+                    code: Any = error.grpc_status_code  # None for none of those raised here
+                    response.status.append(Status(code=code.value[0]))
                 response.write_results.append(result)
         return response
 
@@ -420,9 +425,9 @@ def _check_writes(request: Any) -> None:
 def _name_of(write: Any) -> str:
     match types.Write.pb(write).WhichOneof("operation"):
         case "update":
-            return write.update.name
+            return str(write.update.name)
         case "delete":
-            return write.delete
+            return str(write.delete)
         case None:
             raise InvalidArgument("an empty write")
         case operation:
@@ -497,7 +502,8 @@ def _transformed(transform: Any, before: Any | None, now: Timestamp) -> Any:
 
 
 def _number(value: Any) -> int | float:
-    return getattr(value, value.WhichOneof("value_type"))
+    number: int | float = getattr(value, value.WhichOneof("value_type"))
+    return number
 
 
 def _orders(query: Any) -> list[tuple[list[str], bool]]:
@@ -532,7 +538,7 @@ def _compared_paths(where: Any) -> list[list[str]]:
     return [values.parse_path(path) for path in paths]
 
 
-def _sort_key(document: document_types.Document, path: list[str]) -> Any | None:
+def _sort_key(document: document_types.Document, path: list[str]) -> Any:
     """None without such a field: the document is then not found."""
     if path == ["__name__"]:
         return values.comparable_name(document.name)

@@ -129,7 +129,7 @@ def _check_vector(fields: Mapping[str, Any]) -> None:
 
 def kind_of(value: Any) -> str | None:
     """The type of a value, as in the protocol but for ``number`` and ``vector``."""
-    kind = value.WhichOneof("value_type")
+    kind: str | None = value.WhichOneof("value_type")
     if kind in ("integer_value", "double_value"):
         return "number"
     if kind == "map_value" and "__type__" in value.map_value.fields:
@@ -178,6 +178,8 @@ def _size_of_value(value: Any) -> int:
 def comparable(value: Any) -> tuple[int, Any]:
     """What sorts as the value does in Firestore: by type, then within the type."""
     kind = kind_of(value)
+    if kind is None:
+        raise ValueError("a value without a type")
     return _KINDS.index(kind), _comparable_within(kind, value)
 
 

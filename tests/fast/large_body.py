@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask.testing import FlaskClient
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SIZE = 32 * 1024 * 1024
 HELD_BYTES = 8_000_000
@@ -22,9 +25,10 @@ class Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
-        size = min(len(buffer), self.left)
-        buffer[:size] = (b"[],[" * (size // 4 + 1))[:size]
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        bytes_wanted = memoryview(buffer)
+        size = min(len(bytes_wanted), self.left)
+        bytes_wanted[:size] = (b"[],[" * (size // 4 + 1))[:size]
         self.left -= size
         return size
 

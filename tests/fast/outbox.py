@@ -24,4 +24,4 @@ def entries(clients: Clients) -> dict[str, dict[str, Any]]:
     api: Any = clients.firestore._firestore_api
     names = [name for name in api.documents if "/repairs/" in name]
     found = (clients.firestore.document("repairs", name.rpartition("/")[2]).get() for name in names)
-    return {snapshot.id: snapshot.to_dict() for snapshot in found}
+    return {snapshot.id: snapshot.to_dict() or {} for snapshot in found}
