@@ -1,4 +1,4 @@
-"""Everything that is installed has its version and its hashes in a lock."""
+"""Everything that is installed or run has its version and its hash."""
 
 import json
 import re
@@ -49,3 +49,11 @@ def test_every_node_package_has_its_hash_and_names_no_registry() -> None:
     installed = {name: package for name, package in packages.items() if name}
     assert [name for name, package in installed.items() if "integrity" not in package] == []
     assert [name for name, package in installed.items() if "resolved" in package] == []
+
+
+def test_every_action_has_its_commit_and_version() -> None:
+    workflows = [file.read_text() for file in (ROOT / ".github" / "workflows").glob("*.yml")]
+    actions = re.findall(r"\buses: *(.*)", "\n".join(workflows))
+    assert actions
+    whole = r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+"
+    assert [action for action in actions if not re.fullmatch(whole, action)] == []
