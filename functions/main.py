@@ -17,30 +17,22 @@ from firebase_functions.options import RateLimits, RetryConfig, set_global_optio
 from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
 from flask import Request, Response
 
-from chatsync import (
-    audit,
-    drain,
-    events,
-    ids,
-    records,
-    repairs,
-    settings,
-    tokens,
-    webhooks,
-)
-from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted
-from chatsync.callables import (
+from chatsync import audit, ids, outbox, settings
+from chatsync.clients import Clients, connect, firebase_app
+from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import events, records, tokens, webhooks
+from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted
+from chatsync.entry.callables import (
     callable_function,
     caller_of,
     fields_of,
     https_error,
     task_function,
 )
-from chatsync.clients import Clients, connect, firebase_app
-from chatsync.create_conversation import create_conversation
-from chatsync.document_events import DocumentEvent, on_document
+from chatsync.entry.document_events import DocumentEvent, on_document
+from chatsync.outbox import drain
 from chatsync.outcome import NotRepaired, Outcome
-from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
 from chatsync.users import FirebaseState
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
@@ -126,10 +118,10 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     clients = connect()
     if fields.get("userIds") is not None:
         keys = ids.check_keys(fields, "userIds", "user", clients.settings.id_format)
-        outcomes = repairs.reconcile(keys, clients)
+        outcomes = outbox.reconcile(keys, clients)
         return {"results": [result_of(outcome) for outcome in outcomes]}
     key = ids.check_key(fields.get("userId"), "userId", "user", clients.settings.id_format)
-    [outcome] = repairs.reconcile([key], clients)
+    [outcome] = outbox.reconcile([key], clients)
     if outcome.error:
         raise NotRepaired(outcome)
     return result_of(outcome)
@@ -205,7 +197,7 @@ def drainRepairs(request: CallableRequest[Any]) -> None:
 @on_schedule(schedule="every 5 minutes")
 def wakeRepairs(event: ScheduledEvent) -> None:
     """Wake the drain if anything is due: no lost wake lasts longer."""
-    repairs.wake_if_due(connect())
+    drain.wake_if_due(connect())
 
 
 @on_schedule(schedule="every day 02:00")

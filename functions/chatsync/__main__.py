@@ -5,7 +5,7 @@ import sys
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it imports: no traceback
 try:
-    from .cli import main
+    from .operator.command import main
 except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.startswith("chatsync"):
         raise

@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from firebase_functions import logger
 
-from . import stream, users
+from . import users
 from .batch_sender import MAX_REFUSALS, BatchSender, Send
+from .clients import stream
+from .clients.stream import Stream
 from .errors import (
     ChatsyncError,
     FailedPrecondition,
@@ -18,7 +20,6 @@ from .errors import (
 from .ids import Key
 from .plan import Payload
 from .record import Record
-from .stream import Stream
 
 _REFUSALS_TO_FIND = 40
 """Of MAX_REFUSALS, how many may go into finding who is refused. The others find out what is."""

@@ -15,12 +15,13 @@ from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
 from xprocess import ProcessStarter, XProcess
 
-from chatsync import drain, reconcile, repairs
-from chatsync import stream as stream_module
+from chatsync import reconcile
 from chatsync.clients import Clients
+from chatsync.clients import stream as stream_module
+from chatsync.clients.stream import Stream
+from chatsync.clients.tasks import TaskQueues
+from chatsync.outbox import drain, retry
 from chatsync.settings import Settings
-from chatsync.stream import Stream
-from chatsync.tasks import TaskQueues
 from stream_server.control_client import LocalStream
 from stream_server.webhook_receiver import WebhookReceiver
 from tests.fast.firebase_in_memory import (
@@ -95,7 +96,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "PAUSES_BETWEEN_READS", (0.01, 0.01))
     monkeypatch.setattr(reconcile, "PAUSE_SECONDS", 0.01)
     for name in ("FIRST_ATTEMPT_SECONDS", "RECHECK_SECONDS", "SHORTEST_PAUSE_SECONDS"):
-        monkeypatch.setattr(repairs, name, 0.0)
+        monkeypatch.setattr(retry, name, 0.0)
     monkeypatch.setattr(drain, "PAUSE_SECONDS", 0.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatsync.clients import Clients
-from chatsync.drain import drain
+from chatsync.outbox.drain import drain
 
 MOST_DRAINS = 20
 

@@ -11,7 +11,16 @@ from firebase_admin.exceptions import UnavailableError
 from google.api_core.exceptions import ServiceUnavailable
 from google.cloud import firestore as google_firestore
 
-from chatsync import repairs, tokens
+from chatsync import outbox
+from chatsync.entry import tokens
+from chatsync.entry.events import (
+    reconcile_after_change,
+    reconcile_after_creation,
+    reconcile_after_event,
+    reconcile_after_sign_up,
+    remove_after_event,
+)
+from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import (
     FailedPrecondition,
     FirebaseUnavailable,
@@ -19,16 +28,8 @@ from chatsync.errors import (
     Postponed,
     StreamUnavailable,
 )
-from chatsync.events import (
-    reconcile_after_change,
-    reconcile_after_creation,
-    reconcile_after_event,
-    reconcile_after_sign_up,
-    remove_after_event,
-)
 from chatsync.ids import IdFormat, Key
 from chatsync.reconcile import reconcile_users
-from chatsync.records import ensure_profile, read_stats
 from chatsync.settings import DELETE_POLICIES
 from chatsync.users import FirebaseState
 from tests.fast.failures import fails_with
@@ -419,7 +420,7 @@ def test_no_token_after_a_long_repair_in_which_the_account_went(
     ann, accounts, clients, monkeypatch, change
 ):
     monkeypatch.setattr(tokens, "STALE_AFTER_SECONDS", 0)
-    reconcile = repairs.reconcile
+    reconcile = outbox.reconcile
 
     def reconcile_and_go(*args, **options):
         outcomes = reconcile(*args, **options)
@@ -428,7 +429,7 @@ def test_no_token_after_a_long_repair_in_which_the_account_went(
             accounts.sign_up("ann", displayName="Ann", disabled=True)
         return outcomes
 
-    monkeypatch.setattr(repairs, "reconcile", reconcile_and_go)
+    monkeypatch.setattr(outbox, "reconcile", reconcile_and_go)
     with fails_with((NotFound, FailedPrecondition)):
         tokens.issue_token("ann", clients)
 

@@ -12,19 +12,22 @@ from typing import Any
 import pytest
 
 from chatsync import audit as audit_module
-from chatsync import findings as findings_module
-from chatsync import repairs
-from chatsync import stream as stream_module
+from chatsync import outbox
 from chatsync.audit import CREATING, Audit
+from chatsync.audit import repair as audit_repair
+from chatsync.audit import run as audit_run
+from chatsync.audit import steps as findings_module
+from chatsync.audit import store as audit_store
+from chatsync.audit.steps import CHANNEL_STEPS, USER_STEPS
 from chatsync.clients import Clients
-from chatsync.create_conversation import create_conversation
+from chatsync.clients import stream as stream_module
+from chatsync.clients.pacing import LEFT_BY_BACKGROUND
+from chatsync.clients.stream import Stream
+from chatsync.conversations.create import create_conversation
+from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
-from chatsync.events import reconcile_after_sign_up
-from chatsync.findings import CHANNEL_STEPS, USER_STEPS
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
-from chatsync.pacing import LEFT_BY_BACKGROUND
-from chatsync.stream import Stream
 from tests.fast.outbox import drain_until_settled, entries
 
 
@@ -458,7 +461,7 @@ def test_anonymous_accounts_that_are_not_provisioned_are_no_records(accounts, ru
 def test_what_a_delete_policy_leaves_is_no_orphan(people, accounts, run, with_settings, policy):
     clients = with_settings(delete_policy=policy)
     accounts.delete("eve")
-    repairs.remove([Key("user", "eve")], clients)
+    outbox.remove([Key("user", "eve")], clients)
     assert run(clients).findings == 0
 
 
@@ -474,7 +477,7 @@ def test_a_conversation_that_is_being_made_is_left_to_the_outbox(room, firestore
 def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestore, chat, run):
     for uid, team in (("ann", "red"), ("bob", "blue")):
         firestore.document(f"users/{uid}").update({"chat": {"teams": [team]}})
-        repairs.reconcile([Key("user", uid)], clients)
+        outbox.reconcile([Key("user", uid)], clients)
     chat.update_user_partial({"id": "bob", "set": {"name": "Somebody else"}})
     audit = run(steps=USER_STEPS)
     assert audit.teams["red"] == {"records": 1, "agreeing": 1}
@@ -488,7 +491,7 @@ def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestor
 def test_of_very_many_teams_the_document_keeps_what_it_has_room_for(
     accounts, clients, firestore, run, monkeypatch
 ):
-    monkeypatch.setattr(audit_module, "MAX_TEAMS", 2)
+    monkeypatch.setattr(audit_run, "MAX_TEAMS", 2)
     for n in range(5):
         accounts.sign_up(f"user-{n}", displayName="Name")
         firestore.document(f"users/user-{n}").set({"chat": {"teams": [f"team-{n}"]}})
@@ -518,7 +521,7 @@ def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_page
         accounts.sign_up(f"user-{n:03}", displayName="Name")
     for start in range(0, 250, 50):
         keys = [Key("user", f"user-{n:03}") for n in range(start, start + 50)]
-        repairs.reconcile(keys, clients)
+        outbox.reconcile(keys, clients)
     chat.upsert_users([{"id": f"ghost-{n}"} for n in range(100)])
     firestore.document("users/user-100x").set({})
     audit = run()
@@ -704,7 +707,7 @@ def test_a_rate_limit_counts_nothing_and_is_waited_for(people, accounts, clients
 def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
     room, accounts, clients, tasks, chat, monkeypatch, capsys
 ):
-    monkeypatch.setattr(audit_module, "BUDGET_SECONDS", 0.0001)
+    monkeypatch.setattr(audit_run, "BUDGET_SECONDS", 0.0001)
     accounts.sign_up("new", displayName="New")
     audit_module.begin_nightly(clients)
     runs = 0
@@ -733,7 +736,7 @@ def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks
 def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch, capsys):
     audit_module.begin_nightly(clients)
     stuck = audit_module.latest(clients)
-    monkeypatch.setattr(audit_module, "STALLED_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr(audit_run, "STALLED_AFTER", timedelta(seconds=-1))
     audit_module.begin_nightly(clients)
     assert audit_module.read(stuck.id, clients).state == "failed"
     audit_module.run(stuck.id, clients)
@@ -748,7 +751,7 @@ def test_a_task_that_could_not_pass_on_is_called_again(people, clients, stream, 
     def limited(*_: Any) -> None:
         raise StreamRateLimited("limited", 1)
 
-    monkeypatch.setattr(audit_module, "run_page", limited)
+    monkeypatch.setattr(audit_run, "run_page", limited)
     monkeypatch.setattr(tasks, "enqueue", lambda *_: False)
     with pytest.raises(Temporary):
         audit_module.run(audit.id, clients)
@@ -760,7 +763,7 @@ def test_a_late_answer_is_remembered_though_a_rate_limit_ends_the_page(
     accounts.sign_up("late")
     late = Outcome(Key("user", "late"), "late", "created", None, recheck=True)
     limited = Outcome(Key("user", "new"), "new", None, StreamRateLimited("limited", 1))
-    monkeypatch.setattr(audit_module, "reconcile_users", lambda *_, **__: [limited, late])
+    monkeypatch.setattr(audit_repair, "reconcile_users", lambda *_, **__: [limited, late])
     with pytest.raises(StreamRateLimited):
         run(repair=CREATING)
     assert set(entries(clients)) == {"user_late"}
@@ -805,7 +808,7 @@ def test_a_hundred_under_way_is_kept_though_a_rate_limit_meets_the_other(
         time.sleep(0.1)
         return [Outcome(key, key.id, "created", None, recheck=True) for key in keys]
 
-    monkeypatch.setattr(audit_module, "reconcile_users", reconcile)
+    monkeypatch.setattr(audit_repair, "reconcile_users", reconcile)
     with pytest.raises(StreamRateLimited):
         run(repair=CREATING)
     assert sorted(began) == ["user-000", "user-100"]
@@ -819,7 +822,7 @@ def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):
 
 def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients, firestore, run):
     refusal = StreamRejected("no", 400, 4)
-    repairs.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    outbox.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
     run()
     assert entries(clients)["user_ann"]["state"] == "parked"
     run(repair=CREATING)
@@ -828,7 +831,7 @@ def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients
 
 
 def test_the_details_kept_are_limited_and_the_counts_are_not(accounts, clients, run, monkeypatch):
-    monkeypatch.setattr(audit_module, "MAX_FINDINGS", 5)
+    monkeypatch.setattr(audit_store, "MAX_FINDINGS", 5)
     for n in range(20):
         accounts.sign_up(f"user-{n}")
     audit = run(steps=["accounts"])

@@ -16,7 +16,7 @@ from firebase_functions.private import manifest
 from flask.testing import FlaskClient
 from functions_framework import create_app
 
-from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
+from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
 
 EMULATOR_USER = {
     "uid": "ada",
@@ -354,7 +354,7 @@ def test_a_malformed_time_is_refused_without_its_value():
 # Deliveries on the wire
 
 FUNCTIONS = """
-from chatsync.auth_events import AuthEvent, on_user_created, on_user_deleted
+from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted
 
 @on_user_created()
 def created(event: AuthEvent) -> None:

@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
-from chatsync import repairs, tokens
-from chatsync.create_conversation import create_conversation
-from chatsync.events import reconcile_after_sign_up
+from chatsync import outbox
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import tokens
+from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.ids import Key
 
 
@@ -44,7 +45,7 @@ def people(accounts):
 @pytest.fixture
 def ensure(clients):
     def ensure(*uids: str) -> None:
-        outcomes = repairs.reconcile([Key("user", uid) for uid in uids], clients)
+        outcomes = outbox.reconcile([Key("user", uid) for uid in uids], clients)
         assert all(outcome.error is None for outcome in outcomes)
 
     return ensure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatsync import errors
-from chatsync.callables import https_error
+from chatsync.entry.callables import https_error
 from chatsync.errors import ChatsyncError
 from chatsync.ids import Key
 from chatsync.outcome import NotRepaired, Outcome

@@ -10,7 +10,7 @@ from functions_framework import create_app
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatsync.callables import MAX_BYTES
+from chatsync.entry.callables import MAX_BYTES
 from chatsync.errors import InvalidArgument
 from chatsync.ids import IdFormat, check_key
 from tests.fast.large_body import HELD_BYTES, send_large

@@ -17,13 +17,16 @@ import pytest
 from stream_chat.channel import Channel
 
 from chatsync import audit as audits
-from chatsync import cli, conversations, repairs, terminal
-from chatsync.create_conversation import create_conversation
+from chatsync import conversations, outbox
+from chatsync.clients.stream import Stream
+from chatsync.conversations.create import create_conversation
+from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
-from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
+from chatsync.operator import command as cli
+from chatsync.operator import terminal
+from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
-from chatsync.stream import Stream
 from dev import seed as seeds
 from tests.fast.outbox import entries
 
@@ -69,7 +72,7 @@ def ann_and_bob(accounts, clients) -> None:
 def seed(ann_and_bob, clients, firestore, chat) -> None:
     for uid in ("ann", "bob"):
         firestore.document(f"users/{uid}").update({"chat": {"teams": seeds.TEAMS}})
-    repairs.reconcile([Key("user", "ann"), Key("user", "bob")], clients)
+    outbox.reconcile([Key("user", "ann"), Key("user", "bob")], clients)
     seeds.seed(firestore, chat, ["ann", "bob"])
 
 
@@ -239,7 +242,7 @@ def test_a_bug_is_no_finding(run, monkeypatch):
 
 def test_parts_of_an_audit_leave_parked_entries_alone(run, clients, ann_and_bob):
     refusal = StreamRejected("no", 400, 4)
-    repairs.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    outbox.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
     run("audit", "--users", "--repair", "missing_documents", "--apply")
     assert entries(clients)["user_ann"]["state"] == "parked"
 
@@ -272,7 +275,7 @@ def test_repair_tells_first_and_heals_when_told_to(run, accounts, chat):
 def test_repair_tries_parked_users_again_and_clears_their_entries(run, accounts, clients):
     accounts.sign_up("ann")
     refusal = StreamRejected("no", 400, 4)
-    repairs.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    outbox.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
     assert run("repair", "ann", "--apply").status == 0
     assert entries(clients) == {}
 
@@ -307,7 +310,7 @@ def test_a_dry_repair_would_not_remove_whom_the_policy_keeps(run, chat, with_set
 def test_repair_finishes_a_removal_that_waits(run, clients, chat):
     chat.upsert_user({"id": "ghost"})
     down = Outcome(Key("user", "ghost"), "ghost", None, StreamUnavailable("down"), removal=True)
-    repairs.write_entries([down], clients)
+    outbox.write_entries([down], clients)
     run("repair", "ghost", "--apply")
     assert chat.query_users({})["users"] == []
     assert entries(clients) == {}
@@ -321,15 +324,15 @@ def test_repair_takes_names_as_findings_have_them(run, accounts):
 def test_repair_leaves_an_entry_that_was_reported_meanwhile(run, accounts, clients, monkeypatch):
     accounts.sign_up("ann")
     refusal = Outcome(Key("user", "ann"), "ann", None, StreamRejected("no", 400, 4))
-    repairs.write_entries([refusal], clients)
-    reconcile = repairs.reconcile
+    outbox.write_entries([refusal], clients)
+    reconcile = outbox.reconcile
 
     def reported_meanwhile(*args: Any) -> Any:
         outcomes = reconcile(*args)
-        repairs.write_entries([refusal], clients)
+        outbox.write_entries([refusal], clients)
         return outcomes
 
-    monkeypatch.setattr(repairs, "reconcile", reported_meanwhile)
+    monkeypatch.setattr(outbox, "reconcile", reported_meanwhile)
     run("repair", "ann", "--apply")
     assert set(entries(clients)) == {"user_ann"}
 
@@ -422,8 +425,8 @@ def test_the_command_leaves_room_in_streams_limits(accounts, clients, stream, mo
     operator = cli.connect()
     for uid in ("ann", "bob"):
         accounts.sign_up(uid)
-    [ann] = repairs.reconcile([Key("user", "ann")], operator)
-    [bob] = repairs.reconcile([Key("user", "bob")], operator)
+    [ann] = outbox.reconcile([Key("user", "ann")], operator)
+    [bob] = outbox.reconcile([Key("user", "bob")], operator)
     assert (ann.status, type(bob.error)) == ("created", StreamRateLimited)
 
 
@@ -568,7 +571,7 @@ def test_sync_channel_records_one_channel(run, seed, firestore):
 def test_status_tells_of_outbox_and_last_audit(run, clients, ann_and_bob):
     assert run("status").status == 0
     refusal = StreamRejected("role no-such-role", 400, 4)
-    repairs.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
+    outbox.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
     run("audit")
     ran = run("status")
     assert ran.status == 1
@@ -580,11 +583,11 @@ def test_status_tells_of_outbox_and_last_audit(run, clients, ann_and_bob):
 
 
 def test_status_counts_all_however_many_are_shown(run, clients, monkeypatch):
-    monkeypatch.setattr(repairs, "_MOST_SHOWN", 3)
+    monkeypatch.setattr(entries_module, "_MOST_SHOWN", 3)
     for error in (StreamUnavailable("no"), StreamRejected("no", 400, 4)):
         name = type(error).__name__
         keys = [Key("user", f"{name}{n}") for n in range(5)]
-        repairs.write_entries([Outcome(key, key.id, None, error) for key in keys], clients)
+        outbox.write_entries([Outcome(key, key.id, None, error) for key in keys], clients)
     ran = run("status")
     assert (ran.status, "Parked: 5" in ran.out) == (1, True)
     assert "Waiting in the outbox: 5 (of 3: 3 stream_unavailable)" in ran.out

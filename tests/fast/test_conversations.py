@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import InternalServerError
 
-from chatsync import conversations as conversations_module
-from chatsync import repairs
+from chatsync import outbox
+from chatsync.conversations import channel as channel_module
 from chatsync.conversations import cid_of, conversation_id_of, reconcile_conversations
-from chatsync.create_conversation import create_conversation
-from chatsync.drain import drain
+from chatsync.conversations.create import create_conversation
 from chatsync.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -24,6 +23,7 @@ from chatsync.errors import (
     Temporary,
 )
 from chatsync.ids import Key
+from chatsync.outbox.drain import drain
 from chatsync.outcome import NotRepaired, Outcome
 from chatsync.settings import Settings
 from tests.fast.failures import fails_with
@@ -33,7 +33,7 @@ from tests.fast.test_sync_interrupted import FAIL, World
 
 @pytest.fixture(autouse=True)
 def short_conversation_pauses(monkeypatch):
-    monkeypatch.setattr(conversations_module, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
+    monkeypatch.setattr(channel_module, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
 
 
 @pytest.fixture
@@ -531,7 +531,7 @@ def test_nobody_listens_in_on_a_channel_made_beforehand(
 def test_users_unknown_for_a_moment_after_they_were_written_are_waited_for(
     ann, bob, create, stream, monkeypatch
 ):
-    monkeypatch.setattr(conversations_module, "PAUSES_SECONDS", (0.2, 0.2, 0.4, 0.8))
+    monkeypatch.setattr(channel_module, "PAUSES_SECONDS", (0.2, 0.2, 0.4, 0.8))
     stream.switch(users_unknown_ms_after_upsert=300)
     result = create("bob")
     assert result["participantIds"] == ["ann", "bob"]
@@ -825,7 +825,7 @@ def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
     rooms = [create(uid)["id"] for uid in people(accounts, 20)]
     keys = [Key("conversation", room) for room in rooms]
     down = StreamUnavailable("down")
-    repairs.write_entries([Outcome(key, "", None, down) for key in keys], clients)
+    outbox.write_entries([Outcome(key, "", None, down) for key in keys], clients)
     for fault, reason in ((503, "stream_unavailable"), (429, "rate_limit")):
         stream.fault("QueryChannels", "status", status=fault, rate=1)
         since = stream.last_request()

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from chatsync import audit, events, repairs, tokens, webhooks
+from chatsync import audit, outbox
 from chatsync.clients import Clients
-from chatsync.create_conversation import create_conversation
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import events, tokens, webhooks
 from chatsync.ids import Key
+from chatsync.outbox import drain
 from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import MemoryFirestoreApi
@@ -142,7 +144,7 @@ def test_a_token(people, clients, meter):
 
 
 def test_somebody_in_agreement(people, clients, meter):
-    measured = meter.of(lambda: repairs.reconcile([Key("user", "bob")], clients))
+    measured = meter.of(lambda: outbox.reconcile([Key("user", "bob")], clients))
     assert measured == told("`ensureStreamUser`, in agreement")
 
 
@@ -167,7 +169,7 @@ def test_an_echo_and_a_message(conversation, clients, meter):
 
 
 def test_the_look_every_five_minutes(clients, meter):
-    measured = meter.of(lambda: repairs.wake_if_due(clients))
+    measured = meter.of(lambda: drain.wake_if_due(clients))
     assert measured == told("`wakeRepairs`, nothing due")
 
 

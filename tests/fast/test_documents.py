@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from chatsync import cli, errors, findings, users
-from chatsync.callables import ANSWERS
+from chatsync import errors, users
+from chatsync.audit import steps as findings
+from chatsync.entry.callables import ANSWERS
 from chatsync.errors import Refusal
+from chatsync.operator import command as cli
 from chatsync.outcome import Parked, Waiting
 
 ROOT = Path(__file__).parents[2]

@@ -14,15 +14,15 @@ from google.cloud.firestore_v1.vector import Vector
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from chatsync import audit, repairs
+from chatsync import audit, outbox
 from chatsync.clients import Clients
-from chatsync.create_conversation import create_conversation
+from chatsync.conversations.create import create_conversation
+from chatsync.entry.events import reconcile_after_creation, reconcile_after_sign_up
+from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import Postponed
-from chatsync.events import reconcile_after_creation, reconcile_after_sign_up
 from chatsync.firebase import create_profile
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
-from chatsync.records import ensure_profile, read_stats
 from chatsync.users import NAME_FIELDS, PICTURE_FIELDS
 from tests.fast.outbox import drain_until_settled, entries
 
@@ -50,7 +50,7 @@ def people(accounts) -> None:
 
 @pytest.fixture
 def ensure(clients) -> Callable[..., list[Outcome]]:
-    return lambda *uids: repairs.reconcile([Key("user", uid) for uid in uids], clients)
+    return lambda *uids: outbox.reconcile([Key("user", uid) for uid in uids], clients)
 
 
 def in_stream(chat: Any, uid: str) -> dict[str, Any] | None:
@@ -167,7 +167,7 @@ def through_the_events(clients: Clients) -> None:
 
 def through_ensure_stream_user(clients: Clients) -> None:
     keys = [*HONEST[:50], HOSTILE, HOSTILE_COMPANY, *HONEST[50:98]]
-    outcomes = repairs.reconcile(keys, clients)
+    outcomes = outbox.reconcile(keys, clients)
     assert [one for one in outcomes if one.error and one.key.id != "hostile"] == []
 
 
@@ -179,7 +179,7 @@ def through_a_conversation(clients: Clients) -> None:
 def through_the_outbox(clients: Clients) -> None:
     keys = [*HONEST[:50], HOSTILE, HOSTILE_COMPANY, *HONEST[50:]]
     for some in (keys[:60], keys[60:]):
-        repairs.write_entries([Outcome(key, "", None, Postponed("later")) for key in some], clients)
+        outbox.write_entries([Outcome(key, "", None, Postponed("later")) for key in some], clients)
     drain_until_settled(clients)
 
 
@@ -257,7 +257,7 @@ def test_no_value_of_one_persons_documents_stops_the_others(
     path, name = place
     clients.firestore.document("companies/hostile").set({"name": "Hostile Ltd"})
     if not is_new:
-        repairs.reconcile([HOSTILE, HOSTILE_COMPANY], clients)
+        outbox.reconcile([HOSTILE, HOSTILE_COMPANY], clients)
     try:
         clients.firestore.document(path).set({name: value}, merge=True)
     except InvalidArgument:

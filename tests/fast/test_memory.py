@@ -11,7 +11,7 @@ import pytest
 import requests
 from google.events.cloud.firestore import DocumentEventData
 
-from chatsync.callables import MAX_BYTES
+from chatsync.entry.callables import MAX_BYTES
 from tests.fast.large_body import SIZE
 from tests.fast.test_functions import id_token, user_document_event
 from tests.fast.test_webhooks import signed

@@ -42,10 +42,12 @@ from hypothesis.stateful import (
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
-from chatsync import drain, events, firebase, pacing, records, repairs, side_by_side, tokens
+from chatsync import firebase, outbox, side_by_side
 from chatsync import reconcile as reconcile_module
-from chatsync import stream as stream_module
-from chatsync.clients import Clients
+from chatsync.clients import Clients, pacing
+from chatsync.clients import stream as stream_module
+from chatsync.clients.stream import Stream
+from chatsync.entry import events, records, tokens
 from chatsync.errors import (
     ChatsyncError,
     FailedPrecondition,
@@ -56,9 +58,10 @@ from chatsync.errors import (
     Temporary,
 )
 from chatsync.ids import Key
+from chatsync.outbox import drain, retry, service, wakes
+from chatsync.outbox import entries as entries_module
 from chatsync.outcome import NotRepaired
 from chatsync.settings import Settings
-from chatsync.stream import Stream
 from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import (
@@ -102,16 +105,16 @@ EVENTS_PAUSE_SECONDS = 1.0
 PRODUCTION = {
     (module, name): getattr(module, name)
     for module, name in (
-        (repairs, "FIRST_ATTEMPT_SECONDS"),
-        (repairs, "RECHECK_SECONDS"),
-        (repairs, "SHORTEST_PAUSE_SECONDS"),
+        (retry, "FIRST_ATTEMPT_SECONDS"),
+        (retry, "RECHECK_SECONDS"),
+        (retry, "SHORTEST_PAUSE_SECONDS"),
         (drain, "PAUSE_SECONDS"),
         (reconcile_module, "PAUSE_SECONDS"),
         (stream_module, "PAUSES_BETWEEN_READS"),
     )
 }
 """Pauses that other tests shorten: here they cost no time."""
-LATEST_SECONDS = repairs.RECHECK_SECONDS - 1
+LATEST_SECONDS = retry.RECHECK_SECONDS - 1
 """After this Stream has applied a call of which nobody has heard, or never will."""
 
 Side = Literal["stream", "firestore", "auth", "tasks"]
@@ -616,7 +619,7 @@ class World:
         def ended(operation: Operation) -> None:
             self.ended(operation, Temporary)
 
-        return self.start("look", (), repairs.wake_if_due, ended, 0, True)
+        return self.start("look", (), drain.wake_if_due, ended, 0, True)
 
     def called_by_an_app(
         self, name: str, uids: Iterable[str], run: Callable[[Clients], object], order: int = 0
@@ -634,7 +637,7 @@ class World:
         return self.called_by_an_app(
             f"ensure {', '.join(uids)}",
             uids,
-            lambda clients: repairs.reconcile(keys, clients),
+            lambda clients: outbox.reconcile(keys, clients),
             order,
         )
 
@@ -1075,14 +1078,17 @@ def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back
         drain,
         firebase,
         pacing,
-        repairs,
+        entries_module,
+        retry,
+        service,
+        wakes,
         side_by_side,
         stream_module,
         reconcile_module,
         tokens,
     ):
         monkeypatch.setattr(module, "time", world.clock)
-    monkeypatch.setattr(repairs, "datetime", world.clock.datetime())
+    monkeypatch.setattr(retry, "datetime", world.clock.datetime())
     monkeypatch.setattr(side_by_side, "_threads", InTurn(world))
     for (module, name), value in PRODUCTION.items():
         monkeypatch.setattr(module, name, value)

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
+from chatsync.clients.stream import Stream
 from chatsync.errors import Postponed, StreamRateLimited
-from chatsync.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
-from chatsync.stream import Stream
 from tests.waiting import wait_for
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatsync import audit, repairs
+from chatsync import audit, outbox
+from chatsync.audit.steps import disagreements_of
 from chatsync.errors import Refusal
-from chatsync.findings import disagreements_of
 from chatsync.ids import Key
 from chatsync.plan import Observed, Plan, Policy, plan
 from chatsync.users import Account, FirebaseState, refusal, refusal_of_the_rest
@@ -214,7 +214,7 @@ def test_the_audit_finds_something_just_where_the_repair_writes(
     page = audit.run_page(found, clients)
     firestore_api.documents = dict(before)
     since = stream.last_request()
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     wrote = firestore_api.documents != before or any(
         operation.startswith("UpdateUsers") for operation in stream.operations(since)
     )

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from chatsync import audit, drain, repairs
+from chatsync import audit, outbox
 from chatsync.batch_sender import MAX_REFUSALS
 from chatsync.errors import Postponed, TooManyRefusals
 from chatsync.ids import Key
+from chatsync.outbox import drain, retry
 from chatsync.outcome import Outcome
 from chatsync.reconcile import reconcile_users
 from tests.fast.outbox import drain_until_settled, entries
@@ -20,7 +21,7 @@ ANN = Key("user", "ann")
 
 @pytest.fixture
 def ensure(clients) -> Callable[..., list[Outcome]]:
-    return lambda *uids, **options: repairs.reconcile(
+    return lambda *uids, **options: outbox.reconcile(
         [Key("user", uid) for uid in uids], clients, **options
     )
 
@@ -137,7 +138,7 @@ def test_a_person_who_repairs_has_it_tried_again(taken_name, ensure, stream, cha
 def test_what_is_remembered_goes_with_the_account(taken_name, ensure, accounts, clients, firestore):
     ensure("ann")
     accounts.delete("ann")
-    repairs.remove([ANN], clients)
+    outbox.remove([ANN], clients)
     assert not firestore.document("stream_users/user_ann").get().exists
 
 
@@ -190,9 +191,9 @@ def test_a_hundred_refused_people_cost_few_refusals_each_time(poisoned, clients,
 
 
 def test_refusals_that_end_an_attempt_count_as_one(poisoned, clients, monkeypatch):
-    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 30.0)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE_SECONDS", 30.0)
     keys = [Key("user", uid) for uid in poisoned(100)]
-    repairs.write_entries([Outcome(key, "", None, Postponed("later")) for key in keys], clients)
+    outbox.write_entries([Outcome(key, "", None, Postponed("later")) for key in keys], clients)
     drain.drain(0, clients)
     assert {entry["attempts"] for entry in entries(clients).values()} == {1}
 
@@ -207,7 +208,7 @@ def test_an_attack_ends_in_no_calls_and_hides_no_honest_edit(
     people = [*uids, "honest"]
     for some in (people[:100], people[100:]):
         later = [Outcome(Key("user", uid), "", None, Postponed("later")) for uid in some]
-        repairs.write_entries(later, clients)
+        outbox.write_entries(later, clients)
     drain_until_settled(clients)
     assert name_of(chat, "honest") == "New name"
     since = stream.last_request()

@@ -8,21 +8,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.api_core.exceptions import InternalServerError
 
-from chatsync import drain as drain_module
-from chatsync import repairs
-from chatsync.drain import drain
+from chatsync import outbox
+from chatsync.clients.stream import Stream
+from chatsync.entry.events import reconcile_after_event, remove_after_event
 from chatsync.errors import (
     FirebaseUnavailable,
     Postponed,
     StreamCredentialsRejected,
     StreamUnavailable,
 )
-from chatsync.events import reconcile_after_event, remove_after_event
 from chatsync.ids import Key
+from chatsync.outbox import drain as drain_module
+from chatsync.outbox import retry
+from chatsync.outbox.drain import drain
+from chatsync.outbox.wakes import SLOT_SECONDS
 from chatsync.outcome import Outcome
 from chatsync.removal import remove_users
-from chatsync.repairs import SLOT_SECONDS
-from chatsync.stream import Stream
 from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
 
@@ -44,7 +45,7 @@ def down(stream):
 @pytest.fixture
 def half_minute(monkeypatch, clients):
     """As in production; returns how to let that time pass."""
-    monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
+    monkeypatch.setattr(retry, "RECHECK_SECONDS", 30.0)
 
     def pass_by() -> None:
         change_entry(clients, nextAttemptAt=datetime.now(UTC), recheckAt=datetime.now(UTC))
@@ -57,7 +58,7 @@ def queue(clients, *uids: str, removal: bool = False) -> None:
         Outcome(Key("user", uid), uid, None, StreamUnavailable("down"), removal=removal)
         for uid in uids
     ]
-    repairs.write_entries(outcomes, clients)
+    outbox.write_entries(outcomes, clients)
 
 
 def change_entry(clients, **fields) -> None:
@@ -73,7 +74,7 @@ def names(chat) -> set[str]:
 
 def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, clients, entry, down):
     accounts.sign_up("ann")
-    [outcome] = repairs.reconcile([ANN], clients)
+    [outcome] = outbox.reconcile([ANN], clients)
     assert outcome.is_queued
     kept = entry()
     assert (kept["kind"], kept["key"], kept["state"]) == ("user", "ann", "waiting")
@@ -84,7 +85,7 @@ def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, client
 
 def test_many_failures_of_one_user_are_one_entry(accounts, clients, firestore_api, entry, down):
     accounts.sign_up("ann")
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     first = entry()["firstFailedAt"]
     for _ in range(5):
         reconcile_after_event("ann", clients)
@@ -97,14 +98,14 @@ def test_an_entry_tells_what_stream_said_but_not_what_it_quoted(
 ):
     accounts.sign_up("ann")
     firestore.document("users/ann").set({"chat": {"role": "zoe-private"}})
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     assert "code 4: UpdateUsers failed" in entry()["lastError"]
     assert "zoe-private" not in str(entry())
 
 
 def test_agreement_writes_nothing_into_the_outbox(accounts, clients, entry, tasks):
     accounts.sign_up("ann")
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     assert entry() is None
     assert tasks.waiting == []
 
@@ -120,18 +121,18 @@ def test_nobody_hides_that_the_outbox_cannot_be_written(
             raise InternalServerError("down")
 
     firestore_api.before_call = fail
-    [outcome] = repairs.reconcile([ANN], clients)
+    [outcome] = outbox.reconcile([ANN], clients)
     assert not outcome.is_queued
     assert "The outbox cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("uid", ["a/b", "a%b", "ü" * 128, "😀" * 128, "\ud800", ".", "__x__"])
 def test_any_key_has_an_entry_of_its_own(uid):
-    document_id = repairs.document_id(Key("user", uid))
+    document_id = outbox.document_id(Key("user", uid))
     assert "/" not in document_id
     assert len(document_id.encode()) <= 1500
-    assert document_id != repairs.document_id(Key("user", uid.replace("/", "%2F") + "x"))
-    assert repairs.document_id(Key("user", "a/b")) != repairs.document_id(Key("user", "a%2Fb"))
+    assert document_id != outbox.document_id(Key("user", uid.replace("/", "%2F") + "x"))
+    assert outbox.document_id(Key("user", "a/b")) != outbox.document_id(Key("user", "a%2Fb"))
 
 
 # The drain
@@ -140,7 +141,7 @@ def test_any_key_has_an_entry_of_its_own(uid):
 def test_a_user_repaired_elsewhere_is_found_in_agreement(accounts, clients, stream, entry):
     accounts.sign_up("ann")
     queue(clients, "ann")
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     since = stream.last_request()
     drain(0, clients)
     assert stream.operations(since) == ["QueryUsers"]
@@ -177,7 +178,7 @@ def test_a_due_entry_is_tried_and_another_is_not(accounts, clients, stream, entr
 
 
 def test_attempts_are_further_and_further_apart(accounts, clients, entry, down, monkeypatch):
-    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 5.0)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE_SECONDS", 5.0)
     accounts.sign_up("ann")
     queue(clients, "ann")
     pauses = []
@@ -194,10 +195,10 @@ def test_attempts_are_further_and_further_apart(accounts, clients, entry, down, 
 def test_who_fails_again_in_the_same_way_while_tried_is_tried_again(clients, entry):
     queue(clients, "ann")
     change_entry(clients, attempts=1)
-    [found] = repairs.due(clients, time.monotonic() + 20)
+    [found] = outbox.due(clients, time.monotonic() + 20)
     queue(clients, "ann")
     agreement = Outcome(ANN, "ann", "ok", None)
-    repairs.apply_outcomes({found: agreement}, clients, time.monotonic() + 20)
+    outbox.apply_outcomes({found: agreement}, clients, time.monotonic() + 20)
     assert entry()
 
 
@@ -271,7 +272,7 @@ def test_a_bug_that_one_user_meets_does_not_stop_the_others(
         return reconcile_users(keys, *args, **options)
 
     monkeypatch.setattr(drain_module, "reconcile_users", stumble)
-    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE_SECONDS", 60.0)
     drain(0, clients)
     assert len(names(chat)) == 9
     [(document_id, entry)] = entries(clients).items()
@@ -352,10 +353,10 @@ def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhi
             accounts.accounts.clear()
 
     firestore_api.before_call = delete_before_look
-    found = repairs.due(clients, time.monotonic() + 20)
+    found = outbox.due(clients, time.monotonic() + 20)
     outcomes = drain_module._try_people(found, clients)
     queue(clients, "ann")
-    repairs.apply_outcomes(outcomes, clients, time.monotonic() + 20)
+    outbox.apply_outcomes(outcomes, clients, time.monotonic() + 20)
     chat.upsert_user({"id": "ann"})
     assert entry()["removal"]
     half_minute()
@@ -372,7 +373,7 @@ def test_a_lost_answer_is_looked_at_even_if_the_repair_ends_for_good(
     chat.upsert_user({"id": "ann"})
     chat.delete_user("ann")
     stream.fault("RestoreUsers", "reset", times=1)
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     assert entry()["state"] == "waiting"
     accounts.accounts.clear()
     remove_after_event("ann", clients)
@@ -425,7 +426,7 @@ def test_a_success_before_the_late_call_is_not_the_end(
 ):
     accounts.sign_up("ann", displayName="Ann")
     stream.fault("UpdateUsers", "reset", times=9)
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     stream.clear_faults()
     change_entry(clients, nextAttemptAt=datetime.now(UTC))
     drain(0, clients)
@@ -488,20 +489,20 @@ def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, stream, mon
 def test_asking_again_and_again_does_not_bring_an_attempt_forward(
     accounts, clients, entry, down, monkeypatch
 ):
-    monkeypatch.setattr(repairs, "SHORTEST_PAUSE_SECONDS", 100.0)
+    monkeypatch.setattr(retry, "SHORTEST_PAUSE_SECONDS", 100.0)
     accounts.sign_up("ann")
     queue(clients, "ann")
     drain(0, clients)
     next_attempt = entry()["nextAttemptAt"]
     assert next_attempt > datetime.now(UTC) + timedelta(seconds=40)
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     assert entry()["nextAttemptAt"] == next_attempt
 
 
 def drain_once(clients) -> None:
     """One batch only."""
-    found = repairs.due(clients, time.monotonic() + 20)
-    repairs.apply_outcomes(drain_module._try_people(found, clients), clients, time.monotonic() + 20)
+    found = outbox.due(clients, time.monotonic() + 20)
+    outbox.apply_outcomes(drain_module._try_people(found, clients), clients, time.monotonic() + 20)
 
 
 def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
@@ -510,7 +511,7 @@ def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(
     accounts.sign_up("ann")
     wrong = replace(clients, stream=Stream("local-key", "wrong-secret", stream.url))
     with fails_with(StreamCredentialsRejected):
-        repairs.reconcile([ANN], wrong)
+        outbox.reconcile([ANN], wrong)
     assert entry()["reason"] == "credentials"
     drain(0, wrong)
     assert entry()["attempts"] == 1
@@ -615,7 +616,7 @@ def test_a_stream_user_without_account_is_not_removed_because_somebody_asked_for
     """A bot that lives in Stream only, named by a caller while Stream was down."""
     chat.upsert_user({"id": "ann", "name": "A bot"})
     stream.fault("*", "status", status=503, rate=1)
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     stream.clear_faults()
     drain_until_settled(clients)
     assert names(chat) == {"ann"}
@@ -652,7 +653,7 @@ def test_a_call_that_stream_applies_late_is_seen_by_a_later_look(
             accounts.accounts.clear()
 
     firestore_api.before_call = delete_before_look
-    repairs.reconcile([ANN], clients)
+    outbox.reconcile([ANN], clients)
     firestore_api.before_call = lambda _: None
     chat.upsert_user({"id": "ann"})
     assert entry()["reason"] == "answer_lost"
@@ -663,10 +664,10 @@ def test_a_call_that_stream_applies_late_is_seen_by_a_later_look(
 def test_a_lost_answer_is_looked_at_again_after_a_while(
     accounts, clients, stream, entry, monkeypatch
 ):
-    monkeypatch.setattr(repairs, "RECHECK_SECONDS", 30.0)
+    monkeypatch.setattr(retry, "RECHECK_SECONDS", 30.0)
     accounts.sign_up("ann")
     stream.fault("UpdateUsers", "reset", when="after", times=1)
-    [outcome] = repairs.reconcile([ANN], clients)
+    [outcome] = outbox.reconcile([ANN], clients)
     assert outcome.status == "created"
     wait = entry()["nextAttemptAt"] - datetime.now(UTC)
     assert 28 < wait.total_seconds() <= 30
@@ -700,7 +701,7 @@ def test_many_failures_ask_for_one_wake(clients, tasks):
 
 
 def test_a_wake_comes_no_earlier_than_its_entry_is_due(clients, tasks, entry, monkeypatch):
-    monkeypatch.setattr(repairs, "FIRST_ATTEMPT_SECONDS", 2.0)
+    monkeypatch.setattr(retry, "FIRST_ATTEMPT_SECONDS", 2.0)
     queue(clients, "ann")
     [wake] = tasks.waiting
     assert entry()["nextAttemptAt"].timestamp() <= wake["at"] + 1
@@ -723,7 +724,7 @@ def test_a_drain_that_looked_before_its_time_is_too_early_though_it_ends_after_i
 ):
     now = time.time()
     clock = [now]
-    monkeypatch.setattr(repairs.time, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "time", lambda: clock[0])
 
     def take_long(call: str) -> None:
         if call == "run_query":
@@ -748,7 +749,7 @@ def test_a_report_that_took_too_long_asks_for_another_wake(
         monkeypatch.setattr(tasks, "enqueue", enqueue_unanswered)
     now = time.time()
     clock = [now]
-    monkeypatch.setattr(repairs.time, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "time", lambda: clock[0])
 
     def take_long(call: str) -> None:
         if call == "commit":
@@ -772,7 +773,7 @@ def test_an_entry_is_kept_though_nobody_can_be_woken(clients, entry, tasks, caps
 
 def test_with_an_empty_outbox_nothing_is_called(clients, tasks, stream):
     drain(0, clients)
-    repairs.wake_if_due(clients)
+    drain.wake_if_due(clients)
     assert tasks.waiting == []
     assert stream.requests() == []
 
@@ -800,7 +801,7 @@ def test_the_look_every_five_minutes_finds_a_lost_wake(clients, tasks, capsys):
     queue(clients, "ann")
     tasks.waiting.clear()
     tasks.used_ids.clear()
-    repairs.wake_if_due(clients)
+    drain.wake_if_due(clients)
     assert len(tasks.waiting) == 1
     assert "The outbox has entries that are due" in capsys.readouterr().out
 
@@ -810,7 +811,7 @@ def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, t
     change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=1))
     tasks.waiting.clear()
     tasks.used_ids.clear()
-    repairs.wake_if_due(clients)
+    drain.wake_if_due(clients)
     assert tasks.waiting == []
 
 
@@ -844,7 +845,7 @@ def queue_rooms(clients, accounts, count: int) -> list[str]:
     """Conversations that were begun and never finished."""
     accounts.sign_up("ann")
     accounts.sign_up("bob")
-    repairs.reconcile([ANN, Key("user", "bob")], clients)
+    outbox.reconcile([ANN, Key("user", "bob")], clients)
     rooms = [f"room-{number:03}" for number in range(count)]
     for room in rooms:
         document = {"status": "pending", "memberIds": ["ann", "bob"], "createdBy": "ann"}
@@ -854,5 +855,5 @@ def queue_rooms(clients, accounts, count: int) -> list[str]:
             Outcome(Key("conversation", room), "", None, Postponed("begun"))
             for room in rooms[start : start + 100]
         ]
-        repairs.write_entries(begun, clients)
+        outbox.write_entries(begun, clients)
     return rooms

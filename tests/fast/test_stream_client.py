@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from chatsync.clients.stream import Stream
 from chatsync.errors import (
     Postponed,
     StreamCredentialsRejected,
@@ -14,7 +15,6 @@ from chatsync.errors import (
     StreamRejected,
     StreamUnavailable,
 )
-from chatsync.stream import Stream
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from chatsync import repairs
-from chatsync.create_conversation import create_conversation
-from chatsync.events import reconcile_after_sign_up, remove_after_event
+from chatsync import outbox
+from chatsync.clients.stream import Stream
+from chatsync.conversations.create import create_conversation
+from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
 from chatsync.ids import Key
-from chatsync.stream import Stream
 from stream_server.state import SWITCHES
 from tests.fast.outbox import drain_until_settled, entries
 
@@ -53,7 +53,7 @@ def test_sign_up_repair_conversation_deletion_and_return_hold(
     assert in_chat() == {"ann", "bob"}
 
     chat.update_user_partial({"id": "bob", "set": {"teams": []}})
-    repairs.reconcile([Key("user", "bob")], clients)
+    outbox.reconcile([Key("user", "bob")], clients)
     assert chat.query_users({"id": "bob"})["users"][0]["teams"] == ["red"]
 
     get_or_create_channel = Stream.get_or_create_channel

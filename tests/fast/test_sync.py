@@ -26,6 +26,8 @@ from google.rpc import code_pb2
 
 from chatsync import reconcile as reconcile_module
 from chatsync.clients import Clients
+from chatsync.clients.stream import Stream
+from chatsync.entry.events import reconcile_after_event
 from chatsync.errors import (
     FailedPrecondition,
     FirebaseUnavailable,
@@ -37,11 +39,9 @@ from chatsync.errors import (
     Temporary,
     Unsettled,
 )
-from chatsync.events import reconcile_after_event
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
 from chatsync.reconcile import reconcile_users
-from chatsync.stream import Stream
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 
 TOO_MANY_BYTES = "https://p/" + "\N{WHALE}" * 2000

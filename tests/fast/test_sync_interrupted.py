@@ -13,12 +13,12 @@ from firebase_admin.exceptions import UnavailableError
 from google.api_core.exceptions import InternalServerError
 
 from chatsync.clients import Clients
+from chatsync.clients.stream import Stream
+from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import NotFound, StreamUnavailable, Temporary
-from chatsync.events import reconcile_after_sign_up
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
 from chatsync.reconcile import reconcile_users
-from chatsync.stream import Stream
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 from tests.fast.outbox import drain_until_settled
 

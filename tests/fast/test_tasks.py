@@ -13,9 +13,9 @@ import firebase_admin
 import pytest
 
 from chatsync import side_by_side
-from chatsync import tasks as tasks_module
+from chatsync.clients import tasks as tasks_module
+from chatsync.clients.tasks import TaskQueues
 from chatsync.errors import FirebaseUnavailable
-from chatsync.tasks import TaskQueues
 
 
 class Queue:

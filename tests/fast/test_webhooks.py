@@ -20,10 +20,10 @@ from google.api_core.exceptions import InternalServerError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatsync import tasks as tasks_module
-from chatsync import webhooks
-from chatsync.create_conversation import create_conversation
-from chatsync.events import reconcile_after_sign_up
+from chatsync.clients import tasks as tasks_module
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import webhooks
+from chatsync.entry.events import reconcile_after_sign_up
 from stream_server.webhook_receiver import Received
 from tests.fast.large_body import HELD_BYTES, send_large
 from tests.fast.outbox import drain_until_settled, entries

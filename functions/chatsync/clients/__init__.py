@@ -13,8 +13,8 @@ import firebase_admin
 from firebase_admin import auth
 from google.cloud import firestore
 
-from . import settings
-from .settings import Settings
+from .. import settings
+from ..settings import Settings
 from .stream import Stream
 from .tasks import TaskQueues
 

@@ -22,9 +22,9 @@ from flask import Request, Response
 from google.cloud import firestore
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from . import bodies, firebase, ids, repairs
-from .clients import Clients
-from .conversations import (
+from .. import firebase, ids, outbox
+from ..clients import Clients
+from ..conversations import (
     Conversation,
     conversation_id_of,
     is_cid,
@@ -33,7 +33,7 @@ from .conversations import (
     reconcile_conversations,
     text_of,
 )
-from .errors import (
+from ..errors import (
     InvalidArgument,
     Postponed,
     StreamCredentialsRejected,
@@ -41,11 +41,13 @@ from .errors import (
     Unauthenticated,
     Unsettled,
 )
-from .ids import Key
-from .outcome import Outcome
-from .settings import Settings
-from .side_by_side import begin, result
-from .users import Account, Document, new_stats
+from ..ids import Key
+from ..outbox import retry
+from ..outcome import Outcome
+from ..settings import Settings
+from ..side_by_side import begin, result
+from ..users import Account, Document, new_stats
+from . import bodies
 
 EVENTS = (
     *("channel.created", "channel.updated", "channel.deleted"),
@@ -119,7 +121,7 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
     if not _agrees(document, kind, event) and _reconcile(document, clients, deadline):
         has_entry = False  # the drain was woken already
     if has_entry:
-        repairs.try_to_wake(time.time() + repairs.FIRST_ATTEMPT_SECONDS, clients)
+        outbox.try_to_wake(time.time() + retry.FIRST_ATTEMPT_SECONDS, clients)
 
 
 def _reconcile(document: Conversation, clients: Clients, deadline: float) -> bool:
@@ -135,7 +137,7 @@ def _reconcile(document: Conversation, clients: Clients, deadline: float) -> boo
             outcome = replace(outcome, error=error)
     if outcome.is_done:
         return False
-    repairs.write_entries([outcome], clients, REPORT_SECONDS)
+    outbox.write_entries([outcome], clients, REPORT_SECONDS)
     return True
 
 
@@ -199,7 +201,7 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
         batch.create(counted, {"expireAt": now + COUNTED_FOR + timedelta(days=1)})
         if stats is None:
             batch.create(record, _first_sent(account, sent_at))
-            repairs.begin_entry(key, batch, clients, repairs.FIRST_ATTEMPT_SECONDS, removal=True)
+            outbox.begin_entry(key, batch, clients, retry.FIRST_ATTEMPT_SECONDS, removal=True)
         else:
             batch.update(record, _sent(stats, sent_at))
         if firebase.commit(batch, deadline) is not None:

@@ -22,7 +22,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 
-from .errors import (
+from ..errors import (
     ChatsyncError,
     FirebaseUnavailable,
     SettingInvalid,
@@ -30,7 +30,7 @@ from .errors import (
     StreamRateLimited,
     StreamUnavailable,
 )
-from .settings import STREAM_API_SECRET
+from ..settings import STREAM_API_SECRET
 
 FAILED = 2
 

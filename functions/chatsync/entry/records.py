@@ -1,20 +1,17 @@
 """What an app reads of a user, healed on reading: statistics and the profile."""
 
-import base64
-import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from firebase_functions import logger
 
-from . import firebase, repairs
-from .clients import Clients
-from .errors import NotFound
-from .ids import Key
-from .outcome import NotRepaired
-from .reconcile import new_deadline
-from .users import Document, FirebaseState
+from .. import firebase, outbox
+from ..as_json import json_value
+from ..clients import Clients
+from ..errors import NotFound
+from ..ids import Key
+from ..outcome import NotRepaired
+from ..reconcile import new_deadline
+from ..users import Document, FirebaseState
 
 
 def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
@@ -69,26 +66,8 @@ def _read(uid: str, clients: Clients) -> FirebaseState:
 def _healed(uid: str, clients: Clients) -> FirebaseState:
     """The documents after a repair, which may have failed in Stream without harm to them."""
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
-    [outcome] = repairs.reconcile([Key("user", uid)], clients)
+    [outcome] = outbox.reconcile([Key("user", uid)], clients)
     held = _read(uid, clients)
     if isinstance(outcome.error, NotFound) or held.stats is None or held.profile is None:
         raise NotRepaired(outcome) if outcome.error else NotFound([uid])
     return held
-
-
-def json_value(value: Any) -> Any:
-    """What was read from Firestore, as JSON can say it. An app may keep anything there."""
-    match value:
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        case float():
-            return value if math.isfinite(value) else None
-        case bytes():
-            return base64.b64encode(value).decode()
-        case Mapping():
-            return {str(name): json_value(inner) for name, inner in value.items()}
-        case list():
-            return [json_value(inner) for inner in value]
-        case None | bool() | int() | str():
-            return value
-    return str(value)

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 from firebase_functions import logger
 
-from . import repairs
-from .clients import Clients
-from .conversations import reconcile_conversations
-from .errors import ChatsyncError, Postponed, StreamRateLimited, Unexpected
-from .ids import Key
-from .outcome import Outcome
-from .reconcile import new_deadline, reconcile_users
-from .removal import remove_users
-from .repairs import Entry
-from .side_by_side import batches, two_at_once
+from ..clients import Clients
+from ..conversations import reconcile_conversations
+from ..errors import ChatsyncError, Postponed, StreamRateLimited, Unexpected
+from ..ids import Key
+from ..outcome import Outcome
+from ..reconcile import new_deadline, reconcile_users
+from ..removal import remove_users
+from ..side_by_side import batches, two_at_once
+from .entries import WRITE_SECONDS, Entry, apply_outcomes, due, earliest
+from .wakes import wake
 
 BUDGET_SECONDS = 45.0
 """After which no batch is begun."""
@@ -43,7 +43,7 @@ def drain(not_before: float, clients: Clients) -> None:
     last: Entry | None = None
     rooms: list[Entry] = []
     while not resume_at and time.monotonic() < ends:
-        entries = repairs.due(clients, new_deadline(), last)
+        entries = due(clients, new_deadline(), last)
         last = entries[-1] if entries else last
         rooms += [entry for entry in entries if entry.key.kind == "conversation"]
         people = [entry for entry in entries if entry.key.kind != "conversation"]
@@ -56,13 +56,13 @@ def drain(not_before: float, clients: Clients) -> None:
         else:
             continue
         for batch in batches(list(outcomes.items())):
-            repairs.apply_outcomes(dict(batch), clients, new_deadline())
+            apply_outcomes(dict(batch), clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
     # Before the last look: who relies on this wake may have written after it.
     too_early = time.time() < not_before
-    next_attempt = repairs.earliest(clients, new_deadline())
+    next_attempt = earliest(clients, new_deadline())
     if next_attempt is not None:
-        repairs.wake(max(next_attempt, resume_at), clients)
+        wake(max(next_attempt, resume_at), clients)
     if too_early:
         raise Postponed("called before its time")
 
@@ -146,3 +146,11 @@ def _pause_until(outcomes: Sequence[Outcome]) -> float:
     if not any(one.is_done for one in outcomes):
         return time.time() + PAUSE_SECONDS
     return 0.0
+
+
+def wake_if_due(clients: Clients) -> None:
+    """The look every five minutes, with which no lost wake lasts."""
+    at = earliest(clients, time.monotonic() + WRITE_SECONDS)
+    if at is not None and at <= time.time():
+        logger.info("The outbox has entries that are due")
+        wake(at, clients)

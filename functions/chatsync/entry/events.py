@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 from firebase_functions import logger
 
-from . import firebase, repairs, users
-from .clients import Clients
-from .errors import NotFound
-from .ids import Key
-from .outcome import NotRepaired, Outcome, Waiting
-from .reconcile import new_deadline
-from .users import FirebaseState
+from .. import firebase, outbox, users
+from ..clients import Clients
+from ..errors import NotFound
+from ..ids import Key
+from ..outcome import NotRepaired, Outcome, Waiting
+from ..reconcile import new_deadline
+from ..users import FirebaseState
 
 
 def reconcile_after_event(uid: str, clients: Clients) -> Outcome:
     """Reconcile the user an event hints at."""
-    return _conclude(uid, repairs.reconcile, clients)
+    return _conclude(uid, outbox.reconcile, clients)
 
 
 def _conclude(
@@ -94,4 +94,4 @@ def remove_after_event(uid: str, clients: Clients) -> None:
     Level-triggered like the repair: an account that exists, because the event is late or the uid
     is in use again, is reconciled instead.
     """
-    _conclude(uid, repairs.remove, clients)
+    _conclude(uid, outbox.remove, clients)

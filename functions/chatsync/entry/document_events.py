@@ -16,9 +16,9 @@ import cloudevents.http as ce
 from firebase_functions import core
 from google.events.cloud.firestore import DocumentEventData
 
+from ..firebase import read_fields
+from ..users import Document
 from .auth_events import retried
-from .firebase import read_fields
-from .users import Document
 
 _parsing = threading.Lock()
 """Parsed, a message of many small values takes ten times the memory that it takes in bytes. One at

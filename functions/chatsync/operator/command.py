@@ -29,20 +29,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from . import audit as audits
-from . import clients as client_module
-from . import conversations, firebase, repairs, terminal
-from .audit import Audit
-from .clients import Clients
-from .errors import (
-    ChatsyncError,
-    InvalidArgument,
-    NotFound,
-    SettingInvalid,
-    StreamRateLimited,
-    Temporary,
-)
-from .findings import (
+from .. import audit as audits
+from .. import clients as client_module
+from .. import conversations, firebase, outbox
+from ..audit import Audit
+from ..audit.steps import (
     BY_HAND,
     CHANNEL_STEPS,
     DESTROYING,
@@ -56,11 +47,21 @@ from .findings import (
     judge_users,
     name_of,
 )
-from .ids import IdFormat, Key, check_key
-from .outcome import Outcome
-from .pacing import LEFT_BY_BACKGROUND
-from .removal import remove_users
-from .side_by_side import batches
+from ..clients import Clients
+from ..clients.pacing import LEFT_BY_BACKGROUND
+from ..errors import (
+    ChatsyncError,
+    InvalidArgument,
+    NotFound,
+    SettingInvalid,
+    StreamRateLimited,
+    Temporary,
+)
+from ..ids import IdFormat, Key, check_key
+from ..outcome import Outcome
+from ..removal import remove_users
+from ..side_by_side import batches
+from . import terminal
 from .terminal import (
     Refused,
     confirm,
@@ -311,14 +312,14 @@ def _print_rate(done: Audit) -> None:
 def status(as_json: AsJson = False) -> int:
     """Show the outbox, parked entries, and the last audit."""
     clients = connect()
-    waiting, parked = (repairs.sample(one, clients) for one in ("waiting", "parked"))
+    waiting, parked = (outbox.sample(one, clients) for one in ("waiting", "parked"))
     oldest = waiting[0].get("firstFailedAt") if waiting else None
     last = audits.latest(clients)
     told = {
-        "waiting": repairs.count("waiting", clients),
+        "waiting": outbox.count("waiting", clients),
         "reasons": Counter(entry.get("reason", "") for entry in waiting),
         "oldest": oldest.isoformat() if oldest else None,
-        "parked": repairs.count("parked", clients),
+        "parked": outbox.count("parked", clients),
         "parkedEntries": [{name: entry.get(name) for name in ENTRY_FIELDS} for entry in parked],
         "lastAudit": _summary(last) if last else None,
     }
@@ -390,7 +391,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     where = "the emulators" if is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
     looks: dict[str, Callable[[], str]] = {
-        "Firestore": lambda: f"{repairs.count('waiting', clients)} entries wait in the outbox",
+        "Firestore": lambda: f"{outbox.count('waiting', clients)} entries wait in the outbox",
         "Auth": lambda: _amount(len(firebase.list_accounts("", clients.auth)[0])),
     }
     for name, look in looks.items():
@@ -428,7 +429,7 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
     if not ours:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
-    from .webhooks import EVENTS  # only here: it brings Flask
+    from ..entry.webhooks import EVENTS
 
     sent_all = any(not events for events in ours)
     missing = set(EVENTS).difference(*ours)
@@ -473,19 +474,19 @@ def repair(
 
 def reconcile_by_hand(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
     """Heal some users, and clear the entries in the outbox of those who are done."""
-    entries = repairs.entries_of(keys, clients)
+    entries = outbox.entries_of(keys, clients)
     removals = [key for key in keys if key in entries and entries[key].removal]
-    outcomes = repairs.reconcile(
+    outcomes = outbox.reconcile(
         [key for key in keys if key not in removals], clients, retry_refused=True
     )
     for batch in batches(removals):
         removed = remove_users(batch, clients)
-        repairs.enqueue_unfinished(removed, clients)
+        outbox.enqueue_unfinished(removed, clients)
         outcomes += removed
     done = [one for one in outcomes if one.key in entries and one.is_done]
     for some in batches(done):
         settled = {entries[one.key]: one for one in some}
-        repairs.apply_outcomes(settled, clients, time.monotonic() + SECONDS)
+        outbox.apply_outcomes(settled, clients, time.monotonic() + SECONDS)
     return outcomes
 
 

@@ -10,12 +10,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from . import firebase, repairs
-from .clients import Clients
-from .errors import FailedPrecondition, NotFound, Postponed, Refusal
-from .ids import Key
-from .outcome import NotRepaired, Outcome
-from .reconcile import new_deadline
+from .. import firebase, outbox
+from ..clients import Clients
+from ..errors import FailedPrecondition, NotFound, Postponed, Refusal
+from ..ids import Key
+from ..outcome import NotRepaired, Outcome
+from ..reconcile import new_deadline
 
 CLOCK_SKEW_SECONDS = 5
 """How far ahead of Stream's a clock of ours may be."""
@@ -61,7 +61,7 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
 def _healed(uid: str, clients: Clients) -> Outcome:
     key = Key("user", uid)
     started = time.monotonic()
-    [outcome] = repairs.reconcile([key], clients, check_accounts=True)
+    [outcome] = outbox.reconcile([key], clients, check_accounts=True)
     if outcome.error:
         raise NotRepaired(outcome)
     if time.monotonic() - started > STALE_AFTER_SECONDS:

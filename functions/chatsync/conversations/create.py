@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from firebase_functions import logger
 from google.cloud import firestore
 
-from . import conversations, firebase, ids, records, repairs, users
-from .clients import Clients
-from .conversations import Conversation
-from .errors import (
+from .. import firebase, ids, outbox, users
+from ..as_json import json_value
+from ..clients import Clients
+from ..errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidArgument,
@@ -25,14 +25,17 @@ from .errors import (
     Temporary,
     Unsettled,
 )
-from .firebase import CreatedDocument
-from .ids import Key
-from .outcome import NotRepaired
-from .reconcile import GRACE_SECONDS, PendingReads, begin_reads
-from .repairs import Entry
-from .settings import Settings
-from .side_by_side import BATCH, batches, begin, result
-from .users import Document, FirebaseState
+from ..firebase import CreatedDocument
+from ..ids import Key
+from ..outbox import Entry
+from ..outcome import NotRepaired
+from ..reconcile import GRACE_SECONDS, PendingReads, begin_reads
+from ..settings import Settings
+from ..side_by_side import BATCH, batches, begin, result
+from ..users import Document, FirebaseState
+from . import document as document_store
+from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
+from .reconcile import finish, open_ready
 
 MAX_MEMBERS = 1000
 MAX_TEXT_LENGTH = 256
@@ -80,9 +83,9 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     the outbox: FailedPrecondition, Temporary.
     """
     request = parse(uid, fields, clients.settings)
-    deadline = time.monotonic() + conversations.DEADLINE_SECONDS
+    deadline = time.monotonic() + DEADLINE_SECONDS
     conversation_id = request.conversation_id()
-    reading = begin(conversations.read, conversation_id, clients, deadline)
+    reading = begin(document_store.read, conversation_id, clients, deadline)
     held = _read_members(request, clients, deadline)
     _check_members(request, held)
     document = result(reading, deadline)
@@ -91,11 +94,11 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     outcome = None
     existed = True
     if document.status == "ready" and _is_of(request, document, clients.settings):
-        outcome = conversations.open_ready(document, request.members, clients, deadline)
+        outcome = open_ready(document, request.members, clients, deadline)
         if outcome is None:
             document = replace(document, status="deleted")  # as its channel is
         elif isinstance(outcome.error, Temporary):
-            [outcome] = repairs.enqueue_unfinished([outcome], clients)
+            [outcome] = outbox.enqueue_unfinished([outcome], clients)
     if outcome is None:
         reads = _begin_reads(request, held, clients, deadline)
         begun = _begin(document, request, held, clients, deadline)
@@ -103,8 +106,8 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
         # A conversation that is continued may have other members than those who were asked for.
         is_as_asked = begun.document.member_ids == _stream_ids(request, clients.settings)
         prefetched = reads if is_as_asked else None
-        outcome = conversations.finish(begun.document, clients, deadline, prefetched)
-        outcome = repairs.complete(begun.entry, outcome, clients)
+        outcome = finish(begun.document, clients, deadline, prefetched)
+        outcome = outbox.complete(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
             firebase.delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
     if outcome.error:
@@ -118,7 +121,7 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
         "participantIds": [_named(key) for key in keys if key],
         "name": document.name,
         "team": document.team,
-        "createdAt": records.json_value(document.created_at),
+        "createdAt": json_value(document.created_at),
         "existed": existed,
         "healed": [_named(key) for key in outcome.healed],
     }
@@ -261,20 +264,20 @@ def _begin(
 ) -> Begun:
     """Write in one commit what is to be: the document as pending, its entry in the outbox, and
     one more conversation started; so that whatever happens now, it is finished."""
-    repairs.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
+    outbox.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
     stats = held[request.caller].stats
     for _ in range(_MAX_CONFLICTS):
         pending = _pending(document, request, clients.settings)
         batch = clients.firestore.batch()
         fields = {
-            **conversations.document_fields(pending, clients.settings),
+            **document_fields(pending, clients.settings),
             "arguments": pending.arguments,
             "origin": "app",
             "createdAt": pending.created_at,
         }
-        reference = conversations.reference_of(document.id, clients)
+        reference = reference_of(document.id, clients)
         firebase.add_write(batch, reference, fields, pending.version, clients.firestore)
-        entry = repairs.begin_entry(
+        entry = outbox.begin_entry(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )
         if is_new := not document.version:
@@ -289,7 +292,7 @@ def _begin(
             pending = replace(pending, version=document_at)
             return Begun(pending, replace(entry, version=entry_at), existed, created)
         # Somebody was faster with one of the three.
-        document = conversations.read(document.id, clients, deadline)
+        document = document_store.read(document.id, clients, deadline)
         _check_arguments(request, document)
         read = firebase.read_documents([request.caller], clients.firestore, deadline)
         stats = read[request.caller].stats

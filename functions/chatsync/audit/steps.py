@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 from firebase_functions import logger
 
-from . import conversations, firebase, ids, users
-from .clients import Clients
-from .errors import InvalidArgument, Refusal
-from .ids import Key
-from .plan import Observed, Plan, plan
-from .settings import Settings
-from .side_by_side import BATCH, batches, begin, result
-from .stream import CHANNELS, MAX_OFFSET
-from .users import Document, FirebaseState
+from .. import conversations, firebase, ids, users
+from ..clients import Clients
+from ..clients.stream import CHANNELS, MAX_OFFSET
+from ..errors import InvalidArgument, Refusal
+from ..ids import Key
+from ..plan import Observed, Plan, plan
+from ..settings import Settings
+from ..side_by_side import BATCH, batches, begin, result
+from ..users import Document, FirebaseState
 
 USER_STEPS = ("accounts", "companies", "stream_users", "documents")
 CHANNEL_STEPS = ("channels", "conversations")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from .errors import Postponed, StreamRateLimited
+from ..errors import Postponed, StreamRateLimited
 
 LEFT_BY_BACKGROUND = 0.2
 """The share of every window that the outbox and sweeps leave to the people who wait."""

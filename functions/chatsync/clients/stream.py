@@ -21,15 +21,15 @@ import requests
 from requests.adapters import HTTPAdapter
 from stream_chat import StreamChat
 
-from .errors import (
+from ..errors import (
     Postponed,
     StreamCredentialsRejected,
     StreamRateLimited,
     StreamRejected,
     StreamUnavailable,
 )
+from ..side_by_side import BATCH, batches
 from .pacing import Pace, RateLimit
-from .side_by_side import BATCH, batches
 
 CHANNELS = 30
 """Channels per call of QueryChannels; asked for more, it returns 30."""

@@ -22,8 +22,8 @@ from firebase_functions.tasks_fn import on_task_dispatched
 from flask import Request, Response, jsonify, make_response
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from . import bodies, settings
-from .errors import (
+from .. import settings
+from ..errors import (
     AlreadyExists,
     ChatsyncError,
     FailedPrecondition,
@@ -34,7 +34,8 @@ from .errors import (
     Temporary,
     Unauthenticated,
 )
-from .outcome import NotRepaired
+from ..outcome import NotRepaired
+from . import bodies
 
 _TOKEN = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.[\w-]*", re.ASCII)
 """Header and payload of an ID token. The Auth emulator's have no signature."""

@@ -10,8 +10,8 @@ import firebase_admin
 from firebase_admin import exceptions, functions
 from google.auth.exceptions import GoogleAuthError
 
-from .errors import FirebaseUnavailable
-from .side_by_side import result
+from ..errors import FirebaseUnavailable
+from ..side_by_side import result
 
 ENQUEUE_SECONDS = 1.0
 """A webhook that must leave something to the outbox may wait for this twice."""

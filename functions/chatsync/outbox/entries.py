@@ -15,12 +15,11 @@ however many failures they met:
 """
 
 import math
-import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from firebase_functions import logger
 from google.cloud import firestore
@@ -28,48 +27,25 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from google.rpc import code_pb2
 
-from . import ids
-from .clients import Clients
-from .errors import (
-    ChatsyncError,
-    FailedPrecondition,
+from .. import ids
+from ..clients import Clients
+from ..errors import (
     FirebaseUnavailable,
-    Postponed,
-    Refusal,
-    StreamCredentialsRejected,
-    StreamRateLimited,
-    Temporary,
-    TooManyRefusals,
 )
-from .firebase import CHANGED, temporary_failures_named, until
-from .ids import Key
-from .outcome import Disposition, NotRepaired, Outcome, Waiting
-from .reconcile import reconcile_users
-from .removal import remove_users
-from .side_by_side import BATCH, batches
+from ..firebase import CHANGED, temporary_failures_named, until
+from ..ids import Key
+from ..outcome import Outcome, Waiting
+from ..side_by_side import BATCH, batches
+from . import retry
+from .wakes import slot_of, try_to_wake
 
 COLLECTION = "repairs"
-DRAIN = "drainRepairs"
-"""The task function that works the outbox off."""
 
-FIRST_ATTEMPT_SECONDS = 2.0
-RECHECK_SECONDS = 30.0
-"""After a lost answer: by then Stream has applied the call, or never will."""
+WRITE_SECONDS = 8.0
 
-SHORTEST_PAUSE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 600.0
+LISTING_SECONDS = 40.0
 
-SLOT_SECONDS = 10
-FURTHEST_WAKE_SECONDS = 60
-"""The Tasks emulator calls at once, and again every ten seconds until a wake's time has come."""
-
-_WRITE_SECONDS = 8.0
-_MAX_ERROR_LENGTH = 500
-_LISTING_SECONDS = 40.0
 _MOST_SHOWN = 2000
-
-
-OutcomeKind = TypeVar("OutcomeKind", bound=Outcome)
 
 
 @dataclass(frozen=True)
@@ -89,54 +65,8 @@ class Entry:
     next_attempt_at: datetime | None = None
 
 
-def reconcile(
-    keys: Sequence[Key],
-    clients: Clients,
-    *,
-    check_accounts: bool = False,
-    retry_refused: bool = False,
-    deadline: float = math.inf,
-) -> list[Outcome]:
-    """:func:`reconcile_users`, with the outbox behind it.
-
-    What failed for now is queued, and ``is_queued`` says so; what failed for good is parked. Raises
-    as reconcile_users does, with NotRepaired if Stream accepts neither key nor secret.
-    """
-    try:
-        outcomes = reconcile_users(
-            keys,
-            clients,
-            check_accounts=check_accounts,
-            retry_refused=retry_refused,
-            deadline=deadline,
-        )
-    except StreamCredentialsRejected as error:
-        raise _nobody_served(keys, error, clients) from error
-    return enqueue_unfinished(outcomes, clients)
-
-
-def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
-    """:func:`remove_users`, with the outbox behind it in the same way."""
-    _mark_removal(keys, clients)
-    try:
-        outcomes = remove_users(keys, clients)
-    except StreamCredentialsRejected as error:
-        raise _nobody_served(keys, error, clients, removal=True) from error
-    return enqueue_unfinished(outcomes, clients)
-
-
-def _nobody_served(
-    keys: Sequence[Key],
-    error: StreamCredentialsRejected,
-    clients: Clients,
-    removal: bool = False,
-) -> NotRepaired:
-    outcomes = [Outcome(key, "", None, error, removal=removal) for key in keys]
-    return NotRepaired(enqueue_unfinished(outcomes, clients)[0])
-
-
 def write_entries(
-    outcomes: Sequence[Outcome], clients: Clients, seconds: float = _WRITE_SECONDS
+    outcomes: Sequence[Outcome], clients: Clients, seconds: float = WRITE_SECONDS
 ) -> None:
     """Enter outcomes into the outbox: waiting, or parked if their errors won't pass.
 
@@ -147,10 +77,10 @@ def write_entries(
 
     Raises FirebaseUnavailable if the outbox cannot be written.
     """
-    references = {one.key: _reference(one.key, clients) for one in outcomes}
+    references = {one.key: reference_of(one.key, clients) for one in outcomes}
     wake_at = math.inf
     if any(not outcome.is_parked for outcome in outcomes):
-        wake_at = _slot(time.time() + FIRST_ATTEMPT_SECONDS)
+        wake_at = slot_of(time.time() + retry.FIRST_ATTEMPT_SECONDS)
         try_to_wake(wake_at, clients)
     deadline = time.monotonic() + seconds
     with temporary_failures_named():
@@ -159,14 +89,14 @@ def write_entries(
         batch = clients.firestore.batch()
         for outcome in outcomes:
             reference = references[outcome.key]
-            batch.set(reference, _fields(outcome, known[reference.id]), merge=True)
+            batch.set(reference, retry.fields_of_entry(outcome, known[reference.id]), merge=True)
         batch.commit(**until(deadline))
     if time.time() >= wake_at:
         # Too slow: the drain may have been there before the entries, even if the wake went
         # unanswered.
         try_to_wake(time.time(), clients)
     for outcome in outcomes:
-        _log_report(outcome)
+        _log_written(outcome)
 
 
 def document_id(key: Key) -> str:
@@ -186,7 +116,7 @@ def begin_entry(
 
     Whoever began it calls :func:`complete`; if they cannot, the drain finishes it.
     """
-    reference = _reference(key, clients)
+    reference = reference_of(key, clients)
     fields = {
         "kind": key.kind,
         "key": key.id,
@@ -199,23 +129,6 @@ def begin_entry(
     }
     batch.set(reference, {**fields, "removal": True} if removal else fields, merge=True)
     return Entry(key, removal=removal, attempts=0, reference=reference, version=None)
-
-
-def complete(entry: Entry, outcome: OutcomeKind, clients: Clients) -> OutcomeKind:
-    """Delete the entry of what was begun and is done, else write down what became of it.
-
-    Returns the outcome, which says whether it is queued.
-    """
-    if not outcome.is_done:
-        return enqueue_unfinished([outcome], clients)[0]
-    batch = BulkWriteBatch(clients.firestore)
-    batch.delete(entry.reference, clients.firestore.write_option(last_update_time=entry.version))
-    try:
-        with temporary_failures_named():
-            batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
-    except FirebaseUnavailable as error:
-        logger.warn(f"The drain will find {entry.key.kind} {entry.key.id} done: {error}")
-    return outcome
 
 
 def due(clients: Clients, deadline: float, after: Entry | None = None) -> list[Entry]:
@@ -263,8 +176,10 @@ def apply_outcomes(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline
         elif outcome.is_done:
             batch.delete(entry.reference, unchanged)
         else:
-            batch.update(entry.reference, _next_fields(entry, outcome), unchanged)
-        _log_settled(entry, outcome)
+            batch.update(
+                entry.reference, retry.fields_after_attempt(outcome, entry.attempts), unchanged
+            )
+        _log_applied(entry, outcome)
     with temporary_failures_named():
         statuses = batch.commit(**until(deadline)).status
     codes = [status.code for status in statuses]
@@ -281,10 +196,10 @@ def apply_outcomes(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline
 
 def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:
     """The entries that these keys have now, waiting or parked."""
-    references = [_reference(key, clients) for key in keys]
+    references = [reference_of(key, clients) for key in keys]
     with temporary_failures_named():
         snapshots = clients.firestore.get_all(
-            references, **until(time.monotonic() + _LISTING_SECONDS)
+            references, **until(time.monotonic() + LISTING_SECONDS)
         )
         entries = [_entry(snapshot) for snapshot in snapshots if snapshot.exists]
     return {entry.key: entry for entry in entries}
@@ -293,7 +208,7 @@ def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:
 def count(state: str, clients: Clients) -> int:
     counting: Any = _in_state(state, clients).count()
     with temporary_failures_named():
-        [[counted]] = counting.get(**until(time.monotonic() + _LISTING_SECONDS))
+        [[counted]] = counting.get(**until(time.monotonic() + LISTING_SECONDS))
     return int(counted.value)
 
 
@@ -306,7 +221,7 @@ def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
         snapshots = (
             _in_state(state, clients)
             .limit(_MOST_SHOWN)
-            .get(**until(time.monotonic() + _LISTING_SECONDS))
+            .get(**until(time.monotonic() + LISTING_SECONDS))
         )
     entries = [snapshot.to_dict() or {} for snapshot in snapshots]
     return sorted(entries, key=lambda entry: str(entry.get("firstFailedAt", "")))
@@ -319,7 +234,7 @@ def _in_state(state: str, clients: Clients) -> firestore.Query:
 
 def retry_parked(clients: Clients) -> int:
     """Have the drain try parked entries once more; returns how many there are."""
-    deadline = time.monotonic() + _LISTING_SECONDS
+    deadline = time.monotonic() + LISTING_SECONDS
     retried = 0
     with temporary_failures_named():
         snapshots = list(_in_state("parked", clients).limit(_MOST_SHOWN).get(**until(deadline)))
@@ -336,69 +251,19 @@ def retry_parked(clients: Clients) -> int:
     return retried
 
 
-def wake(at: float, clients: Clients) -> None:
-    """Have the drain called at the Unix time ``at`` or up to 10 s later.
-
-    One task for each 10 s, however many ask for it. A task never ends before its time
-    (:func:`drain.drain`), so "exists already" means that the drain is still to come.
-    """
-    slot = _slot(at)
-    clients.tasks.enqueue(DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot))
-
-
-def _slot(at: float) -> int:
-    now = time.time()
-    return math.ceil(min(max(at, now), now + FURTHEST_WAKE_SECONDS) / SLOT_SECONDS) * SLOT_SECONDS
-
-
-def try_to_wake(at: float, clients: Clients) -> None:
-    """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
-    try:
-        wake(at, clients)
-    except FirebaseUnavailable as error:
-        logger.error(f"The drain could not be woken: {error}")
-
-
-def wake_if_due(clients: Clients) -> None:
-    """The look every five minutes, with which no lost wake lasts."""
-    at = earliest(clients, time.monotonic() + _WRITE_SECONDS)
-    if at is not None and at <= time.time():
-        logger.info("The outbox has entries that are due")
-        wake(at, clients)
-
-
-def enqueue_unfinished(outcomes: Sequence[OutcomeKind], clients: Clients) -> list[OutcomeKind]:
-    """Enter what is not done into the outbox; returns the outcomes, which say so.
-
-    If the outbox cannot be written, ``is_queued`` stays false.
-    """
-    unfinished = [outcome for outcome in outcomes if not outcome.is_done]
-    if not unfinished:
-        return list(outcomes)
-    try:
-        write_entries(unfinished, clients)
-    except FirebaseUnavailable as error:
-        logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in unfinished])
-        return list(outcomes)
-    return [
-        replace(one, is_queued=True) if one.disposition == Disposition.RETRY else one
-        for one in outcomes
-    ]
-
-
-def _mark_removal(keys: Iterable[Key], clients: Clients) -> None:
+def mark_removal(keys: Iterable[Key], clients: Clients) -> None:
     """Tell a drain that is at work on these that they were deleted, should it die before it sees.
 
     Only entries that exist are concerned; no other repair can be repeated without its event.
     """
     batch = BulkWriteBatch(clients.firestore)
     for key in keys:
-        batch.update(_reference(key, clients), {"removal": True})
+        batch.update(reference_of(key, clients), {"removal": True})
     with temporary_failures_named():
-        batch.commit(**until(time.monotonic() + _WRITE_SECONDS))
+        batch.commit(**until(time.monotonic() + WRITE_SECONDS))
 
 
-def _reference(key: Key, clients: Clients) -> firestore.DocumentReference:
+def reference_of(key: Key, clients: Clients) -> firestore.DocumentReference:
     return clients.firestore.document(COLLECTION, document_id(key))
 
 
@@ -415,71 +280,7 @@ def _entry(snapshot: Any) -> Entry:
     )
 
 
-def _fields(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
-    pause = FIRST_ATTEMPT_SECONDS if outcome.may_pass else RECHECK_SECONDS
-    fields = {
-        "kind": outcome.key.kind,
-        "key": outcome.key.id,
-        "attempts": firestore.Increment(0),
-        # What always changes, so that a drain at work on the entry does not delete it.
-        "reports": firestore.Increment(1),
-        "firstFailedAt": known.get("firstFailedAt") or firestore.SERVER_TIMESTAMP,
-        "lastError": known.get("lastError", ""),
-        **_state_fields(outcome, pause),
-    }
-    recheck_at = known.get("recheckAt")
-    if outcome.is_parked and recheck_at and recheck_at.timestamp() > time.time():
-        fields |= {"state": "waiting", "nextAttemptAt": recheck_at}
-    waits = known.get("state") == "waiting" and known.get("attempts")
-    if waits and outcome.may_pass:
-        del fields["nextAttemptAt"]
-    return fields
-
-
-def _next_fields(entry: Entry, outcome: Outcome) -> dict[str, Any]:
-    """What changes in an entry that the drain has tried without success.
-
-    Only an attempt that failed by itself counts as one: not one that a rate limit forbade.
-    """
-    match outcome.error:
-        case StreamRateLimited(retry_after=seconds):
-            return _state_fields(outcome, seconds)
-        case Postponed() if not isinstance(outcome.error, TooManyRefusals):
-            return _state_fields(outcome, SHORTEST_PAUSE_SECONDS)
-        case Temporary() | StreamCredentialsRejected():
-            pass
-        case _:
-            return _state_fields(outcome, RECHECK_SECONDS)
-    pause = min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2.0 ** min(entry.attempts, 10))
-    return {
-        **_state_fields(outcome, pause * random.uniform(0.5, 1)),
-        "attempts": entry.attempts + 1,
-    }
-
-
-def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
-    parked = outcome.is_parked
-    next_attempt = datetime.fromtimestamp(time.time() + pause, UTC)
-    fields = {
-        "state": "parked" if parked else "waiting",
-        "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
-        "reason": outcome.reason,
-    }
-    if told := _told(outcome.error):
-        fields["lastError"] = told[:_MAX_ERROR_LENGTH]
-    if outcome.recheck:
-        fields["recheckAt"] = datetime.fromtimestamp(time.time() + RECHECK_SECONDS, UTC)
-    return {**fields, "removal": True} if outcome.removal else fields
-
-
-def _told(error: ChatsyncError | None) -> str:
-    """Empty if nothing new is known: what was refused before is not sent to Stream again."""
-    if isinstance(error, FailedPrecondition) and error.reason == Refusal.REJECTED:
-        return error.told
-    return str(error) if error else ""
-
-
-def _log_report(outcome: Outcome) -> None:
+def _log_written(outcome: Outcome) -> None:
     key, reason = outcome.key, outcome.reason
     if outcome.is_parked:
         message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
@@ -489,7 +290,7 @@ def _log_report(outcome: Outcome) -> None:
         logger.warn(message, **{key.kind: key.id}, reason=reason, removal=outcome.removal)
 
 
-def _log_settled(entry: Entry, outcome: Outcome) -> None:
+def _log_applied(entry: Entry, outcome: Outcome) -> None:
     key, reason = entry.key, outcome.reason
     fields = {key.kind: key.id, "attempt": entry.attempts + 1}
     if outcome.is_parked:

@@ -1,0 +1,37 @@
+"""The audit: looks for what disagrees, page by page, and repairs what it was asked to.
+
+``steps`` finds, ``repair`` repairs, ``store`` keeps what was found, and ``run`` goes page by page.
+"""
+
+from .repair import CREATING, Wait, repair_findings
+from .run import SWEEP, begin_nightly, run, run_page
+from .store import (
+    LAST_STEP,
+    MAX_FINDINGS,
+    Audit,
+    findings_of,
+    latest,
+    read,
+    set_state,
+    start,
+    unfinished,
+)
+
+__all__ = [
+    "CREATING",
+    "LAST_STEP",
+    "MAX_FINDINGS",
+    "SWEEP",
+    "Audit",
+    "Wait",
+    "begin_nightly",
+    "findings_of",
+    "latest",
+    "read",
+    "repair_findings",
+    "run",
+    "run_page",
+    "set_state",
+    "start",
+    "unfinished",
+]

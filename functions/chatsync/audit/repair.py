@@ -1,0 +1,118 @@
+"""What an audit repairs of what it found: only the kinds that it was asked to."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from .. import conversations, outbox
+from ..clients import Clients
+from ..clients.stream import CHANNELS
+from ..errors import StreamRateLimited
+from ..ids import Key
+from ..outcome import Outcome
+from ..reconcile import reconcile_users
+from ..removal import remove_users
+from ..side_by_side import BATCH, batches, two_at_once
+from .steps import (
+    CLOSED,
+    DELETED,
+    FOLLOWED,
+    RECONCILED,
+    REMOVED,
+    Finding,
+    subject,
+)
+from .store import Audit, save
+
+CREATING = (*RECONCILED, *FOLLOWED)
+"""What the nightly audit repairs: it creates and patches, and never deletes, moves or closes."""
+
+Wait = Callable[[int], None] | None
+"""Waits for so many seconds, until Stream's limit is open again."""
+
+
+def repair_findings(
+    audit: Audit,
+    findings: Sequence[Finding],
+    clients: Clients,
+    wait: Wait,
+) -> Audit:
+    """Repair these findings of an audit that is done, and nothing else."""
+    kinds = {finding.kind for finding in findings}
+    made = repair_page(findings, kinds, clients, wait, retry_refused=True)
+    repaired, failed = audit.repaired + made["repaired"], audit.failed + made["failed"]
+    return save(replace(audit, repaired=repaired, failed=failed), clients) or audit
+
+
+def repair_page(
+    findings: Sequence[Finding],
+    asked: Collection[str],
+    clients: Clients,
+    wait: Wait,
+    retry_refused: bool,
+) -> Mapping[str, int]:
+    """Repair findings of the kinds ``asked`` for, a hundred users or thirty channels at a time.
+
+    Returns the number of findings that are ``repaired``, and of repairs that ``failed``.
+    """
+    made = Counter[str]()
+
+    def repair(
+        kinds: Sequence[str], size: int, call: Callable[[Sequence[Key]], Sequence[Outcome]]
+    ) -> None:
+        found = [
+            (one.kind, subject(one, clients.settings)) for one in findings if one.kind in kinds
+        ]
+        chunks = [*batches(sorted({key for kind, key in found if kind in asked}), size)]
+        # While one is written the next is read: Stream is far away.
+        for outcomes in two_at_once(lambda chunk: _patiently(call, chunk, wait), chunks):
+            failed = {one.key for one in outcomes if one.error and not one.is_done}
+            repaired = {one.key for one in outcomes} - failed
+            made["failed"] += len(failed)
+            made["repaired"] += sum(key in repaired for _, key in found)
+
+    def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
+        return _kept(reconcile_users(keys, clients, retry_refused=retry_refused), clients)
+
+    def follow(keys: Sequence[Key], may_close: bool = False) -> Sequence[Outcome]:
+        outcomes = conversations.reconcile_conversations(
+            [key.id for key in keys], clients, origin="operator", may_close=may_close
+        )
+        return _kept(outcomes, clients)
+
+    # What is left of one side only is nothing for the outbox, which would remove both.
+    repair(RECONCILED, BATCH, reconcile)
+    repair(REMOVED, BATCH, partial(remove_users, clients=clients, documents=False))
+    repair(DELETED, BATCH, partial(remove_users, clients=clients, from_stream=False))
+    repair(FOLLOWED, CHANNELS, follow)
+    repair(CLOSED, CHANNELS, partial(follow, may_close=True))
+    return made
+
+
+def _patiently(
+    call: Callable[[Sequence[Key]], Sequence[Outcome]], keys: Sequence[Key], wait: Wait
+) -> Sequence[Outcome]:
+    """The outcomes, once no rate limit stands in the way.
+
+    Raises StreamRateLimited where nobody waits.
+    """
+    while True:
+        outcomes = call(keys)
+        limited = next(
+            (one.error for one in outcomes if isinstance(one.error, StreamRateLimited)), None
+        )
+        if limited is None:
+            return outcomes
+        if wait is None:
+            raise limited
+        wait(limited.retry_after)
+
+
+def _kept(outcomes: Sequence[Outcome], clients: Clients) -> Sequence[Outcome]:
+    """Leaves to the outbox what is not done: of what a rate limit puts off, late answers only."""
+    limited = any(isinstance(one.error, StreamRateLimited) for one in outcomes)
+    left = [one for one in outcomes if (one.recheck if limited else not one.is_done)]
+    if left:
+        outbox.write_entries(left, clients)
+    return outcomes

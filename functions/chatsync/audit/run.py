@@ -1,0 +1,158 @@
+"""The audit: looks for findings page by page, counts them, and repairs what it was asked to.
+
+``audits/{id}`` holds the plan, how far it got, and what was counted; its ``findings`` what
+disagrees. A page begins where the document says, and ends with one write of it that only succeeds
+if nobody else ended the same page: so a page can be lost, repeated or run twice at once, and counts
+once.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from firebase_functions import logger
+
+from .. import outbox
+from ..clients import Clients
+from ..errors import Postponed, StreamRateLimited, Temporary
+from .repair import CREATING, Wait, repair_page
+from .steps import (
+    KINDS_OF_USERS,
+    STEPS,
+    Page,
+)
+from .store import LAST_STEP, Audit, read, save, set_state, start, unfinished, write_findings
+
+SWEEP = "runSweep"
+"""The task function that runs the pages."""
+
+BUDGET_SECONDS = 45.0
+
+STALLED_AFTER = timedelta(hours=6)
+"""Without an end of a page: something is in the way, and the next night begins anew."""
+
+MAX_TEAMS = 1_000
+"""Counted apart: the audit's document has room for so many, in its mebibyte."""
+
+_NO_TEAM = "(none)"
+
+_OTHER_TEAMS = "(others)"
+
+
+def begin_nightly(clients: Clients) -> None:
+    """Begin the nightly audit, or go on with the last one, if that is still getting on."""
+    audit = unfinished("nightly", clients)
+    if audit and audit.version and datetime.now(UTC) - audit.version > STALLED_AFTER:
+        set_state(audit, "failed", clients)
+        logger.error(f"Audit {audit.id} is given up", audit=audit.id, page=audit.page)
+        audit = None
+    if audit is None:
+        audit = start("nightly", clients, repair=CREATING)
+        logger.info(f"Audit {audit.id} begins", audit=audit.id)
+    else:
+        logger.warn(f"Audit {audit.id} goes on", audit=audit.id, page=audit.page)
+    _call_again(audit, clients, time.time())
+
+
+def run(audit_id: str, clients: Clients) -> None:
+    """Run pages for three quarters of a minute, then have the function called for the next.
+
+    Raises Temporary if a page could not be run, or nobody would go on: the queue calls again.
+    """
+    ends = time.monotonic() + BUDGET_SECONDS
+    audit = read(audit_id, clients)
+    resume_at = time.time()
+    while audit and audit.state == "running":
+        try:
+            audit = run_page(audit, clients)
+        except StreamRateLimited as limited:
+            resume_at = time.time() + limited.retry_after
+            break
+        if time.monotonic() >= ends:
+            break
+    if audit and audit.state == "running":
+        if not _call_again(audit, clients, max(resume_at, time.time())):
+            # A task of this name was there: it may be the one that runs now.
+            raise Postponed(f"audit {audit.id} is to go on")
+    elif audit and audit.state == "done":
+        rate = "nothing to compare" if audit.sync_rate is None else f"{audit.sync_rate:.1%} in sync"
+        logger.info(f"Audit {audit.id} is done: {rate}", audit=audit.id, findings=audit.findings)
+
+
+def _call_again(audit: Audit, clients: Clients, at: float) -> bool:
+    """The task's name tells page and time: a page that is waited for has another than before."""
+    name = f"{audit.id}-{audit.page}-{int(at)}"
+    return clients.tasks.enqueue(SWEEP, {"auditId": audit.id}, name, at)
+
+
+def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
+    """Run the page at which ``audit`` stands; returns it as it stands then.
+
+    Raises StreamRateLimited and other Temporary errors with nothing counted: run it again later.
+    Who has repairs ``wait`` at a rate limit instead counts those too that came before it.
+    """
+    calls = clients.stream.calls()
+    page = _page(audit, clients)
+    if audit.team:
+        page.findings = [one for one in page.findings if one.team == audit.team]
+        page.records = [one for one in page.records if one[1] == audit.team]
+    # The night tries once what was refused before; a backfill would for everybody, again and again.
+    retry_refused = audit.mode != "backfill"
+    repairs_made = repair_page(page.findings, audit.repair, clients, wait, retry_refused)
+    write_findings(page, audit, clients)
+    advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)
+    saved = save(advanced, clients)
+    if saved is None:  # Somebody else ran the same page, and was faster: theirs counts.
+        saved = read(audit.id, clients)
+    if saved is None:
+        raise Temporary(f"audit {audit.id} has vanished")
+    return saved
+
+
+def _page(audit: Audit, clients: Clients) -> Page:
+    step = audit.steps[audit.step]
+    if step != LAST_STEP:
+        return STEPS[step](audit.cursor, audit.team, clients)
+    if audit.repair:
+        outbox.retry_parked(clients)
+    return Page()
+
+
+def _advanced(
+    audit: Audit, page: Page, repairs_made: Mapping[str, int], stream_calls: int
+) -> Audit:
+    counts = {section: Counter(numbers) for section, numbers in audit.counts.items()}
+    teams = {team: Counter(numbers) for team, numbers in audit.teams.items()}
+
+    def of_team(team: str | None) -> Counter[str]:
+        name = team or _NO_TEAM
+        has_room = name in teams or len(teams) < MAX_TEAMS
+        return teams.setdefault(name if has_room else _OTHER_TEAMS, Counter())
+
+    for section, team, agrees in page.records:
+        for numbers in (counts.setdefault(section, Counter()), of_team(team)):
+            numbers["records"] += 1
+            numbers["agreeing"] += agrees
+    for finding in page.findings:
+        section = "users" if finding.kind in KINDS_OF_USERS else "channels"
+        counts.setdefault(section, Counter())[finding.kind] += 1
+        of_team(finding.team)[finding.kind] += 1
+    step = audit.step if page.cursor else audit.step + 1
+    done = step == len(audit.steps)
+    return replace(
+        audit,
+        state="done" if done else "running",
+        step=step,
+        cursor=page.cursor,
+        page=audit.page + 1,
+        counts=counts,
+        teams=teams,
+        repaired=audit.repaired + repairs_made["repaired"],
+        failed=audit.failed + repairs_made["failed"],
+        findings=audit.findings + len(page.findings),
+        seen=audit.seen + page.seen,
+        stream_calls=audit.stream_calls + stream_calls,
+        finished_at=datetime.now(UTC) if done else None,
+    )

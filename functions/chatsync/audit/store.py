@@ -1,0 +1,233 @@
+"""``audits/{id}`` and its ``findings``: what is kept of an audit."""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+
+from .. import firebase, ids
+from ..clients import Clients
+from ..errors import Temporary
+from ..side_by_side import batches
+from .steps import (
+    CHANNEL_STEPS,
+    USER_STEPS,
+    Finding,
+    Page,
+)
+
+COLLECTION = "audits"
+
+LAST_STEP = "parked"
+"""After the steps that find: parked entries are tried once more."""
+
+KEPT_FOR = timedelta(days=90)
+"""Audits and their findings, by Firestore's TTL policy on ``expireAt``."""
+
+MAX_FINDINGS = 10_000
+"""Kept in detail; all are counted."""
+
+CALL_SECONDS = 40.0
+
+_MAX_ID_BYTES = 1_400
+"""Firestore takes 1,500."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """``audits/{id}``, as it was read."""
+
+    id: str
+    mode: str
+    """``nightly``, ``operator`` or ``backfill``."""
+
+    steps: tuple[str, ...]
+    repair: tuple[str, ...] = ()
+    team: str | None = None
+    state: str = "running"
+    """``running``, ``stopped`` by its operator, ``done``, or ``failed``: given up."""
+
+    step: int = 0
+    cursor: str = ""
+    page: int = 0
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By ``users`` and ``channels``: records, agreeing, and of each kind of finding."""
+
+    teams: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    findings: int = 0
+    repaired: int = 0
+    """Of the findings."""
+
+    failed: int = 0
+    """Repairs, of users or conversations, that failed for now."""
+
+    seen: int = 0
+    """Accounts, users, documents, channels and conversations that were looked at."""
+
+    stream_calls: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    version: datetime | None = None
+    """Firestore's update time: when its last page ended."""
+
+    @property
+    def sync_rate(self) -> float | None:
+        """Records that agree / our records; None where there are none."""
+        records = sum(counts.get("records", 0) for counts in self.counts.values())
+        agreeing = sum(counts.get("agreeing", 0) for counts in self.counts.values())
+        return agreeing / records if records else None
+
+
+def start(
+    mode: str,
+    clients: Clients,
+    *,
+    steps: Sequence[str] = (*USER_STEPS, *CHANNEL_STEPS, LAST_STEP),
+    repair: Iterable[str] = (),
+    team: str | None = None,
+) -> Audit:
+    """Write down a new audit, without running it. One beside another does no harm."""
+    now = datetime.now(UTC)
+    audit_id = f"{now:%Y-%m-%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+    audit = Audit(audit_id, mode, tuple(steps), tuple(repair), team, started_at=now)
+    saved = save(audit, clients)
+    if saved is None:
+        raise Temporary(f"audit {audit_id} exists already")
+    return saved
+
+
+def read(audit_id: str, clients: Clients) -> Audit | None:
+    deadline = time.monotonic() + CALL_SECONDS
+    with firebase.temporary_failures_named():
+        snapshot = _reference(audit_id, clients).get(**firebase.until(deadline))
+    return _audit(snapshot) if snapshot.exists else None
+
+
+def latest(clients: Clients) -> Audit | None:
+    """The audit that began last; a backfill is none."""
+    query = clients.firestore.collection(COLLECTION).order_by(
+        "startedAt", direction=firestore.Query.DESCENDING
+    )
+    with firebase.temporary_failures_named():
+        found = query.limit(100).get(**firebase.until(time.monotonic() + CALL_SECONDS))
+    return next((audit for one in found if (audit := _audit(one)).mode != "backfill"), None)
+
+
+def unfinished(mode: str, clients: Clients) -> Audit | None:
+    """The audit of this mode that began last, among those that are running or stopped."""
+    collection = clients.firestore.collection(COLLECTION)
+    query = collection.where(filter=FieldFilter("mode", "==", mode))
+    query = query.where(filter=FieldFilter("state", "in", ["running", "stopped"]))
+    with firebase.temporary_failures_named():
+        found = query.get(**firebase.until(time.monotonic() + CALL_SECONDS))
+    audits = [_audit(one) for one in found]
+    return max(audits, key=lambda audit: audit.id, default=None)
+
+
+def set_state(audit: Audit, state: str, clients: Clients) -> Audit | None:
+    """Stop an audit, give it up, or let it run again; None if somebody else is at it."""
+    return save(replace(audit, state=state), clients)
+
+
+def write_findings(page: Page, audit: Audit, clients: Clients) -> None:
+    """Under names made of what they say, so that a page which is run again writes them again."""
+    room = max(0, MAX_FINDINGS - audit.findings)
+    findings = _reference(audit.id, clients).collection("findings")
+    deadline = time.monotonic() + CALL_SECONDS
+    for batch_of in batches(page.findings[:room]):
+        batch = BulkWriteBatch(clients.firestore)
+        for finding in batch_of:
+            fields = {**finding._asdict(), "expireAt": _expires_at(audit)}
+            batch.set(findings.document(_finding_id(finding)), fields)
+        with firebase.temporary_failures_named():
+            batch.commit(**firebase.until(deadline))
+
+
+def _finding_id(finding: Finding) -> str:
+    name = ids.document_id(f"{finding.kind} {finding.key}")
+    if len(name.encode()) <= _MAX_ID_BYTES:
+        return name
+    return f"{finding.kind} {hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
+    """What was kept of its findings, by kind and key."""
+    query = _reference(audit.id, clients).collection("findings").order_by("__name__")
+    for snapshot in query.stream():
+        fields = snapshot.to_dict()
+        yield Finding(fields["kind"], fields["key"], fields["team"], fields["detail"])
+
+
+def _expires_at(audit: Audit) -> datetime | None:
+    return audit.started_at and audit.started_at + KEPT_FOR
+
+
+def _reference(audit_id: str, clients: Clients) -> firestore.DocumentReference:
+    return clients.firestore.document(COLLECTION, audit_id)
+
+
+def save(audit: Audit, clients: Clients) -> Audit | None:
+    """Write the document; None if somebody else did since it was read."""
+    reference = _reference(audit.id, clients)
+    fields = {
+        "mode": audit.mode,
+        "state": audit.state,
+        "steps": list(audit.steps),
+        "step": audit.step,
+        "cursor": audit.cursor,
+        "page": audit.page,
+        "repair": list(audit.repair),
+        "team": audit.team,
+        "counts": {section: dict(numbers) for section, numbers in audit.counts.items()},
+        # A list: a team's name need not be a possible name of a field.
+        "teams": [{"team": team, **numbers} for team, numbers in audit.teams.items()],
+        "syncRate": audit.sync_rate,
+        "repaired": audit.repaired,
+        "failed": audit.failed,
+        "findings": audit.findings,
+        "seen": audit.seen,
+        "streamCalls": audit.stream_calls,
+        "startedAt": audit.started_at,
+        "finishedAt": audit.finished_at,
+        "expireAt": _expires_at(audit),
+    }
+    batch = clients.firestore.batch()
+    firebase.add_write(batch, reference, fields, audit.version, clients.firestore)
+    written_at = firebase.commit(batch, time.monotonic() + CALL_SECONDS)
+    return replace(audit, version=written_at[0]) if written_at else None
+
+
+def _audit(snapshot: Any) -> Audit:
+    fields = snapshot.to_dict()
+    teams = {
+        one["team"]: {name: value for name, value in one.items() if name != "team"}
+        for one in fields["teams"]
+    }
+    return Audit(
+        id=snapshot.id,
+        mode=fields["mode"],
+        steps=tuple(fields["steps"]),
+        repair=tuple(fields["repair"]),
+        team=fields["team"],
+        state=fields["state"],
+        step=fields["step"],
+        cursor=fields["cursor"],
+        page=fields["page"],
+        counts=fields["counts"],
+        teams=teams,
+        repaired=fields["repaired"],
+        failed=fields["failed"],
+        findings=fields["findings"],
+        seen=fields["seen"],
+        stream_calls=fields["streamCalls"],
+        started_at=fields["startedAt"],
+        finished_at=fields["finishedAt"],
+        version=snapshot.update_time,
+    )

@@ -1,0 +1,253 @@
+"""``conversations/{id}``: what is kept of a conversation in Firestore, and under which id."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+
+from .. import firebase, ids
+from ..clients import Clients
+from ..errors import (
+    ChatsyncError,
+    Unsettled,
+)
+from ..ids import Key
+from ..outcome import Outcome
+from ..reconcile import GRACE_SECONDS
+from ..settings import Settings
+
+COLLECTION = "conversations"
+
+DEADLINE_SECONDS = 25.0
+"""Callers wait for it, and the function ends after 60, with what the outbox may take."""
+
+_STATUSES = ("pending", "ready", "failed", "deleted")
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """``conversations/{id}`` as it was read; ``status`` is empty where there is no document.
+
+    A document without a status of ours, which somebody else wrote, claims to be ``ready``.
+    """
+
+    id: str
+    status: str = ""
+    cid: str = ""
+    """Of its channel, as it was written down."""
+
+    member_ids: tuple[str, ...] = ()
+    """Stream ids; the documents' ``participantIds`` are the uids among them, who may read."""
+
+    name: str | None = None
+    team: str | None = None
+    created_by: str = ""
+    """A uid, or the Stream id of who is none of ours."""
+
+    created_at: datetime | None = None
+    conversation_type: str = ""
+    arguments: str = ""
+    """A hash of what was asked for, by which a repeated request is told from another."""
+
+    version: datetime | None = None
+    """Firestore's update time."""
+
+
+@dataclass(frozen=True)
+class ConversationOutcome(Outcome):
+    """``stream_id`` is the channel's cid, ``status`` the document's."""
+
+    document: Conversation = field(default_factory=lambda: Conversation(""))
+    """As it is now."""
+
+    healed: tuple[Key, ...] = ()
+    """The members that had to be repaired."""
+
+
+def reference_of(conversation_id: str, clients: Clients) -> firestore.DocumentReference:
+    return clients.firestore.document(COLLECTION, conversation_id)
+
+
+def read(conversation_id: str, clients: Clients, deadline: float) -> Conversation:
+    return read_all([conversation_id], clients, deadline)[conversation_id]
+
+
+def read_all(
+    conversation_ids: Sequence[str], clients: Clients, deadline: float
+) -> dict[str, Conversation]:
+    """The conversations by id, absent ones included, in one call (BatchGetDocuments)."""
+    references = [reference_of(one, clients) for one in conversation_ids]
+    with firebase.temporary_failures_named():
+        snapshots = clients.firestore.get_all(references, **firebase.until(deadline))
+        return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
+
+
+def list_page(
+    after: str, size: int, clients: Clients, deadline: float
+) -> tuple[list[Conversation], str]:
+    """Conversations in the order of their ids, and the last one's, or nothing at the end."""
+    snapshots = firebase.list_snapshots(COLLECTION, after, size, clients.firestore, deadline)
+    last = snapshots[-1].id if len(snapshots) == size else ""
+    return [_conversation(snapshot) for snapshot in snapshots], last
+
+
+def _conversation(snapshot: Any) -> Conversation:
+    fields = snapshot.to_dict() or {}
+    status = fields.get("status")
+    members = fields.get("memberIds")
+    created_at = fields.get("createdAt")
+    members = [one for one in members if text_of(one)] if isinstance(members, list) else []
+    return Conversation(
+        id=snapshot.id,
+        status=status if status in _STATUSES else "ready" if snapshot.exists else "",
+        cid=text_of(fields.get("cid")),
+        member_ids=tuple(dict.fromkeys(members)),
+        name=text_of(fields.get("name")) or None,
+        team=text_of(fields.get("team")) or None,
+        created_by=text_of(fields.get("createdBy")),
+        created_at=created_at if isinstance(created_at, datetime) else None,
+        conversation_type=text_of(fields.get("conversationType")),
+        arguments=text_of(fields.get("arguments")),
+        version=snapshot.update_time,
+    )
+
+
+def text_of(value: object) -> str:
+    """A value that anybody may have written, if it is text."""
+    return value if isinstance(value, str) else ""
+
+
+def name_of(channel: Mapping[str, Any]) -> str | None:
+    return text_of(channel.get("name")) or None
+
+
+def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
+    """The document of ``conversation``, but for its times, its origin and its arguments."""
+    cid = cid_of(conversation.id, settings)
+    channel_type, _, channel_id = cid.partition(":")
+    keys = [settings.id_format.key(member) for member in conversation.member_ids]
+    return {
+        "cid": cid,
+        "channelType": channel_type,
+        "channelId": channel_id,
+        "conversationType": conversation.conversation_type,
+        "name": conversation.name,
+        "participantIds": [key.id for key in keys if key and key.kind == "user"],
+        "memberIds": list(conversation.member_ids),
+        "team": conversation.team,
+        "createdBy": conversation.created_by,
+        "status": conversation.status,
+    }
+
+
+def cid_of(conversation_id: str, settings: Settings) -> str:
+    """``type:id`` of the channel: the conversation's id is either that, or of our own format."""
+    if ":" in conversation_id:
+        return conversation_id
+    return f"{settings.channel_type}:{settings.channel_id_prefix}{conversation_id}"
+
+
+def conversation_id_of(cid: str, settings: Settings) -> str:
+    """Where a channel is kept: under its own id if that has our format, else under its cid."""
+    channel_type, _, channel_id = cid.partition(":")
+    own = channel_id.removeprefix(settings.channel_id_prefix)
+    is_ours = (
+        channel_type == settings.channel_type
+        and channel_id.startswith(settings.channel_id_prefix)
+        and own
+        and not own.startswith(("!", "__"))
+    )
+    return own if is_ours else cid
+
+
+_CHANNEL_TYPE = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+_CHANNEL_ID = re.compile(r"[\w!-]{1,100}", re.ASCII)
+"""With a ``!`` in the ids that Stream makes of members."""
+
+
+def is_cid(text: str) -> bool:
+    channel_type, _, channel_id = text.partition(":")
+    return bool(_CHANNEL_TYPE.fullmatch(channel_type) and _CHANNEL_ID.fullmatch(channel_id))
+
+
+def documents_of(cid: str, clients: Clients) -> list[str]:
+    """The ids of documents about a channel, wherever they are kept, but for deleted ones."""
+    channel_type, _, channel_id = cid.partition(":")
+    collection = clients.firestore.collection(COLLECTION)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    options = firebase.until(deadline)
+    with firebase.temporary_failures_named():
+        by_cid = collection.where(filter=FieldFilter("cid", "==", cid)).get(**options)
+        by_id = collection.where(filter=FieldFilter("channelId", "==", channel_id)).get(**options)
+        names = {ids.document_id(cid), ids.document_id(channel_id)}
+        named = clients.firestore.get_all([collection.document(one) for one in names], **options)
+        about = [one for one in named if one.exists] + list(by_cid)
+        about += [one for one in by_id if _is_of_type(one, channel_type)]
+    return sorted({one.id for one in about if (one.to_dict() or {}).get("status") != "deleted"})
+
+
+def _is_of_type(snapshot: Any, channel_type: str) -> bool:
+    stated = (snapshot.to_dict() or {}).get("channelType")
+    return not isinstance(stated, str) or stated == channel_type
+
+
+def set_team(document: Conversation, team: str, clients: Clients, deadline: float) -> None:
+    """File a conversation under another team. Raises Unsettled if it changed since it was read."""
+    update(replace(document, team=team), ["team"], clients, deadline)
+
+
+def outcome_of(
+    document: Conversation, settings: Settings, error: ChatsyncError | None = None
+) -> ConversationOutcome:
+    cid = cid_of(document.id, settings)
+    status = None if error else document.status
+    return ConversationOutcome(
+        Key("conversation", document.id), cid, status, error, document=document
+    )
+
+
+def set_status(
+    document: Conversation, status: str, clients: Clients, deadline: float
+) -> Conversation | None:
+    """Note how it ended: well, whoever else is at it, or badly, unless somebody else is at it."""
+    batch = clients.firestore.batch()
+    reference = reference_of(document.id, clients)
+    fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
+    unchanged = clients.firestore.write_option(last_update_time=document.version)
+    batch.update(reference, fields, None if status == "ready" else unchanged)
+    written_at = firebase.commit(batch, deadline + GRACE_SECONDS)
+    return replace(document, status=status, version=written_at[0]) if written_at else None
+
+
+def record(document: Conversation, origin: str, clients: Clients, deadline: float) -> Conversation:
+    """Write the whole document, new or deleted before. Raises Unsettled."""
+    fields = document_fields(document, clients.settings)
+    fields |= {"origin": origin, "createdAt": document.created_at}
+    return _write(fields, document, clients, deadline)
+
+
+def update(
+    document: Conversation, names: Sequence[str], clients: Clients, deadline: float
+) -> Conversation:
+    """Write some fields of a document, which may hold more than we know of. Raises Unsettled."""
+    fields = document_fields(document, clients.settings)
+    return _write({name: fields[name] for name in names}, document, clients, deadline)
+
+
+def _write(
+    fields: Mapping[str, Any], document: Conversation, clients: Clients, deadline: float
+) -> Conversation:
+    """Raises Unsettled if somebody else wrote it since it was read: they may know better."""
+    batch = clients.firestore.batch()
+    reference = reference_of(document.id, clients)
+    firebase.add_write(batch, reference, fields, document.version, clients.firestore)
+    written_at = firebase.commit(batch, deadline)
+    if not written_at:
+        raise Unsettled(f"conversation {document.id} changed meanwhile")
+    return replace(document, version=written_at[0])

@@ -1,0 +1,216 @@
+"""Conversations: a document in Firestore and a channel in Stream that agree.
+
+``conversations/{id}`` says what the app asked for until its ``status`` is ``ready``; from then on
+Stream has the last word on name and members, and the document follows:
+
+    Firestore         Stream     what reconcile_conversations does
+    pending, failed   any        Firestore wins: users, channel, members, then ``ready``
+    ready             present    name and members are written back; another team is a finding
+    ready             absent     ``deleted``
+    absent, deleted   present    recorded from what Stream says
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from firebase_functions import logger
+
+from .. import outbox
+from ..clients import Clients
+from ..clients.stream import CHANNELS
+from ..errors import (
+    ChatsyncError,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    Postponed,
+    Refusal,
+    StreamRateLimited,
+    StreamRejected,
+    Temporary,
+    Unsettled,
+)
+from ..ids import Key
+from ..reconcile import PendingReads, reconcile_users
+from ..side_by_side import batches
+from .channel import creator_of, healed_keys, make_channel, members_of, query, refuse_obstacles
+from .document import (
+    DEADLINE_SECONDS,
+    Conversation,
+    ConversationOutcome,
+    name_of,
+    outcome_of,
+    read_all,
+    record,
+    set_status,
+    update,
+)
+
+
+def reconcile_conversations(
+    ids: Sequence[str],
+    clients: Clients,
+    *,
+    origin: str = "webhook",
+    may_close: bool = True,
+    deadline: float | None = None,
+) -> list[ConversationOutcome]:
+    """Bring these conversations into agreement; one outcome per id, in the same order.
+
+    ``origin`` is noted in documents that are made. Without ``may_close`` a conversation whose
+    channel is gone stays as it is. Raises StreamCredentialsRejected and FirebaseUnavailable, which
+    concern all.
+    """
+    deadline = deadline or time.monotonic() + DEADLINE_SECONDS
+    documents = read_all(list(dict.fromkeys(ids)), clients, deadline)
+    outcomes: dict[str, ConversationOutcome] = {}
+    unfinished = [one for one in documents.values() if one.status in ("pending", "failed")]
+    others = [one for one in documents.values() if one.status not in ("pending", "failed")]
+    limited: StreamRateLimited | None = None
+    for document in unfinished:
+        # Healing the members of a channel that cannot be made now would use up another limit.
+        if limited:
+            outcomes[document.id] = outcome_of(document, clients.settings, limited)
+            continue
+        outcome = outcomes[document.id] = finish(document, clients, deadline)
+        if isinstance(outcome.error, StreamRateLimited):
+            limited = outcome.error
+    for batch in batches(others, CHANNELS):
+        try:
+            channels = query(batch, clients, deadline)
+        except (Temporary, StreamRejected) as refusal:
+            outcomes |= {one.id: outcome_of(one, clients.settings, refusal) for one in batch}
+            continue
+        for document in batch:
+            error: ChatsyncError | None = None
+            state = channels.get(document.id)
+            try:
+                if state:
+                    document = follow(document, state, origin, clients, deadline)
+                elif document.status == "ready" and may_close:
+                    document = close(document, clients, deadline)
+            except (Temporary, StreamRejected) as refusal:
+                error = refusal
+            outcomes[document.id] = outcome_of(document, clients.settings, error)
+    return [outcomes[one] for one in ids]
+
+
+def finish(
+    document: Conversation,
+    clients: Clients,
+    deadline: float,
+    prefetched: PendingReads | None = None,
+) -> ConversationOutcome:
+    """Heal the members, make the channel as the document says, and call it ready.
+
+    Safe to repeat after a death at any point, and beside another that does the same.
+    """
+    if time.monotonic() >= deadline:
+        return outcome_of(document, clients.settings, Postponed(f"no time left for {document.id}"))
+    keys = [key for one in document.member_ids if (key := clients.settings.id_format.key(one))]
+    try:
+        # Not by outbox.reconcile: the conversation's own entry is there for all of them.
+        outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
+        outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
+        refuse_obstacles(outcomes)
+        make_channel(document, clients, deadline)
+    except (FailedPrecondition, NotFound, StreamRejected) as error:
+        logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
+        failed = set_status(document, "failed", clients, deadline)
+        refusal: ChatsyncError = error
+        if failed is None:
+            refusal = Unsettled(f"conversation {document.id} changed meanwhile")
+        elif isinstance(error, StreamRejected):
+            refusal = FailedPrecondition([], Refusal.REJECTED, str(error))
+        return outcome_of(failed or document, clients.settings, refusal)
+    except Temporary as error:
+        return outcome_of(document, clients.settings, error)
+    ready = set_status(document, "ready", clients, deadline)
+    if ready is None:
+        return outcome_of(
+            document, clients.settings, Unsettled(f"conversation {document.id} has vanished")
+        )
+    logger.info(f"Conversation {document.id} is ready", conversation=document.id)
+    return replace(outcome_of(ready, clients.settings), healed=healed_keys(outcomes))
+
+
+def open_ready(
+    document: Conversation,
+    members: Sequence[Key],
+    clients: Clients,
+    deadline: float,
+) -> ConversationOutcome | None:
+    """Open a conversation that was ready before, for ``members``; None if its channel is gone.
+
+    A direct conversation has its two members, even after one left, or lost it with their user, and
+    nobody else. Of a group Stream says who is in it: only these are healed, and a caller who is
+    not, ``members[0]``, gets PermissionDenied.
+    """
+    try:
+        state = query([document], clients, deadline).get(document.id)
+        if state is None:
+            return None
+        is_direct = document.conversation_type == "direct"
+        if not is_direct:
+            document = follow(document, state, "app", clients, deadline)
+        present = {clients.settings.id_format.key(one) for one in document.member_ids}
+        if members[0] not in present:
+            raise PermissionDenied("the caller is no member of this conversation any more", [])
+        wanted = [key for key in members if key in present]
+        outcomes = outbox.reconcile(wanted, clients, deadline=deadline)
+        refuse_obstacles(outcomes)
+        in_channel = {member["user_id"] for member in state["members"]}
+        if is_direct and (in_channel != set(document.member_ids) or healed_keys(outcomes)):
+            make_channel(document, clients, deadline)
+    except StreamRejected as error:
+        logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
+        return outcome_of(document, clients.settings, FailedPrecondition([], Refusal.REJECTED))
+    except (FailedPrecondition, NotFound, PermissionDenied, Temporary) as error:
+        return outcome_of(document, clients.settings, error)
+    return replace(outcome_of(document, clients.settings), healed=healed_keys(outcomes))
+
+
+def follow(
+    document: Conversation,
+    state: Mapping[str, Any],
+    origin: str,
+    clients: Clients,
+    deadline: float,
+) -> Conversation:
+    """Write down what Stream says of an existing channel."""
+    channel = state["channel"]
+    members = tuple(members_of(state, clients, deadline))
+    name = name_of(channel)
+    team = channel.get("team") or None
+    if document.status == "ready":
+        if team != document.team:
+            logger.error(
+                f"Conversation {document.id} is of team {document.team} in Firestore,"
+                f" of {team} in Stream",
+                conversation=document.id,
+            )
+        if name == document.name and set(members) == set(document.member_ids):
+            return document
+        followed = replace(document, name=name, member_ids=members)
+        changing = ["name", "memberIds", "participantIds", "status"]
+        return update(followed, changing, clients, deadline)
+    logger.info(f"Recording channel {channel['cid']}", conversation=document.id)
+    recorded = replace(
+        document,
+        status="ready",
+        member_ids=members,
+        name=name,
+        team=team,
+        created_by=creator_of(channel, clients.settings),
+        created_at=datetime.fromisoformat(channel["created_at"]),
+        conversation_type="direct" if len(members) == 2 and not name else "group",
+    )
+    return record(recorded, origin, clients, deadline)
+
+
+def close(document: Conversation, clients: Clients, deadline: float) -> Conversation:
+    logger.info(f"Conversation {document.id} is gone from Stream", conversation=document.id)
+    return update(replace(document, status="deleted"), ["status"], clients, deadline)

@@ -1,0 +1,1 @@
+"""What the deployed functions call: it reads what was sent, and calls one repair."""

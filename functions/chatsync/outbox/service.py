@@ -1,0 +1,106 @@
+"""The repairs with the outbox behind them: what cannot be done now is left to it."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from firebase_functions import logger
+from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+
+from ..clients import Clients
+from ..errors import (
+    FirebaseUnavailable,
+    StreamCredentialsRejected,
+)
+from ..firebase import temporary_failures_named, until
+from ..ids import Key
+from ..outcome import Disposition, NotRepaired, Outcome
+from ..reconcile import reconcile_users
+from ..removal import remove_users
+from .entries import WRITE_SECONDS, Entry, mark_removal, write_entries
+
+OutcomeKind = TypeVar("OutcomeKind", bound=Outcome)
+
+
+def reconcile(
+    keys: Sequence[Key],
+    clients: Clients,
+    *,
+    check_accounts: bool = False,
+    retry_refused: bool = False,
+    deadline: float = math.inf,
+) -> list[Outcome]:
+    """:func:`reconcile_users`, with the outbox behind it.
+
+    What failed for now is queued, and ``is_queued`` says so; what failed for good is parked. Raises
+    as reconcile_users does, with NotRepaired if Stream accepts neither key nor secret.
+    """
+    try:
+        outcomes = reconcile_users(
+            keys,
+            clients,
+            check_accounts=check_accounts,
+            retry_refused=retry_refused,
+            deadline=deadline,
+        )
+    except StreamCredentialsRejected as error:
+        raise _nobody_served(keys, error, clients) from error
+    return enqueue_unfinished(outcomes, clients)
+
+
+def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
+    """:func:`remove_users`, with the outbox behind it in the same way."""
+    mark_removal(keys, clients)
+    try:
+        outcomes = remove_users(keys, clients)
+    except StreamCredentialsRejected as error:
+        raise _nobody_served(keys, error, clients, removal=True) from error
+    return enqueue_unfinished(outcomes, clients)
+
+
+def _nobody_served(
+    keys: Sequence[Key],
+    error: StreamCredentialsRejected,
+    clients: Clients,
+    removal: bool = False,
+) -> NotRepaired:
+    outcomes = [Outcome(key, "", None, error, removal=removal) for key in keys]
+    return NotRepaired(enqueue_unfinished(outcomes, clients)[0])
+
+
+def complete(entry: Entry, outcome: OutcomeKind, clients: Clients) -> OutcomeKind:
+    """Delete the entry of what was begun and is done, else write down what became of it.
+
+    Returns the outcome, which says whether it is queued.
+    """
+    if not outcome.is_done:
+        return enqueue_unfinished([outcome], clients)[0]
+    batch = BulkWriteBatch(clients.firestore)
+    batch.delete(entry.reference, clients.firestore.write_option(last_update_time=entry.version))
+    try:
+        with temporary_failures_named():
+            batch.commit(**until(time.monotonic() + WRITE_SECONDS))
+    except FirebaseUnavailable as error:
+        logger.warn(f"The drain will find {entry.key.kind} {entry.key.id} done: {error}")
+    return outcome
+
+
+def enqueue_unfinished(outcomes: Sequence[OutcomeKind], clients: Clients) -> list[OutcomeKind]:
+    """Enter what is not done into the outbox; returns the outcomes, which say so.
+
+    If the outbox cannot be written, ``is_queued`` stays false.
+    """
+    unfinished = [outcome for outcome in outcomes if not outcome.is_done]
+    if not unfinished:
+        return list(outcomes)
+    try:
+        write_entries(unfinished, clients)
+    except FirebaseUnavailable as error:
+        logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in unfinished])
+        return list(outcomes)
+    return [
+        replace(one, is_queued=True) if one.disposition == Disposition.RETRY else one
+        for one in outcomes
+    ]

@@ -1,0 +1,42 @@
+"""What has the drain called: tasks, one for each ten seconds, and a look every five minutes."""
+
+import math
+import time
+
+from firebase_functions import logger
+
+from ..clients import Clients
+from ..errors import (
+    FirebaseUnavailable,
+)
+
+DRAIN = "drainRepairs"
+"""The task function that works the outbox off."""
+
+SLOT_SECONDS = 10
+
+FURTHEST_WAKE_SECONDS = 60
+"""The Tasks emulator calls at once, and again every ten seconds until a wake's time has come."""
+
+
+def wake(at: float, clients: Clients) -> None:
+    """Have the drain called at the Unix time ``at`` or up to 10 s later.
+
+    One task for each 10 s, however many ask for it. A task never ends before its time
+    (:func:`drain.drain`), so "exists already" means that the drain is still to come.
+    """
+    slot = slot_of(at)
+    clients.tasks.enqueue(DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot))
+
+
+def slot_of(at: float) -> int:
+    now = time.time()
+    return math.ceil(min(max(at, now), now + FURTHEST_WAKE_SECONDS) / SLOT_SECONDS) * SLOT_SECONDS
+
+
+def try_to_wake(at: float, clients: Clients) -> None:
+    """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
+    try:
+        wake(at, clients)
+    except FirebaseUnavailable as error:
+        logger.error(f"The drain could not be woken: {error}")
