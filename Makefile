@@ -44,10 +44,11 @@ chaos: setup  ## let everything fail under load, and see that nobody is lost (si
 bench: setup  ## measure what users wait for, and the work in the background (12 minutes)
 	@$(VENV)/python -m bench
 
-check: setup-python  ## check format, lint and types
+check: setup-python  ## check format, lint, types, and who may import whom
 	@$(VENV)/ruff format --check
 	@$(VENV)/ruff check
 	@$(VENV)/mypy
+	@PYTHONPATH=functions $(VENV)/lint-imports --no-logo --no-cache
 
 format: setup-python  ## format the code and fix what lint can fix
 	@$(VENV)/ruff format

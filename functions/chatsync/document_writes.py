@@ -5,10 +5,10 @@ from concurrent.futures import Future
 
 from firebase_functions import logger
 
-from . import firebase, side_by_side, users
+from . import side_by_side, users
 from .clients import Clients
+from .clients.firestore import WriteResult, delete_documents, remember_refused, write_documents
 from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
-from .firebase import WriteResult
 from .ids import Key
 from .record import Record
 from .users import FirebaseState
@@ -27,7 +27,7 @@ class DocumentWrites:
     def begin(self, documents: Mapping[Key, FirebaseState]) -> Future[WriteResult]:
         """Begin to create what these lack, and to let their profiles follow."""
         return side_by_side.begin(
-            firebase.write_documents, documents, self._clients.firestore, self._deadline
+            write_documents, documents, self._clients.firestore, self._deadline
         )
 
     def note(
@@ -74,7 +74,7 @@ class DocumentWrites:
                 record.remembered = frozenset(hashes[:_MAX_REMEMBERED])
                 changed[key] = record.remembered
         try:
-            written = firebase.remember_refused(
+            written = remember_refused(
                 changed, self._clients.settings.id_format, self._clients.firestore, self._deadline
             )
         except FirebaseUnavailable as error:
@@ -92,7 +92,7 @@ class DocumentWrites:
         """
         made = [one for one in record.documents if one.update_time or not only_certain]
         try:
-            firebase.delete_documents(made, self._clients.firestore, deadline)
+            delete_documents(made, self._clients.firestore, deadline)
         except FirebaseUnavailable as error:
             return error
         record.documents = []

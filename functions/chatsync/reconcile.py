@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 
 from firebase_functions import logger
 
-from . import firebase, ids, side_by_side, users
+from . import ids, side_by_side, users
 from .clients import Clients
+from .clients.accounts import read_accounts
+from .clients.firestore import read_documents
 from .document_writes import DocumentWrites
 from .errors import (
     FailedPrecondition,
@@ -75,9 +77,7 @@ def begin_reads(
     stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
     return PendingReads(
         frozenset(keys),
-        side_by_side.begin(
-            firebase.read_documents, keys, clients.firestore, deadline, with_refused=True
-        ),
+        side_by_side.begin(read_documents, keys, clients.firestore, deadline, with_refused=True),
         side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
         accounts,
     )
@@ -283,7 +283,7 @@ class Reconciliation:
         return replace(state, refused=remembered | record.refused)
 
     def _begin_asking(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
-        return side_by_side.begin(firebase.read_accounts, keys, self._clients.auth)
+        return side_by_side.begin(read_accounts, keys, self._clients.auth)
 
     def _fail(self, keys: Iterable[Key], error: Temporary) -> None:
         for record in self._of(keys):
@@ -293,7 +293,7 @@ class Reconciliation:
         """Take back what is no longer wanted; returns those of whom Firebase says something new."""
         deadline = self._deadline + GRACE_SECONDS
         reading = side_by_side.begin(
-            firebase.read_documents, before.keys(), self._clients.firestore, deadline
+            read_documents, before.keys(), self._clients.firestore, deadline
         )
         asking = self._begin_asking(before.keys())
         try:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from firebase_functions import logger
 
+from .clients.firestore import CreatedDocument
 from .errors import ChatsyncError
-from .firebase import CreatedDocument
 from .ids import Key
 from .outcome import Status
 from .plan import Payload

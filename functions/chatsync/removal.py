@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from firebase_functions import logger
 
-from . import firebase, ids, side_by_side
+from . import ids, side_by_side
 from .clients import Clients
+from .clients.accounts import existing_keys
+from .clients.firestore import delete_user_documents
 from .errors import (
     ChatsyncError,
     FirebaseUnavailable,
@@ -52,7 +54,7 @@ def remove_users(
     deadline = min(new_deadline(), deadline)
     removal = from_stream and documents
     try:
-        existing = firebase.existing_keys(removable, clients.auth, clients.firestore, deadline)
+        existing = existing_keys(removable, clients.auth, clients.firestore, deadline)
     except FirebaseUnavailable as error:
         for key in removable:
             stream_id = clients.settings.id_format.stream_id(key)
@@ -67,9 +69,7 @@ def remove_users(
         result = failure or NotFound([key.id])
         outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=removal)
     try:
-        existing |= firebase.existing_keys(
-            gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS
-        )
+        existing |= existing_keys(gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS)
     except FirebaseUnavailable as error:
         # Nor raised here: the outbox finds who came back meanwhile.
         for key in gone:
@@ -92,7 +92,7 @@ def _remove(
 ) -> dict[Key, ChatsyncError | None]:
     """Remove these from both sides, or one; the error of each whom Stream still has."""
     uids = [key.id for key in gone if key.kind == "user" and documents]
-    deleting = side_by_side.begin(firebase.delete_user_documents, uids, clients.firestore, deadline)
+    deleting = side_by_side.begin(delete_user_documents, uids, clients.firestore, deadline)
     failures = _remove_from_stream(gone, clients, deadline) if from_stream else {}
     try:
         side_by_side.result(deleting, deadline + GRACE_SECONDS)

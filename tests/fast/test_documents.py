@@ -113,12 +113,20 @@ def test_every_reason_to_wait_has_its_line():
     assert set(table(OPERATIONS, "What waits")) == set(Waiting)
 
 
-def test_every_module_has_its_line():
-    [listed] = re.findall(
-        r"^\| module \|.*?\n\n", (ROOT / "docs" / "architecture.md").read_text(), re.M | re.S
-    )
+def test_every_room_and_module_of_the_package_has_its_line():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`[^|]*) \|[^|]*\|([^|]*)\|$", section_of_code(text), re.MULTILINE)
+    rooms = {name for room, _ in rows for name in re.findall(r"`(\w+)`", room)}
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
-    assert set(re.findall(r"`(\w+)`", listed)) == modules
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms == modules | packages
+    for room, listed in rows:
+        inside = {path.stem for path in (PACKAGE / room.strip("`")).glob("*.py")} - {"__init__"}
+        assert set(re.findall(r"`(\w+)`", listed)) == inside, room
+
+
+def section_of_code(text: str) -> str:
+    return text.split("\n## The code\n")[1]
 
 
 def texts(path: Path) -> list[str]:
@@ -129,7 +137,7 @@ def texts(path: Path) -> list[str]:
     return [one.value for one in found if isinstance(one.value, str)]
 
 
-TEXTS = "\n".join(text for path in PACKAGE.glob("*.py") for text in texts(path))
+TEXTS = "\n".join(text for path in PACKAGE.rglob("*.py") for text in texts(path))
 LOG_LINES = re.findall(
     r'"([^"`]+)"', " ".join(re.findall(r"`([^`]*\"[^`]*)`", section(OPERATIONS, "Alerts")))
 )

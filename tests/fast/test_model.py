@@ -42,9 +42,10 @@ from hypothesis.stateful import (
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
-from chatsync import firebase, outbox, side_by_side
+from chatsync import outbox, side_by_side
 from chatsync import reconcile as reconcile_module
 from chatsync.clients import Clients, pacing
+from chatsync.clients import firestore as firestore_module
 from chatsync.clients import stream as stream_module
 from chatsync.clients.stream import Stream
 from chatsync.entry import events, records, tokens
@@ -1076,7 +1077,7 @@ def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back
     world = World(stream)
     for module in (
         drain,
-        firebase,
+        firestore_module,
         pacing,
         entries_module,
         retry,

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from firebase_functions import logger
 
-from .. import conversations, firebase, ids, users
+from .. import conversations, ids, users
 from ..clients import Clients
+from ..clients.accounts import count_accounts, existing_keys, list_accounts, read_accounts
+from ..clients.firestore import count_documents, list_documents, read_documents
 from ..clients.stream import CHANNELS, MAX_OFFSET
 from ..errors import InvalidArgument, Refusal
 from ..ids import Key
@@ -75,19 +77,18 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
     """
     counts = dict.fromkeys(STEPS, 0)
     if {"accounts", "stream_users"} & set(steps):
-        accounts = firebase.count_accounts(clients.auth)
+        accounts = count_accounts(clients.auth)
         if accounts is None:
             return None
         counts["accounts"] = counts["stream_users"] = accounts
     if "companies" in steps:
-        counts["companies"] = firebase.count_documents("companies", clients.firestore)
+        counts["companies"] = count_documents("companies", clients.firestore)
     if "documents" in steps:
         counts["documents"] = sum(
-            firebase.count_documents(collection, clients.firestore)
-            for collection in _COLLECTIONS_OF_USERS
+            count_documents(collection, clients.firestore) for collection in _COLLECTIONS_OF_USERS
         )
     if {"channels", "conversations"} & set(steps):
-        rooms = firebase.count_documents(conversations.COLLECTION, clients.firestore)
+        rooms = count_documents(conversations.COLLECTION, clients.firestore)
         counts["channels"] = counts["conversations"] = rooms
     return sum(counts.get(step, 0) for step in steps)
 
@@ -96,8 +97,8 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     """What disagrees about up to 100 users and companies; ``not_found``: nobody of that id."""
     settings = clients.settings
     deadline = time.monotonic() + PAGE_SECONDS
-    accounts = begin(firebase.read_accounts, keys, clients.auth)
-    documents = begin(firebase.read_documents, keys, clients.firestore, deadline)
+    accounts = begin(read_accounts, keys, clients.auth)
+    documents = begin(read_documents, keys, clients.firestore, deadline)
     found = clients.stream.query_users(
         [settings.id_format.stream_id(key) for key in keys], deadline
     )
@@ -121,11 +122,11 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
 def _accounts(cursor: str, team: str | None, clients: Clients) -> Page:
     """A thousand accounts, as Auth lists them, each with its documents and its Stream user."""
     settings = clients.settings
-    accounts, next_cursor = firebase.list_accounts(cursor, clients.auth)
+    accounts, next_cursor = list_accounts(cursor, clients.auth)
     page = Page(next_cursor, seen=len(accounts))
     for batch in batches(_possible(accounts, page, settings)):
         deadline = time.monotonic() + PAGE_SECONDS
-        reading = begin(firebase.read_documents, batch, clients.firestore, deadline)
+        reading = begin(read_documents, batch, clients.firestore, deadline)
         found = clients.stream.query_users(
             [settings.id_format.stream_id(key) for key in batch], deadline
         )
@@ -154,13 +155,11 @@ def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
 
 def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     settings = clients.settings
-    listed, next_cursor = firebase.list_documents(
-        "companies", cursor, BATCH, clients.firestore, fields=()
-    )
+    listed, next_cursor = list_documents("companies", cursor, BATCH, clients.firestore, fields=())
     page = Page(next_cursor, seen=len(listed))
     keys = _possible([Key("company", document_id) for document_id, _ in listed], page, settings)
     deadline = time.monotonic() + PAGE_SECONDS
-    reading = begin(firebase.read_documents, keys, clients.firestore, deadline)
+    reading = begin(read_documents, keys, clients.firestore, deadline)
     stream_ids = [settings.id_format.stream_id(key) for key in keys]
     found = clients.stream.query_users(stream_ids, deadline)
     for key, held in result(reading, deadline).items():
@@ -224,7 +223,7 @@ def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
         if not page.cursor:
             break
     deadline = time.monotonic() + PAGE_SECONDS
-    existing = firebase.existing_keys(list(present), clients.auth, clients.firestore, deadline)
+    existing = existing_keys(list(present), clients.auth, clients.firestore, deadline)
     for key, user in present.items():
         if key not in existing:
             its_team = _team_among(user.get("teams"), team)
@@ -245,7 +244,7 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     """A thousand documents of a collection: whose account is gone?"""
     collections = _COLLECTIONS_OF_USERS
     collection, _, after = (cursor or collections[0]).partition("/")
-    documents, last = firebase.list_documents(
+    documents, last = list_documents(
         collection, after, _DOCUMENTS_PER_PAGE, clients.firestore, fields=()
     )
     following = collections[collections.index(collection) + 1 :]
@@ -253,7 +252,7 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     page = Page(next_cursor, seen=len(documents))
     keys = [Key("user", document_id) for document_id, _ in documents]
     deadline = time.monotonic() + PAGE_SECONDS
-    existing = firebase.existing_keys(keys, clients.auth, clients.firestore, deadline)
+    existing = existing_keys(keys, clients.auth, clients.firestore, deadline)
     for key in keys:
         if key not in existing:
             finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")

@@ -12,8 +12,9 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
-from .. import firebase, ids
+from .. import ids
 from ..clients import Clients
+from ..clients.firestore import add_write, commit, temporary_failures_named, until
 from ..errors import Temporary
 from ..side_by_side import batches
 from .steps import (
@@ -105,8 +106,8 @@ def start(
 
 def read(audit_id: str, clients: Clients) -> Audit | None:
     deadline = time.monotonic() + CALL_SECONDS
-    with firebase.temporary_failures_named():
-        snapshot = _reference(audit_id, clients).get(**firebase.until(deadline))
+    with temporary_failures_named():
+        snapshot = _reference(audit_id, clients).get(**until(deadline))
     return _audit(snapshot) if snapshot.exists else None
 
 
@@ -115,8 +116,8 @@ def latest(clients: Clients) -> Audit | None:
     query = clients.firestore.collection(COLLECTION).order_by(
         "startedAt", direction=firestore.Query.DESCENDING
     )
-    with firebase.temporary_failures_named():
-        found = query.limit(100).get(**firebase.until(time.monotonic() + CALL_SECONDS))
+    with temporary_failures_named():
+        found = query.limit(100).get(**until(time.monotonic() + CALL_SECONDS))
     return next((audit for one in found if (audit := _audit(one)).mode != "backfill"), None)
 
 
@@ -125,8 +126,8 @@ def unfinished(mode: str, clients: Clients) -> Audit | None:
     collection = clients.firestore.collection(COLLECTION)
     query = collection.where(filter=FieldFilter("mode", "==", mode))
     query = query.where(filter=FieldFilter("state", "in", ["running", "stopped"]))
-    with firebase.temporary_failures_named():
-        found = query.get(**firebase.until(time.monotonic() + CALL_SECONDS))
+    with temporary_failures_named():
+        found = query.get(**until(time.monotonic() + CALL_SECONDS))
     audits = [_audit(one) for one in found]
     return max(audits, key=lambda audit: audit.id, default=None)
 
@@ -146,8 +147,8 @@ def write_findings(page: Page, audit: Audit, clients: Clients) -> None:
         for finding in batch_of:
             fields = {**finding._asdict(), "expireAt": _expires_at(audit)}
             batch.set(findings.document(_finding_id(finding)), fields)
-        with firebase.temporary_failures_named():
-            batch.commit(**firebase.until(deadline))
+        with temporary_failures_named():
+            batch.commit(**until(deadline))
 
 
 def _finding_id(finding: Finding) -> str:
@@ -199,8 +200,8 @@ def save(audit: Audit, clients: Clients) -> Audit | None:
         "expireAt": _expires_at(audit),
     }
     batch = clients.firestore.batch()
-    firebase.add_write(batch, reference, fields, audit.version, clients.firestore)
-    written_at = firebase.commit(batch, time.monotonic() + CALL_SECONDS)
+    add_write(batch, reference, fields, audit.version, clients.firestore)
+    written_at = commit(batch, time.monotonic() + CALL_SECONDS)
     return replace(audit, version=written_at[0]) if written_at else None
 
 

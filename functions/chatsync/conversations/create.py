@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from firebase_functions import logger
 from google.cloud import firestore
 
-from .. import firebase, ids, outbox, users
+from .. import ids, outbox, users
 from ..as_json import json_value
 from ..clients import Clients
+from ..clients.accounts import read_accounts
+from ..clients.firestore import CreatedDocument, add_write, commit, delete_documents, read_documents
 from ..errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -25,7 +27,6 @@ from ..errors import (
     Temporary,
     Unsettled,
 )
-from ..firebase import CreatedDocument
 from ..ids import Key
 from ..outbox import Entry
 from ..outcome import NotRepaired
@@ -109,7 +110,7 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
         outcome = finish(begun.document, clients, deadline, prefetched)
         outcome = outbox.complete(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
-            firebase.delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
+            delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
     if outcome.error:
         raise NotRepaired(outcome)
     document = outcome.document
@@ -191,11 +192,11 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
         if request.team or key.kind == "company" or key == request.caller
     ]
     documents = [
-        begin(firebase.read_documents, batch, clients.firestore, deadline)
+        begin(read_documents, batch, clients.firestore, deadline)
         for batch in batches(with_documents)
     ]
     people = [key for key in request.members if key.kind == "user"]
-    accounts = [begin(firebase.read_accounts, batch, clients.auth) for batch in batches(people)]
+    accounts = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
     held = dict.fromkeys(request.members, FirebaseState())
     for reading in documents:
         found = result(reading, deadline)
@@ -276,13 +277,13 @@ def _begin(
             "createdAt": pending.created_at,
         }
         reference = reference_of(document.id, clients)
-        firebase.add_write(batch, reference, fields, pending.version, clients.firestore)
+        add_write(batch, reference, fields, pending.version, clients.firestore)
         entry = outbox.begin_entry(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )
         if is_new := not document.version:
             _add_to_stats(batch, request.caller, stats, held, clients)
-        if written_at := firebase.commit(batch, deadline):
+        if written_at := commit(batch, deadline):
             # The times of the document, its entry, and the caller's stats, as they were added.
             document_at, entry_at, *stats_at = written_at
             created = []
@@ -294,7 +295,7 @@ def _begin(
         # Somebody was faster with one of the three.
         document = document_store.read(document.id, clients, deadline)
         _check_arguments(request, document)
-        read = firebase.read_documents([request.caller], clients.firestore, deadline)
+        read = read_documents([request.caller], clients.firestore, deadline)
         stats = read[request.caller].stats
     raise Unsettled(f"conversation {document.id} kept changing")
 

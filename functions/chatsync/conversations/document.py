@@ -10,8 +10,9 @@ from typing import Any
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from .. import firebase, ids
+from .. import ids
 from ..clients import Clients
+from ..clients.firestore import add_write, commit, list_snapshots, temporary_failures_named, until
 from ..errors import (
     ChatsyncError,
     Unsettled,
@@ -82,8 +83,8 @@ def read_all(
 ) -> dict[str, Conversation]:
     """The conversations by id, absent ones included, in one call (BatchGetDocuments)."""
     references = [reference_of(one, clients) for one in conversation_ids]
-    with firebase.temporary_failures_named():
-        snapshots = clients.firestore.get_all(references, **firebase.until(deadline))
+    with temporary_failures_named():
+        snapshots = clients.firestore.get_all(references, **until(deadline))
         return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
 
 
@@ -91,7 +92,7 @@ def list_page(
     after: str, size: int, clients: Clients, deadline: float
 ) -> tuple[list[Conversation], str]:
     """Conversations in the order of their ids, and the last one's, or nothing at the end."""
-    snapshots = firebase.list_snapshots(COLLECTION, after, size, clients.firestore, deadline)
+    snapshots = list_snapshots(COLLECTION, after, size, clients.firestore, deadline)
     last = snapshots[-1].id if len(snapshots) == size else ""
     return [_conversation(snapshot) for snapshot in snapshots], last
 
@@ -181,8 +182,8 @@ def documents_of(cid: str, clients: Clients) -> list[str]:
     channel_type, _, channel_id = cid.partition(":")
     collection = clients.firestore.collection(COLLECTION)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    options = firebase.until(deadline)
-    with firebase.temporary_failures_named():
+    options = until(deadline)
+    with temporary_failures_named():
         by_cid = collection.where(filter=FieldFilter("cid", "==", cid)).get(**options)
         by_id = collection.where(filter=FieldFilter("channelId", "==", channel_id)).get(**options)
         names = {ids.document_id(cid), ids.document_id(channel_id)}
@@ -221,7 +222,7 @@ def set_status(
     fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
     unchanged = clients.firestore.write_option(last_update_time=document.version)
     batch.update(reference, fields, None if status == "ready" else unchanged)
-    written_at = firebase.commit(batch, deadline + GRACE_SECONDS)
+    written_at = commit(batch, deadline + GRACE_SECONDS)
     return replace(document, status=status, version=written_at[0]) if written_at else None
 
 
@@ -246,8 +247,8 @@ def _write(
     """Raises Unsettled if somebody else wrote it since it was read: they may know better."""
     batch = clients.firestore.batch()
     reference = reference_of(document.id, clients)
-    firebase.add_write(batch, reference, fields, document.version, clients.firestore)
-    written_at = firebase.commit(batch, deadline)
+    add_write(batch, reference, fields, document.version, clients.firestore)
+    written_at = commit(batch, deadline)
     if not written_at:
         raise Unsettled(f"conversation {document.id} changed meanwhile")
     return replace(document, version=written_at[0])

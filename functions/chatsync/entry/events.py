@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from firebase_functions import logger
 
-from .. import firebase, outbox, users
+from .. import outbox, users
 from ..clients import Clients
+from ..clients.firestore import create_profile, read_documents
 from ..errors import NotFound
 from ..ids import Key
 from ..outcome import NotRepaired, Outcome, Waiting
@@ -67,9 +68,9 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
     Where the repair itself made the document, profile and Stream agree with it already.
     """
     key = Key("user", uid)
-    held = firebase.read_documents([key], clients.firestore, new_deadline())[key]
+    held = read_documents([key], clients.firestore, new_deadline())[key]
     lacking = held.profile is None or held.stats is None
-    created = lacking and firebase.create_profile(uid, clients.firestore)
+    created = lacking and create_profile(uid, clients.firestore)
     if created or users.profile_update(held):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients)

@@ -4,9 +4,10 @@ from typing import Any
 
 from firebase_functions import logger
 
-from .. import firebase, outbox
+from .. import outbox
 from ..as_json import json_value
 from ..clients import Clients
+from ..clients.firestore import read_documents
 from ..errors import NotFound
 from ..ids import Key
 from ..outcome import NotRepaired
@@ -58,9 +59,7 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
 
 def _read(uid: str, clients: Clients) -> FirebaseState:
     key = Key("user", uid)
-    return firebase.read_documents([key], clients.firestore, new_deadline(), also=["preferences"])[
-        key
-    ]
+    return read_documents([key], clients.firestore, new_deadline(), also=["preferences"])[key]
 
 
 def _healed(uid: str, clients: Clients) -> FirebaseState:

@@ -10,8 +10,9 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import firebase, outbox
+from .. import outbox
 from ..clients import Clients
+from ..clients.accounts import read_accounts
 from ..errors import FailedPrecondition, NotFound, Postponed, Refusal
 from ..ids import Key
 from ..outcome import NotRepaired, Outcome
@@ -65,7 +66,7 @@ def _healed(uid: str, clients: Clients) -> Outcome:
     if outcome.error:
         raise NotRepaired(outcome)
     if time.monotonic() - started > STALE_AFTER_SECONDS:
-        account = firebase.read_accounts([key], clients.auth).get(key)
+        account = read_accounts([key], clients.auth).get(key)
         if account is None:
             raise NotFound([uid])
         if account.disabled:

@@ -22,8 +22,10 @@ from flask import Request, Response
 from google.cloud import firestore
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from .. import firebase, ids, outbox
+from .. import ids, outbox
 from ..clients import Clients
+from ..clients.accounts import read_accounts
+from ..clients.firestore import commit, read_documents, temporary_failures_named, until
 from ..conversations import (
     Conversation,
     conversation_id_of,
@@ -190,10 +192,10 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
     counted = clients.firestore.document(_COUNTED, ids.document_id(message_id))
     record = clients.firestore.document("user_stats", key.id)
     for _ in range(_MAX_CONFLICTS):
-        stats = firebase.read_documents([key], clients.firestore, deadline)[key].stats
+        stats = read_documents([key], clients.firestore, deadline)[key].stats
         account: Account | None = None
         if stats is None:
-            asking = begin(firebase.read_accounts, [key], clients.auth)
+            asking = begin(read_accounts, [key], clients.auth)
             account = result(asking, deadline).get(key)
             if account is None:
                 return False  # a bot, or somebody who is gone
@@ -204,10 +206,10 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
             outbox.begin_entry(key, batch, clients, retry.FIRST_ATTEMPT_SECONDS, removal=True)
         else:
             batch.update(record, _sent(stats, sent_at))
-        if firebase.commit(batch, deadline) is not None:
+        if commit(batch, deadline) is not None:
             return stats is None
-        with firebase.temporary_failures_named():
-            was_counted = counted.get(**firebase.until(deadline)).exists
+        with temporary_failures_named():
+            was_counted = counted.get(**until(deadline)).exists
         if was_counted:
             logger.info("A message was counted before", user=key.id)
             return False

@@ -31,7 +31,7 @@ from rich.text import Text
 
 from .. import audit as audits
 from .. import clients as client_module
-from .. import conversations, firebase, outbox
+from .. import conversations, outbox
 from ..audit import Audit
 from ..audit.steps import (
     BY_HAND,
@@ -48,6 +48,7 @@ from ..audit.steps import (
     name_of,
 )
 from ..clients import Clients
+from ..clients.accounts import list_accounts
 from ..clients.pacing import LEFT_BY_BACKGROUND
 from ..errors import (
     ChatsyncError,
@@ -392,7 +393,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     yield "project", True, f"{project}, in {where}"
     looks: dict[str, Callable[[], str]] = {
         "Firestore": lambda: f"{outbox.count('waiting', clients)} entries wait in the outbox",
-        "Auth": lambda: _amount(len(firebase.list_accounts("", clients.auth)[0])),
+        "Auth": lambda: _amount(len(list_accounts("", clients.auth)[0])),
     }
     for name, look in looks.items():
         try:

@@ -29,10 +29,10 @@ from google.rpc import code_pb2
 
 from .. import ids
 from ..clients import Clients
+from ..clients.firestore import CHANGED, temporary_failures_named, until
 from ..errors import (
     FirebaseUnavailable,
 )
-from ..firebase import CHANGED, temporary_failures_named, until
 from ..ids import Key
 from ..outcome import Outcome, Waiting
 from ..side_by_side import BATCH, batches

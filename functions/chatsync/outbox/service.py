@@ -10,11 +10,11 @@ from firebase_functions import logger
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from ..clients import Clients
+from ..clients.firestore import temporary_failures_named, until
 from ..errors import (
     FirebaseUnavailable,
     StreamCredentialsRejected,
 )
-from ..firebase import temporary_failures_named, until
 from ..ids import Key
 from ..outcome import Disposition, NotRepaired, Outcome
 from ..reconcile import reconcile_users

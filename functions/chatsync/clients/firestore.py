@@ -1,13 +1,12 @@
-"""The Firebase side: accounts in Auth, and this project's documents in Firestore."""
+"""Firestore: the documents of this project, as far as it reads and writes them."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from firebase_admin import auth
 from firebase_admin import exceptions as auth_exceptions
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 from google.api_core.exceptions import (
@@ -29,20 +28,19 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 from google.rpc import code_pb2
 
-from .errors import FirebaseUnavailable, Unsettled
-from .ids import MAX_KEY_LENGTH, IdFormat, Key
-from .side_by_side import batches, begin, result
-from .users import (
+from ..errors import FirebaseUnavailable, Unsettled
+from ..ids import IdFormat, Key
+from ..users import (
     EXTRA_FIELDS,
     NAME_FIELDS,
     PICTURE_FIELDS,
-    Account,
     FirebaseState,
     missing_documents,
     profile_update,
 )
 
 _FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
+
 _AUTH_FAILURES = (
     TransportError,
     auth_exceptions.DeadlineExceededError,
@@ -51,17 +49,19 @@ _AUTH_FAILURES = (
     auth_exceptions.UnavailableError,
     auth_exceptions.UnknownError,
 )
+
 CHANGED = (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION)
 """Codes of a write in a batch whose document is not any more what it was when it was read."""
 
 _CONCERNS_ALL = (code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
+
 _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _MAX_CONFLICTS = 3
-_PROFILE_SECONDS = 20.0
-_LISTING_SECONDS = 40.0
-_MOST_COUNTED = 100_000
 
+_PROFILE_SECONDS = 20.0
+
+_LISTING_SECONDS = 40.0
 
 _READ_FIELDS = (
     *NAME_FIELDS,
@@ -73,7 +73,9 @@ _READ_FIELDS = (
 """What is read of documents that an app and its users write as well: nothing else is sent to us."""
 
 _NESTED_FIELDS = {"chat": ("role", "teams"), "mirrored": ("displayName", "photoURL")}
-_MAX_TEXT_LENGTH = 4_096
+
+MAX_TEXT_LENGTH = 4_096
+
 _MAX_LIST_LENGTH = 1_000
 
 OTHER = object()
@@ -101,67 +103,11 @@ class WriteResult(NamedTuple):
     """Whose documents Firestore refuses, and what it said: such as a document without room."""
 
 
-def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
-    """The accounts that exist among up to 100 keys, in one call (accounts:lookup).
-
-    Companies have none, nor has what is too long for a uid, as the id of a document can be.
-    """
-    identifiers = [
-        auth.UidIdentifier(key.id)
-        for key in keys
-        if key.kind == "user" and len(key.id) <= MAX_KEY_LENGTH
-    ]
-    if not identifiers:
-        return {}
-    with temporary_failures_named():
-        records = client.get_users(identifiers).users
-    return {Key("user", record.uid): _account(record) for record in records}
-
-
-def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Account], str]:
-    """A thousand accounts, and the token of the next page, or nothing at the end (batchGet)."""
-    with temporary_failures_named():
-        page = client.list_users(page_token or None)
-    accounts = {Key("user", record.uid): _account(record) for record in page.users}
-    return accounts, page.next_page_token or ""
-
-
-def count_accounts(client: auth.Client) -> int | None:
-    """By listing them: Auth has no other way, and takes a call for each thousand.
-
-    None if there are more than 100,000, which would take minutes, and of millions hours.
-    """
-    count, page_token = 0, ""
-    while count <= _MOST_COUNTED:
-        accounts, page_token = list_accounts(page_token, client)
-        count += len(accounts)
-        if not page_token:
-            return count
-    return None
-
-
 def count_documents(collection: str, client: firestore.Client) -> int:
     counting = client.collection(collection).count()  # type: ignore[no-untyped-call]
     with temporary_failures_named():
         [[count]] = counting.get(**until(time.monotonic() + _LISTING_SECONDS))
     return int(count.value)
-
-
-def existing_keys(
-    keys: Sequence[Key], client: auth.Client, documents: firestore.Client, deadline: float
-) -> set[Key]:
-    """Those that exist: accounts in Auth, companies by their documents.
-
-    Asked for a hundred at a time, side by side.
-    """
-    people = [key for key in keys if key.kind == "user"]
-    companies = [key for key in keys if key.kind == "company"]
-    accounts = [begin(read_accounts, batch, client) for batch in batches(people)]
-    reading = [begin(read_documents, batch, documents, deadline) for batch in batches(companies)]
-    existing = {key for found in accounts for key in result(found, deadline)}
-    for read in reading:
-        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
-    return existing
 
 
 def list_documents(
@@ -280,7 +226,7 @@ def _read_value(name: str, value: Any) -> Any:
         case "array_value" if name in ("teams", "refused"):
             return [_read_value("", one) for one in value.array_value.values[:_MAX_LIST_LENGTH]]
         case "string_value":
-            return value.string_value[:_MAX_TEXT_LENGTH]
+            return value.string_value[:MAX_TEXT_LENGTH]
         case "map_value" | "array_value":
             return OTHER
     return _whole(value)
@@ -499,35 +445,6 @@ def remember_refused(
     if any(status.code != code_pb2.OK for status in response.status):
         raise FirebaseUnavailable("what was refused could not be written")
     return {key: CreatedDocument(_references(key, client)["refused"], None) for key in refused}
-
-
-def _account(record: auth.UserRecord) -> Account:
-    return Account(
-        uid=record.uid,
-        created_at=_created_at(record.user_metadata.creation_timestamp),
-        display_name=_storable(record.display_name),
-        photo_url=_storable(record.photo_url),
-        email=_storable(record.email),
-        phone_number=_storable(record.phone_number),
-        disabled=record.disabled,
-        anonymous=not (record.provider_data or record.email or record.phone_number),
-    )
-
-
-def _created_at(milliseconds: int | None) -> datetime | None:
-    """None for imported accounts, which bring any time or none."""
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
-    except (OverflowError, ValueError):
-        return None
-
-
-def _storable(text: str | None) -> str | None:
-    """``text``, cut, unless it has lone surrogates, which are JSON but no document and no name."""
-    try:
-        return text.encode().decode()[:_MAX_TEXT_LENGTH] if text else None
-    except UnicodeEncodeError:
-        return None
 
 
 def add_write(

@@ -1,0 +1,101 @@
+"""Firebase Auth: who has an account."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from firebase_admin import auth
+from google.cloud import firestore
+
+from ..ids import MAX_KEY_LENGTH, Key
+from ..side_by_side import batches, begin, result
+from ..users import (
+    Account,
+)
+from .firestore import MAX_TEXT_LENGTH, read_documents, temporary_failures_named
+
+_MOST_COUNTED = 100_000
+
+
+def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
+    """The accounts that exist among up to 100 keys, in one call (accounts:lookup).
+
+    Companies have none, nor has what is too long for a uid, as the id of a document can be.
+    """
+    identifiers = [
+        auth.UidIdentifier(key.id)
+        for key in keys
+        if key.kind == "user" and len(key.id) <= MAX_KEY_LENGTH
+    ]
+    if not identifiers:
+        return {}
+    with temporary_failures_named():
+        records = client.get_users(identifiers).users
+    return {Key("user", record.uid): _account(record) for record in records}
+
+
+def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Account], str]:
+    """A thousand accounts, and the token of the next page, or nothing at the end (batchGet)."""
+    with temporary_failures_named():
+        page = client.list_users(page_token or None)
+    accounts = {Key("user", record.uid): _account(record) for record in page.users}
+    return accounts, page.next_page_token or ""
+
+
+def count_accounts(client: auth.Client) -> int | None:
+    """By listing them: Auth has no other way, and takes a call for each thousand.
+
+    None if there are more than 100,000, which would take minutes, and of millions hours.
+    """
+    count, page_token = 0, ""
+    while count <= _MOST_COUNTED:
+        accounts, page_token = list_accounts(page_token, client)
+        count += len(accounts)
+        if not page_token:
+            return count
+    return None
+
+
+def existing_keys(
+    keys: Sequence[Key], client: auth.Client, documents: firestore.Client, deadline: float
+) -> set[Key]:
+    """Those that exist: accounts in Auth, companies by their documents.
+
+    Asked for a hundred at a time, side by side.
+    """
+    people = [key for key in keys if key.kind == "user"]
+    companies = [key for key in keys if key.kind == "company"]
+    accounts = [begin(read_accounts, batch, client) for batch in batches(people)]
+    reading = [begin(read_documents, batch, documents, deadline) for batch in batches(companies)]
+    existing = {key for found in accounts for key in result(found, deadline)}
+    for read in reading:
+        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
+    return existing
+
+
+def _account(record: auth.UserRecord) -> Account:
+    return Account(
+        uid=record.uid,
+        created_at=_created_at(record.user_metadata.creation_timestamp),
+        display_name=_storable(record.display_name),
+        photo_url=_storable(record.photo_url),
+        email=_storable(record.email),
+        phone_number=_storable(record.phone_number),
+        disabled=record.disabled,
+        anonymous=not (record.provider_data or record.email or record.phone_number),
+    )
+
+
+def _created_at(milliseconds: int | None) -> datetime | None:
+    """None for imported accounts, which bring any time or none."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
+    except (OverflowError, ValueError):
+        return None
+
+
+def _storable(text: str | None) -> str | None:
+    """``text``, cut, unless it has lone surrogates, which are JSON but no document and no name."""
+    try:
+        return text.encode().decode()[:MAX_TEXT_LENGTH] if text else None
+    except UnicodeEncodeError:
+        return None
