@@ -7,7 +7,7 @@ from firebase_functions import logger
 
 from . import side_by_side, users
 from .clients import Clients
-from .clients.firestore import WriteResult, delete_documents, remember_refused, write_documents
+from .clients.documents import WriteResult, delete_documents, remember_refused, write_documents
 from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
 from .ids import Key
 from .record import Record

@@ -8,16 +8,12 @@ out of order.
 import math
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 
 from firebase_functions import logger
 
 from . import ids, side_by_side, users
 from .clients import Clients
-from .clients.accounts import read_accounts
-from .clients.firestore import read_documents
 from .document_writes import DocumentWrites
 from .errors import (
     FailedPrecondition,
@@ -29,11 +25,10 @@ from .errors import (
     Unsettled,
 )
 from .ids import Key
+from .observe import Observer, PendingReads, Planned
 from .outcome import Outcome
-from .plan import Observed, Payload, Plan, plan
 from .record import Record
 from .stream_writes import StreamWrites
-from .users import Account, FirebaseState
 
 DEADLINE_SECONDS = 20.0
 """For one batch. Callers wait for it, and the functions end after 60."""
@@ -50,37 +45,6 @@ PAUSE_SECONDS = 0.2
 def new_deadline() -> float:
     """When what begins now must be done, in the time of ``time.monotonic()``."""
     return time.monotonic() + DEADLINE_SECONDS
-
-
-@dataclass(frozen=True)
-class PendingReads:
-    """What is being read of up to 100 users."""
-
-    keys: frozenset[Key]
-    documents: Future[dict[Key, FirebaseState]]
-    stream_users: Future[dict[str, Payload]]
-    accounts: Mapping[Key, Account] | None
-    """None if Auth has not been asked."""
-
-
-def begin_reads(
-    keys: Collection[Key],
-    clients: Clients,
-    deadline: float,
-    accounts: Mapping[Key, Account] | None = None,
-) -> PendingReads:
-    """Begin to read these users, with what Auth has just said of them, if it was asked.
-
-    For a reconciliation that follows soon: a user who is missing in Stream now could be created
-    meanwhile, and would be replaced.
-    """
-    stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
-    return PendingReads(
-        frozenset(keys),
-        side_by_side.begin(read_documents, keys, clients.firestore, deadline, with_refused=True),
-        side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
-        accounts,
-    )
 
 
 def reconcile_users(
@@ -131,10 +95,10 @@ class Reconciliation:
     ) -> None:
         self._keys = keys
         self._clients = clients
-        self._check_accounts = check_accounts
         self._retry_refused = retry_refused
         self._deadline = min(new_deadline(), deadline)
         self._records = {key: Record(key, "") for key in keys}
+        self._observer = Observer(self._records, clients, check_accounts, retry_refused)
         self._in_stream = StreamWrites(self._records, clients.stream, self._deadline)
         self._documents = DocumentWrites(self._records, clients, self._deadline)
 
@@ -180,133 +144,65 @@ class Reconciliation:
         for record in self._of(keys):
             record.error = None
         try:
-            observed = self._read(keys, prefetched)
-            plans = self._plan(observed, prefetched)
+            planned = self._observer.observe(keys, self._deadline, prefetched)
         except Temporary as error:
             self._fail(keys, error)
             return keys
-        again = self._take_back({key for key in keys if not plans[key].exists})
-        for key in keys:
-            if plans[key].exists:
-                self._note_plan(observed[key], plans[key])
-        written = {key for key in keys if plans[key].writes}
+        again = self._take_back({key for key in keys if not planned[key].plan.exists})
+        for one in planned.values():
+            if one.plan.exists:
+                self._note_plan(one)
+        written = {key: one for key, one in planned.items() if one.plan.writes}
         if not written:
             return again
 
         for record in self._of(written):
             record.is_written = True
-        documents = {key: observed[key].state for key in written if plans[key].documents}
+        documents = {key: one.observed.state for key, one in written.items() if one.plan.documents}
         writing = self._documents.begin(documents)
         try:
             again |= self._in_stream.create(
-                {key: new for key in written if (new := plans[key].create)}
+                {key: one.plan.create for key, one in written.items() if one.plan.create}
             )
             again |= self._in_stream.patch(
-                {key: patch for key in written if (patch := plans[key].patch)}
+                {key: one.plan.patch for key, one in written.items() if one.plan.patch}
             )
         finally:
             # Whatever was refused or broke: what was written is verified.
             again |= self._documents.note(writing, documents)
             self._documents.remember_refused(written, self._retry_refused)
-            again |= self._verify_after_write({key: observed[key] for key in written})
+            again |= self._verify_after_write(written)
         return again
 
-    def _read(self, keys: set[Key], prefetched: PendingReads | None) -> dict[Key, Observed]:
-        """What the sides hold of ``keys``; Auth is asked at once only if accounts are checked.
-
-        Documents are healed even while Stream cannot be read; that is then the keys' error.
-        """
-        reads = prefetched or begin_reads(keys, self._clients, self._deadline)
-        asking = self._begin_asking(keys) if self._check_accounts else None
-        stream_is_known = True
-        try:
-            found = side_by_side.result(reads.stream_users, self._deadline)
-        except Temporary as error:
-            found, stream_is_known = {}, False
-            self._fail(keys, error)
-        observed = {}
-        for key, state in side_by_side.result(reads.documents, self._deadline).items():
-            record = self._records[key]
-            record.stream_user = found.get(record.stream_id)
-            if record.remembered is None:
-                record.remembered = state.refused
-            observed[key] = Observed(
-                key,
-                record.stream_id,
-                self._with_refused(state, record),
-                record.stream_user,
-                account_is_known=False,
-                stream_is_known=stream_is_known,
-            )
-        if asking:
-            accounts = side_by_side.result(asking, self._deadline)
-            observed |= {key: observed[key].with_account(accounts.get(key)) for key in keys}
-        return observed
-
-    def _plan(
-        self, observed: dict[Key, Observed], prefetched: PendingReads | None
-    ) -> dict[Key, Plan]:
-        """What to do about each, once Auth was asked where that matters; completes ``observed``."""
-        plans = {key: self._plan_of(one) for key, one in observed.items()}
-        to_ask = {
-            key
-            for key, one in observed.items()
-            if not one.account_is_known and (plans[key].ask_auth or self._records[key].is_written)
-        }
-        accounts = prefetched.accounts if prefetched else None
-        if to_ask and accounts is None:
-            accounts = side_by_side.result(self._begin_asking(to_ask), self._deadline)
-        for key in to_ask:
-            observed[key] = observed[key].with_account((accounts or {}).get(key))
-            plans[key] = self._plan_of(observed[key])
-        return plans
-
-    def _plan_of(self, observed: Observed) -> Plan:
-        policy = self._clients.settings.policy(observed.key.kind)
-        return plan(observed, replace(policy, serves_disabled=not self._check_accounts))
-
-    def _note_plan(self, observed: Observed, its_plan: Plan) -> None:
+    def _note_plan(self, planned: Planned) -> None:
         """Enter into the record what the plan says of the user."""
+        observed = planned.observed
         record = self._records[observed.key]
-        if its_plan.obstacle:
-            record.error = FailedPrecondition([record.key.id], its_plan.obstacle)
+        if planned.plan.obstacle:
+            record.error = FailedPrecondition([record.key.id], planned.plan.obstacle)
         if record.is_made and record.stream_user:
             record.note_creation()
-        if its_plan.create:
+        if planned.plan.create:
             record.log(f"User {record.key.id} not found in Stream Chat, attempting to create...")
         owned = users.owned_fields(observed.state, self._clients.settings.extra_fields)
         record.refusal_of_the_rest = users.refusal_of_the_rest(owned)
-
-    def _with_refused(self, state: FirebaseState, record: Record) -> FirebaseState:
-        """``state``, with what is not to be sent again here."""
-        remembered = frozenset() if self._retry_refused else record.remembered or frozenset()
-        return replace(state, refused=remembered | record.refused)
-
-    def _begin_asking(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
-        return side_by_side.begin(read_accounts, keys, self._clients.auth)
 
     def _fail(self, keys: Iterable[Key], error: Temporary) -> None:
         for record in self._of(keys):
             record.error = error
 
-    def _verify_after_write(self, before: Mapping[Key, Observed]) -> set[Key]:
+    def _verify_after_write(self, before: Mapping[Key, Planned]) -> set[Key]:
         """Take back what is no longer wanted; returns those of whom Firebase says something new."""
         deadline = self._deadline + GRACE_SECONDS
-        reading = side_by_side.begin(
-            read_documents, before.keys(), self._clients.firestore, deadline
-        )
-        asking = self._begin_asking(before.keys())
         try:
-            states = side_by_side.result(reading, deadline)
-            accounts = side_by_side.result(asking, deadline)
+            states = self._observer.read_again(before.keys(), deadline)
         except Temporary as error:
             self._fail(before, error)
             return set(before)
         unwanted, outdated, differing = set(), set(), set()
-        for key, state in states.items():
+        for key, now in states.items():
             record = self._records[key]
-            now = replace(self._with_refused(state, record), account=accounts.get(key))
-            was = before[key].state
+            was = before[key].observed.state
             if not users.exists(key, now):
                 unwanted.add(key)
                 continue

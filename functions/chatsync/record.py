@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from firebase_functions import logger
 
-from .clients.firestore import CreatedDocument
+from .clients.documents import CreatedDocument
 from .errors import ChatsyncError
 from .ids import Key
 from .outcome import Status

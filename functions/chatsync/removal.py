@@ -9,7 +9,7 @@ from firebase_functions import logger
 from . import ids, side_by_side
 from .clients import Clients
 from .clients.accounts import existing_keys
-from .clients.firestore import delete_user_documents
+from .clients.documents import delete_user_documents
 from .errors import (
     ChatsyncError,
     FirebaseUnavailable,

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from chatsync.clients.firestore import create_profile
+from chatsync.clients.documents import create_profile
 from tests.waiting import wait_for
 
 

@@ -16,8 +16,7 @@ from stream_chat import StreamChat
 from xprocess import ProcessStarter, XProcess
 
 from chatsync import reconcile
-from chatsync.clients import Clients
-from chatsync.clients import stream as stream_module
+from chatsync.clients import Clients, stream_calls
 from chatsync.clients.stream import Stream
 from chatsync.clients.tasks import TaskQueues
 from chatsync.outbox import drain, retry
@@ -93,7 +92,7 @@ def chat(stream: LocalStream) -> StreamChat:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts as in production would add up to minutes."""
-    monkeypatch.setattr(stream_module, "PAUSES_BETWEEN_READS", (0.01, 0.01))
+    monkeypatch.setattr(stream_calls, "PAUSES_BETWEEN_READS", (0.01, 0.01))
     monkeypatch.setattr(reconcile, "PAUSE_SECONDS", 0.01)
     for name in ("FIRST_ATTEMPT_SECONDS", "RECHECK_SECONDS", "SHORTEST_PAUSE_SECONDS"):
         monkeypatch.setattr(retry, name, 0.0)

@@ -14,12 +14,13 @@ import pytest
 from chatsync import audit as audit_module
 from chatsync import outbox
 from chatsync.audit import CREATING, Audit
+from chatsync.audit import pages as audit_run
 from chatsync.audit import repair as audit_repair
-from chatsync.audit import run as audit_run
 from chatsync.audit import steps as findings_module
 from chatsync.audit import store as audit_store
 from chatsync.audit.steps import CHANNEL_STEPS, USER_STEPS
 from chatsync.clients import Clients
+from chatsync.clients import accounts as account_calls
 from chatsync.clients import stream as stream_module
 from chatsync.clients.pacing import LEFT_BY_BACKGROUND
 from chatsync.clients.stream import Stream
@@ -581,7 +582,7 @@ def test_counting_beforehand_ends_where_it_would_take_long(accounts, clients, mo
     for n in range(2001):
         accounts.sign_up(f"user-{n:04}")
     assert findings_module.expected(["accounts"], clients) == 2001
-    monkeypatch.setattr(findings_module.firebase, "_MOST_COUNTED", 999)
+    monkeypatch.setattr(account_calls, "_MOST_COUNTED", 999)
     calls: list[str] = []
     accounts.before_call = calls.append
     assert findings_module.expected(["accounts", "stream_users"], clients) is None
@@ -844,4 +845,4 @@ def test_an_audit_and_its_findings_expire(accounts, clients, firestore, run):
     audit = run(steps=["accounts"])
     kept = firestore.document("audits", audit.id)
     for snapshot in (kept.get(), *kept.collection("findings").stream()):
-        assert snapshot.get("expireAt") == audit.started_at + audit_module.KEPT_FOR
+        assert snapshot.get("expireAt") == audit.started_at + audit_store.KEPT_FOR

@@ -18,6 +18,8 @@ from stream_chat.channel import Channel
 
 from chatsync import audit as audits
 from chatsync import conversations, outbox
+from chatsync.audit import steps
+from chatsync.clients import accounts as account_calls
 from chatsync.clients.stream import Stream
 from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_sign_up
@@ -360,7 +362,7 @@ def test_backfill_brings_everybody_and_sends_nobody_twice(run, accounts, chat, s
 
 def test_a_backfill_of_too_many_to_be_counted_first(run, accounts, stream, monkeypatch):
     monkeypatch.setattr(accounts, "list_users", partial(accounts.list_users, max_results=10))
-    monkeypatch.setattr(audits.firebase, "_MOST_COUNTED", 5)
+    monkeypatch.setattr(account_calls, "_MOST_COUNTED", 5)
     for n in range(20):
         accounts.sign_up(f"user-{n:02}")
     assert "Very many accounts" in run("backfill").out
@@ -397,7 +399,7 @@ def test_a_backfill_that_was_stopped_goes_on(run, accounts, clients, stream, mon
 
 def test_a_backfill_that_may_still_be_at_work_is_not_doubled(run, accounts, clients, monkeypatch):
     accounts.sign_up("ann")
-    audits.start("backfill", clients, steps=("accounts",), repair=audits.RECONCILED)
+    audits.start("backfill", clients, steps=("accounts",), repair=steps.RECONCILED)
     ran = run("backfill", "--apply")
     assert (ran.status, "was at work" in ran.err) == (2, True)
     monkeypatch.setattr(cli, "SECONDS_UNTIL_DEAD", -1)

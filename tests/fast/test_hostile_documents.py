@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from chatsync import audit, outbox
 from chatsync.clients import Clients
-from chatsync.clients.firestore import create_profile
+from chatsync.clients.documents import create_profile
 from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_creation, reconcile_after_sign_up
 from chatsync.entry.records import ensure_profile, read_stats

@@ -44,9 +44,8 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from chatsync import outbox, side_by_side
 from chatsync import reconcile as reconcile_module
-from chatsync.clients import Clients, pacing
-from chatsync.clients import firestore as firestore_module
-from chatsync.clients import stream as stream_module
+from chatsync.clients import Clients, pacing, stream_calls
+from chatsync.clients import documents as firestore_module
 from chatsync.clients.stream import Stream
 from chatsync.entry import events, records, tokens
 from chatsync.errors import (
@@ -111,7 +110,7 @@ PRODUCTION = {
         (retry, "SHORTEST_PAUSE_SECONDS"),
         (drain, "PAUSE_SECONDS"),
         (reconcile_module, "PAUSE_SECONDS"),
-        (stream_module, "PAUSES_BETWEEN_READS"),
+        (stream_calls, "PAUSES_BETWEEN_READS"),
     )
 }
 """Pauses that other tests shorten: here they cost no time."""
@@ -1084,7 +1083,7 @@ def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back
         service,
         wakes,
         side_by_side,
-        stream_module,
+        stream_calls,
         reconcile_module,
         tokens,
     ):

@@ -1,10 +1,10 @@
 """The audit: looks for what disagrees, page by page, and repairs what it was asked to.
 
-``steps`` finds, ``repair`` repairs, ``store`` keeps what was found, and ``run`` goes page by page.
+``steps`` finds, ``repair`` repairs, ``store`` keeps what was found, and ``pages`` runs it.
 """
 
+from .pages import SWEEP, begin_nightly, run, run_page
 from .repair import CREATING, Wait, repair_findings
-from .run import SWEEP, begin_nightly, run, run_page
 from .store import (
     LAST_STEP,
     MAX_FINDINGS,

@@ -15,7 +15,7 @@ from firebase_functions import logger
 from .. import conversations, ids, users
 from ..clients import Clients
 from ..clients.accounts import count_accounts, existing_keys, list_accounts, read_accounts
-from ..clients.firestore import count_documents, list_documents, read_documents
+from ..clients.documents import count_documents, list_documents, read_documents
 from ..clients.stream import CHANNELS, MAX_OFFSET
 from ..errors import InvalidArgument, Refusal
 from ..ids import Key

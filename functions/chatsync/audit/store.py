@@ -14,7 +14,7 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from .. import ids
 from ..clients import Clients
-from ..clients.firestore import add_write, commit, temporary_failures_named, until
+from ..clients.documents import add_write, commit, temporary_failures_named, until
 from ..errors import Temporary
 from ..side_by_side import batches
 from .steps import (

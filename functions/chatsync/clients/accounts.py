@@ -11,7 +11,7 @@ from ..side_by_side import batches, begin, result
 from ..users import (
     Account,
 )
-from .firestore import MAX_TEXT_LENGTH, read_documents, temporary_failures_named
+from .documents import MAX_TEXT_LENGTH, read_documents, temporary_failures_named
 
 _MOST_COUNTED = 100_000
 

@@ -16,7 +16,7 @@ from .. import ids, outbox, users
 from ..as_json import json_value
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.firestore import CreatedDocument, add_write, commit, delete_documents, read_documents
+from ..clients.documents import CreatedDocument, add_write, commit, delete_documents, read_documents
 from ..errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -28,9 +28,10 @@ from ..errors import (
     Unsettled,
 )
 from ..ids import Key
+from ..observe import PendingReads, begin_reads
 from ..outbox import Entry
 from ..outcome import NotRepaired
-from ..reconcile import GRACE_SECONDS, PendingReads, begin_reads
+from ..reconcile import GRACE_SECONDS
 from ..settings import Settings
 from ..side_by_side import BATCH, batches, begin, result
 from ..users import Document, FirebaseState

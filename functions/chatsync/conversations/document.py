@@ -12,7 +12,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from .. import ids
 from ..clients import Clients
-from ..clients.firestore import add_write, commit, list_snapshots, temporary_failures_named, until
+from ..clients.documents import add_write, commit, list_snapshots, temporary_failures_named, until
 from ..errors import (
     ChatsyncError,
     Unsettled,

@@ -34,7 +34,8 @@ from ..errors import (
     Unsettled,
 )
 from ..ids import Key
-from ..reconcile import PendingReads, reconcile_users
+from ..observe import PendingReads
+from ..reconcile import reconcile_users
 from ..side_by_side import batches
 from .channel import creator_of, healed_keys, make_channel, members_of, query, refuse_obstacles
 from .document import (

@@ -16,7 +16,7 @@ import cloudevents.http as ce
 from firebase_functions import core
 from google.events.cloud.firestore import DocumentEventData
 
-from ..clients.firestore import read_fields
+from ..clients.documents import read_fields
 from ..users import Document
 from .auth_events import retried
 

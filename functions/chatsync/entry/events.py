@@ -11,7 +11,7 @@ from firebase_functions import logger
 
 from .. import outbox, users
 from ..clients import Clients
-from ..clients.firestore import create_profile, read_documents
+from ..clients.documents import create_profile, read_documents
 from ..errors import NotFound
 from ..ids import Key
 from ..outcome import NotRepaired, Outcome, Waiting

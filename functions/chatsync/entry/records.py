@@ -7,7 +7,7 @@ from firebase_functions import logger
 from .. import outbox
 from ..as_json import json_value
 from ..clients import Clients
-from ..clients.firestore import read_documents
+from ..clients.documents import read_documents
 from ..errors import NotFound
 from ..ids import Key
 from ..outcome import NotRepaired

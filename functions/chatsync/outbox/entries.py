@@ -29,7 +29,7 @@ from google.rpc import code_pb2
 
 from .. import ids
 from ..clients import Clients
-from ..clients.firestore import CHANGED, temporary_failures_named, until
+from ..clients.documents import CHANGED, temporary_failures_named, until
 from ..errors import (
     FirebaseUnavailable,
 )

@@ -10,7 +10,7 @@ from firebase_functions import logger
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from ..clients import Clients
-from ..clients.firestore import temporary_failures_named, until
+from ..clients.documents import temporary_failures_named, until
 from ..errors import (
     FirebaseUnavailable,
     StreamCredentialsRejected,

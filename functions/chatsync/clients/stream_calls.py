@@ -1,0 +1,192 @@
+"""Calls to Stream's API: one client for each at a time, rate limits kept, failures named.
+
+With ``clients/stream.py`` the only module that imports ``stream_chat``.
+"""
+
+import copy
+import math
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from stream_chat import StreamChat
+
+from ..errors import (
+    Postponed,
+    StreamCredentialsRejected,
+    StreamRateLimited,
+    StreamRejected,
+    StreamUnavailable,
+)
+from .pacing import Pace, RateLimit
+
+_CONNECT_SECONDS = 2.0
+_READ_SECONDS = 6.0
+PAUSES_BETWEEN_READS = (0.2, 0.4)
+
+_MAX_WINDOW_SECONDS = 120
+_TOO_LARGE = (413, 414, 431)
+_CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TOO_LARGE, _CODE_TIMEOUT = -1, 9, 22, 23
+_TEMPORARY = (_CODE_INTERNAL, _CODE_TIMEOUT)
+
+
+class Calls:
+    """Calls to a Stream app, with server-side rights. Safe to share between threads.
+
+    A call raises what :class:`Stream` says of its methods.
+    """
+
+    def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
+        self._app = (api_key, api_secret, base_url)
+        self._local = threading.local()
+        """The pace of the call that this thread makes."""
+        self._idle: deque[StreamChat] = deque()
+        """Clients that nobody uses at the moment, with their connections."""
+        self._left_to_others = 0.0
+        self._paces: dict[str, Pace] = {}
+        """By method of the SDK."""
+
+    def made(self) -> int:
+        """How many calls this process has made so far."""
+        return sum(pace.calls for pace in list(self._paces.values()))
+
+    def leaving(self, share: float) -> "Calls":
+        """The same app for somebody who leaves ``share`` of every rate limit to others."""
+        modest = copy.copy(self)
+        modest._left_to_others = share
+        return modest
+
+    def read(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        for pause in PAUSES_BETWEEN_READS:
+            try:
+                return self.call(deadline, method, *args, **options)
+            except StreamUnavailable:
+                pause *= random.uniform(0.5, 1.5)
+                if time.monotonic() + pause >= deadline:
+                    raise
+                time.sleep(pause)
+        return self.call(deadline, method, *args, **options)
+
+    def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        operation = method.__name__
+        pace = self._local.pace = self._paces.setdefault(operation, Pace())
+        with (
+            pace.call(operation, self._left_to_others, deadline),
+            self.client() as chat,
+        ):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Postponed(f"{operation}: no time left for it")
+            chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
+            try:
+                return method(chat, *args, **options)
+            except requests.RequestException as error:
+                raise StreamUnavailable(f"{operation}: {type(error).__name__}") from error
+
+    @contextmanager
+    def client(self) -> Iterator[StreamChat]:
+        """A client for one call at a time: neither StreamChat nor requests promises more.
+
+        Who was used last comes first, so that no more connections are opened than there are calls
+        at once, whichever threads make them.
+        """
+        try:
+            chat = self._idle.pop()
+        except IndexError:
+            chat = self._new_client()
+        try:
+            yield chat
+        finally:
+            self._idle.append(chat)
+
+    def _new_client(self) -> StreamChat:
+        api_key, api_secret, base_url = self._app
+        chat = StreamChat(api_key, api_secret, base_url=base_url)
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            # The SDK's own adapter repeats GET and DELETE, and sleeps out a Retry-After.
+            session.mount(scheme, HTTPAdapter(max_retries=0))
+        # Once: requests would look for proxies, and for a .netrc on disk, at every call.
+        environment = session.merge_environment_settings(chat.base_url, {}, None, None, None)
+        session.proxies, session.verify = environment["proxies"], environment["verify"]
+        session.trust_env = False
+        session.hooks["response"].append(self._examine)
+        chat.set_http_session(session)
+        return chat
+
+    def _examine(self, response: requests.Response, **_: object) -> None:
+        """Note the rate limit of an answer, and raise one of our exceptions unless it succeeded.
+
+        A hook, because the SDK's own exception drops the headers, its parser fails on JSON that is
+        no object, and a redirected POST would become a GET. Decided by status and code, never by
+        text; every success of Stream's says its ``duration``.
+        """
+        rate_limit = _rate_limit(response.headers)
+        pace: Pace = self._local.pace
+        status = response.status_code
+        body = _json_object(response)
+        if status in (200, 201) and "duration" in body:
+            pace.note(rate_limit)
+            return
+        # Without Stream's envelope it is a gateway that speaks, for Stream or in its way.
+        code = body.get("code")
+        message = f"Stream answered {status}, code {code}: {_without_values(body.get('message'))}"
+        if status == 429 or code == _CODE_RATE_LIMIT:
+            seconds = _retry_after(response.headers, rate_limit)
+            pace.refuse(rate_limit, seconds)
+            raise StreamRateLimited(message, seconds)
+        if rate_limit:
+            pace.note(rate_limit)
+        if status in _TOO_LARGE:
+            raise StreamRejected(message, status, _CODE_TOO_LARGE)
+        if status < 400 or status >= 500 or code in _TEMPORARY or not isinstance(code, int):
+            raise StreamUnavailable(message)
+        if status in (401, 403):
+            raise StreamCredentialsRejected(message)
+        words = frozenset(re.findall(r"[\w@-]+", str(body.get("message")), re.ASCII))
+        raise StreamRejected(message, status, code, words)
+
+
+def _json_object(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _without_values(message: object) -> str:
+    """Stream's message without what it quotes: names and roles, which belong in no log."""
+    outer = re.sub(r'^(\w+ failed with error: )"(.*)"$', r"\1\2", str(message), flags=re.DOTALL)
+    return re.sub(r"""(\\?["'`]).*?\1""", "(...)", outer, flags=re.DOTALL)
+
+
+def _retry_after(headers: Mapping[str, str], rate_limit: RateLimit | None) -> int:
+    """In seconds: until the window's reset, or the next second if the window has calls left.
+
+    Where nothing is said of a window, what ``Retry-After`` says, else 60.
+    """
+    stated = headers.get("retry-after", "")
+    seconds = int(stated) if stated.isdecimal() else 60
+    if rate_limit:
+        seconds = 1 if rate_limit.remaining else math.ceil(rate_limit.reset - time.time())
+    return min(max(1, seconds), _MAX_WINDOW_SECONDS)
+
+
+def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
+    """Behind proxies a value can stand twice, as in ``300, 300``; some calls have no limit."""
+    names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+    values = [headers.get(name, "").split(",")[0].strip() for name in names]
+    if not all(map(str.isdecimal, values)):
+        return None
+    limit, remaining, reset = map(int, values)
+    now = time.time()
+    # A reset in the past or in a far future means that one of the clocks is wrong.
+    return RateLimit(limit, remaining, min(max(reset, now + 1), now + _MAX_WINDOW_SECONDS))

@@ -1,0 +1,145 @@
+"""What a reconciliation reads of users on all sides, and its plan for each."""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from . import side_by_side
+from .clients import Clients
+from .clients.accounts import read_accounts
+from .clients.documents import read_documents
+from .errors import Temporary
+from .ids import Key
+from .plan import Observed, Payload, Plan, plan
+from .record import Record
+from .users import Account, FirebaseState
+
+
+@dataclass(frozen=True)
+class PendingReads:
+    """What is being read of up to 100 users."""
+
+    keys: frozenset[Key]
+    documents: Future[dict[Key, FirebaseState]]
+    stream_users: Future[dict[str, Payload]]
+    accounts: Mapping[Key, Account] | None
+    """None if Auth has not been asked."""
+
+
+def begin_reads(
+    keys: Collection[Key],
+    clients: Clients,
+    deadline: float,
+    accounts: Mapping[Key, Account] | None = None,
+) -> PendingReads:
+    """Begin to read these users, with what Auth has just said of them, if it was asked.
+
+    For a reconciliation that follows soon: a user who is missing in Stream now could be created
+    meanwhile, and would be replaced.
+    """
+    stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
+    return PendingReads(
+        frozenset(keys),
+        side_by_side.begin(read_documents, keys, clients.firestore, deadline, with_refused=True),
+        side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
+        accounts,
+    )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One user as it was read, and what to do about it."""
+
+    observed: Observed
+    plan: Plan
+
+
+class Observer:
+    """Reads users, and plans; what it reads of Stream is entered into their records.
+
+    With ``check_accounts`` Auth is asked about everybody, else only where that matters. With
+    ``retry_refused`` what was refused before counts no more.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[Key, Record],
+        clients: Clients,
+        check_accounts: bool,
+        retry_refused: bool,
+    ) -> None:
+        self._records = records
+        self._clients = clients
+        self._check_accounts = check_accounts
+        self._retry_refused = retry_refused
+
+    def observe(
+        self, keys: Collection[Key], deadline: float, prefetched: PendingReads | None
+    ) -> dict[Key, Planned]:
+        """Read these users, and plan. Raises Temporary if Firestore or Auth cannot be read.
+
+        Documents are healed even while Stream cannot be read; that is then the users' error.
+        """
+        reads = prefetched or begin_reads(keys, self._clients, deadline)
+        asking = self._begin_asking(keys) if self._check_accounts else None
+        observed = self._read(reads, deadline)
+        accounts = prefetched.accounts if prefetched else None
+        to_ask = {key for key in keys if self._must_ask(observed[key])}
+        if asking:
+            accounts, to_ask = side_by_side.result(asking, deadline), set(keys)
+        elif to_ask and accounts is None:
+            accounts = side_by_side.result(self._begin_asking(to_ask), deadline)
+        for key in to_ask:
+            observed[key] = observed[key].with_account((accounts or {}).get(key))
+        return {key: Planned(one, self._plan(one)) for key, one in observed.items()}
+
+    def _read(self, reads: PendingReads, deadline: float) -> dict[Key, Observed]:
+        """What Firestore and Stream say of the users."""
+        failure = None
+        try:
+            found = side_by_side.result(reads.stream_users, deadline)
+        except Temporary as error:
+            found, failure = {}, error
+        observed = {}
+        for key, state in side_by_side.result(reads.documents, deadline).items():
+            record = self._records[key]
+            record.error = failure
+            record.stream_user = found.get(record.stream_id)
+            if record.remembered is None:
+                record.remembered = state.refused
+            observed[key] = Observed(
+                key,
+                record.stream_id,
+                self._with_refused(state, record),
+                record.stream_user,
+                account_is_known=False,
+                stream_is_known=failure is None,
+            )
+        return observed
+
+    def _must_ask(self, observed: Observed) -> bool:
+        """Whether Auth decides: something would be written, or was, or no document has a name."""
+        return self._records[observed.key].is_written or self._plan(observed).ask_auth
+
+    def _plan(self, observed: Observed) -> Plan:
+        policy = self._clients.settings.policy(observed.key.kind)
+        return plan(observed, replace(policy, serves_disabled=not self._check_accounts))
+
+    def read_again(self, keys: Collection[Key], deadline: float) -> dict[Key, FirebaseState]:
+        """What Firebase says of these users now. Raises Temporary."""
+        reading = side_by_side.begin(read_documents, keys, self._clients.firestore, deadline)
+        asking = self._begin_asking(keys)
+        states = side_by_side.result(reading, deadline)
+        accounts = side_by_side.result(asking, deadline)
+        return {
+            key: replace(self._with_refused(state, self._records[key]), account=accounts.get(key))
+            for key, state in states.items()
+        }
+
+    def _with_refused(self, state: FirebaseState, record: Record) -> FirebaseState:
+        """``state``, with what is not to be sent again here."""
+        remembered = frozenset() if self._retry_refused else record.remembered or frozenset()
+        return replace(state, refused=remembered | record.refused)
+
+    def _begin_asking(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
+        return side_by_side.begin(read_accounts, keys, self._clients.auth)
