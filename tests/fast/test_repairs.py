@@ -773,7 +773,7 @@ def test_an_entry_is_kept_though_nobody_can_be_woken(clients, entry, tasks, caps
 
 def test_with_an_empty_outbox_nothing_is_called(clients, tasks, stream):
     drain(0, clients)
-    drain.wake_if_due(clients)
+    drain_module.wake_if_due(clients)
     assert tasks.waiting == []
     assert stream.requests() == []
 
@@ -801,7 +801,7 @@ def test_the_look_every_five_minutes_finds_a_lost_wake(clients, tasks, capsys):
     queue(clients, "ann")
     tasks.waiting.clear()
     tasks.used_ids.clear()
-    drain.wake_if_due(clients)
+    drain_module.wake_if_due(clients)
     assert len(tasks.waiting) == 1
     assert "The outbox has entries that are due" in capsys.readouterr().out
 
@@ -811,7 +811,7 @@ def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, t
     change_entry(clients, nextAttemptAt=datetime.now(UTC) + timedelta(minutes=1))
     tasks.waiting.clear()
     tasks.used_ids.clear()
-    drain.wake_if_due(clients)
+    drain_module.wake_if_due(clients)
     assert tasks.waiting == []
 
 
