@@ -61,15 +61,15 @@ class NotFound(ChatsyncError):
 class FailedPrecondition(ChatsyncError):
     """The user exists but must not, or can never, be made usable in Stream.
 
-    With no ids, it is a conversation. ``told`` is what Stream said, for operators.
+    With no ids, it is a conversation. ``detail`` is what Stream said, for operators.
     """
 
-    def __init__(self, ids: list[str], reason: Refusal, told: str = "") -> None:
+    def __init__(self, ids: list[str], reason: Refusal, detail: str = "") -> None:
         who = f"user is {reason}: {', '.join(ids)}" if ids else f"conversation is {reason}"
         super().__init__(who)
         self.ids = ids
         self.reason = reason
-        self.told = told
+        self.detail = detail
 
 
 class Temporary(ChatsyncError):

@@ -354,7 +354,7 @@ def test_a_late_call_is_not_forgotten_because_somebody_reported_the_user_meanwhi
 
     firestore_api.before_call = delete_before_look
     found = outbox.due(clients, time.monotonic() + 20)
-    outcomes = drain_module._try_people(found, clients)
+    outcomes = drain_module._try_users(found, clients)
     queue(clients, "ann")
     outbox.apply_outcomes(outcomes, clients, time.monotonic() + 20)
     chat.upsert_user({"id": "ann"})
@@ -502,7 +502,7 @@ def test_asking_again_and_again_does_not_bring_an_attempt_forward(
 def drain_once(clients) -> None:
     """One batch only."""
     found = outbox.due(clients, time.monotonic() + 20)
-    outbox.apply_outcomes(drain_module._try_people(found, clients), clients, time.monotonic() + 20)
+    outbox.apply_outcomes(drain_module._try_users(found, clients), clients, time.monotonic() + 20)
 
 
 def test_wrong_credentials_are_left_to_the_outbox_until_they_are_right(

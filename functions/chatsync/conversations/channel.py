@@ -1,4 +1,4 @@
-"""A conversation's channel in Stream: looked up, made with its members, and described."""
+"""A conversation's channel in Stream: looked up, created with its members, and described."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,23 +23,23 @@ from ..side_by_side import BATCH
 from .document import Conversation, cid_of, text_of
 
 PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
-"""Between attempts at a channel whose answer was lost, or whose members Stream didn't know yet."""
+"""Between attempts to create a channel: an answer was lost, or Stream didn't know a member yet."""
 
 _NO_OBSTACLES = (Refusal.BANNED,)
-"""Reasons of a member that don't keep a conversation from opening."""
+"""Refusals of a member with which a conversation opens all the same."""
 
 
 def query(
     documents: Sequence[Conversation], clients: Clients, deadline: float
 ) -> dict[str, dict[str, Any]]:
-    """What Stream says of the channels of up to 30 conversations, by conversation id."""
+    """Stream's state of the channels of up to 30 conversations, by conversation id."""
     cids = {cid_of(document.id, clients.settings): document.id for document in documents}
     found = clients.stream.query_channels(list(cids), deadline)
     return {cids[cid]: state for cid, state in found.items() if cid in cids}
 
 
 def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
-    """Raise the error of the first who cannot be a member, naming all of the same kind."""
+    """Raise the error of the first user who cannot be a member, naming all of the same kind."""
     errors = [outcome.error for outcome in outcomes if outcome.error]
     refusals = [
         error
@@ -49,7 +49,7 @@ def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
     if refusals:
         reason = refusals[0].reason
         named = [one for error in refusals if error.reason == reason for one in error.ids]
-        raise FailedPrecondition(named, reason, refusals[0].told)
+        raise FailedPrecondition(named, reason, refusals[0].detail)
     if unknown := [one for error in errors if isinstance(error, NotFound) for one in error.ids]:
         raise NotFound(unknown)
     for error in errors:
@@ -62,10 +62,10 @@ def healed_keys(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
 
 
 def make_channel(document: Conversation, clients: Clients, deadline: float) -> None:
-    """Get or create the channel, until it has the members, and the name, of the document.
+    """Get or create the channel, until it has the members and the name of the document.
 
-    Stream may say that users don't exist although they were just written: those are looked at
-    again, and the call is repeated.
+    Stream may say that users don't exist although they were just written: they are then repaired
+    once more, and the call is repeated.
     """
     for pause in PAUSES_SECONDS:
         try:
@@ -107,7 +107,7 @@ def _make_channel_once(document: Conversation, clients: Clients, deadline: float
     if missing := [member for member in wanted if member not in present]:
         clients.stream.add_members(cid, missing, deadline)
     if channel.get("member_count", 0) + len(missing) > len(wanted):
-        # A channel that was there before, with others in it: this conversation is not theirs.
+        # The channel existed before, with users who are no members of this conversation.
         all_members = clients.stream.query_members(cid, deadline)
         extra = [member for member in all_members if member not in set(wanted)]
         clients.stream.remove_members(cid, extra, deadline)
@@ -116,7 +116,7 @@ def _make_channel_once(document: Conversation, clients: Clients, deadline: float
 
 
 def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> list[str]:
-    """The Stream ids of all members of a channel, asked for only where they are over a hundred."""
+    """The Stream ids of all members of a channel; with over 100 members, Stream is asked again."""
     channel = state["channel"]
     listed = state.get("members")
     members = [

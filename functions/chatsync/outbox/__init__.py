@@ -1,7 +1,7 @@
 """The outbox: what cannot be repaired now waits in Firestore's ``repairs`` until it can.
 
-``entries`` keeps it, ``retry`` decides what is tried when, ``wakes`` has the drain called,
-``service`` leaves to it what a repair could not do, and ``drain`` works it off.
+``entries`` reads and writes it, ``retry`` decides when an entry is tried again, ``wakes`` makes the
+task queue call the drain, ``service`` enters unfinished repairs, and ``drain`` works them off.
 """
 
 from .entries import (

@@ -18,39 +18,38 @@ from .entries import WRITE_SECONDS, Entry, apply_outcomes, due, earliest
 from .wakes import wake
 
 BUDGET_SECONDS = 45.0
-"""After which no batch is begun."""
+"""The drain begins no batch after this time."""
 
 BATCH_SECONDS = 30.0
-"""For all that is tried of a batch; writing down what became of it takes a little longer."""
+"""For trying one batch; writing its outcomes takes a little longer."""
 
 PAUSE_SECONDS = 5.0
-"""After a batch in which nothing could be done."""
+"""After a batch of which no entry was done."""
 
-ROOMS = 10
-"""Conversations tried at a time, one after another: then people who came meanwhile have their turn.
-"""
+CONVERSATIONS_PER_TURN = 10
+"""Tried one after another; then users who came meanwhile have their turn."""
 
 
 def drain(not_before: float, clients: Clients) -> None:
-    """Try what is due in the outbox, people before conversations, and arrange the next wake.
+    """Try the due entries of the outbox, users before conversations, and arrange the next wake.
 
-    Raises Postponed if called before the Unix time ``not_before``, whatever was done: a queue that
-    calls too early is to call again, so that a wake which was arranged is never over too soon.
-    Raises FirebaseUnavailable if the outbox cannot be read or written.
+    Raises Postponed at the end if called before the Unix time ``not_before``: the queue then calls
+    again, so that the task of a wake never ends before its time. Raises FirebaseUnavailable if the
+    outbox cannot be read or written.
     """
     ends = time.monotonic() + BUDGET_SECONDS
     resume_at = 0.0
     last: Entry | None = None
-    rooms: list[Entry] = []
+    conversations: list[Entry] = []
     while not resume_at and time.monotonic() < ends:
         entries = due(clients, new_deadline(), last)
         last = entries[-1] if entries else last
-        rooms += [entry for entry in entries if entry.key.kind == "conversation"]
-        people = [entry for entry in entries if entry.key.kind != "conversation"]
-        if people:
-            outcomes = _try_people(people, clients)
-        elif rooms and not entries:
-            outcomes, rooms = _try_rooms(rooms, clients)
+        conversations += [entry for entry in entries if entry.key.kind == "conversation"]
+        users = [entry for entry in entries if entry.key.kind != "conversation"]
+        if users:
+            outcomes = _try_users(users, clients)
+        elif conversations and not entries:
+            outcomes, conversations = _try_conversations(conversations, clients)
         elif not entries:
             break
         else:
@@ -58,7 +57,7 @@ def drain(not_before: float, clients: Clients) -> None:
         for batch in batches(list(outcomes.items())):
             apply_outcomes(dict(batch), clients, new_deadline())
         resume_at = _pause_until(list(outcomes.values()))
-    # Before the last look: who relies on this wake may have written after it.
+    # Before the last query: an entry written after it may rely on this wake.
     too_early = time.time() < not_before
     next_attempt = earliest(clients, new_deadline())
     if next_attempt is not None:
@@ -67,10 +66,10 @@ def drain(not_before: float, clients: Clients) -> None:
         raise Postponed("called before its time")
 
 
-def _try_people(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcome]:
-    """The outcome of each: removed where that was asked for and nobody exists, else reconciled.
+def _try_users(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcome]:
+    """Remove the users whose entries ask for it, if they don't exist; reconcile all others.
 
-    Those that failed before are tried after the others, and apart from them.
+    Entries that failed before are tried after the others, in batches of their own.
     """
     deadline = time.monotonic() + BATCH_SECONDS
     removals = [entry for entry in entries if entry.removal]
@@ -83,30 +82,30 @@ def _try_people(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outco
     def reconcile(keys: Sequence[Key]) -> list[Outcome]:
         return reconcile_users(keys, clients, deadline=deadline)
 
-    # While one hundred is written the other is read: Stream is far away.
+    # Two batches at once: one is read while the other is written, since Stream is far away.
     outcomes: dict[Entry, Outcome] = {}
     to_reconcile = [*batches(new), *batches(failed_before)]
-    for made in two_at_once(lambda batch: _each(batch, reconcile), to_reconcile):
-        outcomes |= made
+    for of_batch in two_at_once(lambda batch: _each(batch, reconcile), to_reconcile):
+        outcomes |= of_batch
     for batch in batches(removals):
         outcomes |= _each(batch, remove)
     return outcomes
 
 
-def _try_rooms(
+def _try_conversations(
     entries: Sequence[Entry], clients: Clients
 ) -> tuple[dict[Entry, Outcome], list[Entry]]:
-    """The outcomes of a few conversations, and the entries that are left.
+    """The outcomes of a few conversations, and the entries that were not tried.
 
-    None are left if Stream's limit is used up: the others are put off as well, without a call.
+    If Stream's rate limit is used up, all others are put off too, without a call.
     """
     deadline = time.monotonic() + BATCH_SECONDS
 
     def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
         return reconcile_conversations([key.id for key in keys], clients, deadline=deadline)
 
-    outcomes = _each(entries[:ROOMS], reconcile)
-    left = list(entries[ROOMS:])
+    outcomes = _each(entries[:CONVERSATIONS_PER_TURN], reconcile)
+    left = list(entries[CONVERSATIONS_PER_TURN:])
     errors = [outcome.error for outcome in outcomes.values()]
     limit = next((error for error in errors if isinstance(error, StreamRateLimited)), None)
     if limit is None:
@@ -117,7 +116,7 @@ def _try_rooms(
 def _each(
     entries: Sequence[Entry], repair: Callable[[Sequence[Key]], Sequence[Outcome]]
 ) -> dict[Entry, Outcome]:
-    """The outcomes of a batch. What breaks it concerns all, or, by halves, the one that does it."""
+    """The outcomes of a batch. If a bug breaks it, halving finds the entry that meets the bug."""
     if not entries:
         return {}
     try:
@@ -135,9 +134,9 @@ def _each(
 
 
 def _pause_until(outcomes: Sequence[Outcome]) -> float:
-    """The Unix time before which the drain would try in vain; 0 if it may go on.
+    """The Unix time before which no further attempt can succeed; 0 if the drain may go on.
 
-    What limits removals or channels is not waited for: users have their own endpoints.
+    Rate limits of removals and channels don't count: users have their own endpoints.
     """
     users = [one for one in outcomes if one.key.kind != "conversation" and not one.removal]
     waits = [one.error.retry_after for one in users if isinstance(one.error, StreamRateLimited)]
@@ -149,7 +148,7 @@ def _pause_until(outcomes: Sequence[Outcome]) -> float:
 
 
 def wake_if_due(clients: Clients) -> None:
-    """The look every five minutes, with which no lost wake lasts."""
+    """Wake the drain if an entry is due: called every five minutes, in case a wake was lost."""
     at = earliest(clients, time.monotonic() + WRITE_SECONDS)
     if at is not None and at <= time.time():
         logger.info("The outbox has entries that are due")

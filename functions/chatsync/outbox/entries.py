@@ -1,14 +1,14 @@
 """The outbox: what cannot be repaired now waits in Firestore's ``repairs`` until it can.
 
-An entry says that somebody is to be reconciled, never what to write; there is one for each,
-however many failures they met:
+An entry says that a user or a conversation is to be reconciled, never what to write. Each key has
+one entry at most:
 
-    kind, key                 who
-    state                     ``waiting``, or ``parked``: only tried again by the nightly audit
+    kind, key                 which user, company or conversation
+    state                     ``waiting``, or ``parked``: only the nightly audit tries it again
     reason, lastError         why
     attempts                  of the drain, so far
-    reports                   of failures elsewhere
-    removal                   true if what Stream has of them must go, should the account be gone
+    reports                   how often a failure elsewhere was entered
+    removal                   true if the Stream user must be removed when the account is gone
     firstFailedAt
     nextAttemptAt             absent while parked
     recheckAt                 until then Stream may still apply a call whose answer was lost
@@ -57,10 +57,10 @@ class Entry:
     attempts: int
     reference: firestore.DocumentReference
     version: object
-    """Firestore's update time: whoever reports this user anew changes it."""
+    """Firestore's update time; a new report of the same key changes it."""
 
     recheck_at: float = 0.0
-    """A Unix time before which nothing is final."""
+    """A Unix time; no outcome before it is final."""
 
     next_attempt_at: datetime | None = None
 
@@ -68,12 +68,12 @@ class Entry:
 def write_entries(
     outcomes: Sequence[Outcome], clients: Clients, seconds: float = WRITE_SECONDS
 ) -> None:
-    """Enter outcomes into the outbox: waiting, or parked if their errors won't pass.
+    """Enter outcomes into the outbox: as waiting, or as parked if no retry can succeed.
 
-    Who waits already goes on waiting for the same time, or asking again and again would bring
-    every attempt forward. The wake is arranged first: a crash in between costs a call for nothing,
-    not an entry that nobody works off. It may take ``tasks.ENQUEUE_SECONDS``, writing ``seconds``,
-    and after a slow write there is another wake.
+    An entry that the drain has tried keeps its time, so that reports don't bring it forward.
+    The wake is arranged first: after a crash in between, the drain is called for nothing, but no
+    entry is left without a wake. Arranging takes up to ``tasks.ENQUEUE_SECONDS``, writing up to
+    ``seconds``; a slow write is followed by another wake.
 
     Raises FirebaseUnavailable if the outbox cannot be written.
     """
@@ -92,15 +92,14 @@ def write_entries(
             batch.set(reference, retry.fields_of_entry(outcome, known[reference.id]), merge=True)
         batch.commit(**until(deadline))
     if time.time() >= wake_at:
-        # Too slow: the drain may have been there before the entries, even if the wake went
-        # unanswered.
+        # Too slow: the drain may have run before the entries were written.
         try_to_wake(time.time(), clients)
     for outcome in outcomes:
         _log_written(outcome)
 
 
 def document_id(key: Key) -> str:
-    """The id of the entry; any key has one, even those that cannot be the id of a document."""
+    """The id of a key's entry, even of a key that cannot be the id of a document."""
     return f"{key.kind}_{ids.document_id(key.id)}"
 
 
@@ -112,9 +111,9 @@ def begin_entry(
     *,
     removal: bool = False,
 ) -> Entry:
-    """Add to ``batch`` an entry for what is just begun, due in ``pause`` seconds.
+    """Add to ``batch`` an entry for work that begins now, due in ``pause`` seconds.
 
-    Whoever began it calls :func:`complete`; if they cannot, the drain finishes it.
+    The caller ends it with :func:`complete`; if the caller dies, the drain finishes the work.
     """
     reference = reference_of(key, clients)
     fields = {
@@ -132,9 +131,9 @@ def begin_entry(
 
 
 def due(clients: Clients, deadline: float, after: Entry | None = None) -> list[Entry]:
-    """Up to 200 entries whose time has come, the longest due first, from the one after ``after``.
+    """Up to 200 due entries, the longest due first, from the one after ``after``.
 
-    What is put off or reported anew comes behind all that is due.
+    An entry that is put off or reported again comes after all that are due now.
     """
     query = (
         clients.firestore.collection(COLLECTION)
@@ -152,7 +151,7 @@ def due(clients: Clients, deadline: float, after: Entry | None = None) -> list[E
 
 
 def earliest(clients: Clients, deadline: float) -> float | None:
-    """The Unix time of the next attempt that any entry waits for; None if none waits."""
+    """The Unix time of the next attempt of any entry; None if no entry waits."""
     query = clients.firestore.collection(COLLECTION).order_by("nextAttemptAt").limit(1)
     with temporary_failures_named():
         found = query.get(**until(deadline))
@@ -160,11 +159,11 @@ def earliest(clients: Clients, deadline: float) -> float | None:
 
 
 def apply_outcomes(outcomes: Mapping[Entry, Outcome], clients: Clients, deadline: float) -> None:
-    """Delete the entries that are done, put off or park the others.
+    """Delete the entries that are done; put off or park the others.
 
-    Who was reported anew meanwhile is left as they are: the world may look different again. Only
-    what is known of a late call, or of somebody to be removed, is entered all the same. Raises
-    FirebaseUnavailable if some could not be written.
+    An entry that was reported again meanwhile stays as it is, since its outcome may be outdated;
+    only ``recheck`` and ``removal`` are entered all the same. Raises FirebaseUnavailable if some
+    entries could not be written.
     """
     batch = BulkWriteBatch(clients.firestore)
     for entry, outcome in outcomes.items():
@@ -213,9 +212,9 @@ def count(state: str, clients: Clients) -> int:
 
 
 def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
-    """Up to 2,000 entries that are ``waiting`` or ``parked``; the first to have failed at the top.
+    """Up to 2,000 entries that are ``waiting`` or ``parked``; the first to have failed come first.
 
-    Sorted here: a query that filters and sorts would want an index of its own.
+    Sorted here: a query that filters and sorts would need an index of its own.
     """
     with temporary_failures_named():
         snapshots = (
@@ -233,7 +232,7 @@ def _in_state(state: str, clients: Clients) -> firestore.Query:
 
 
 def retry_parked(clients: Clients) -> int:
-    """Have the drain try parked entries once more; returns how many there are."""
+    """Let the drain try up to 2,000 parked entries once more; returns their number."""
     deadline = time.monotonic() + LISTING_SECONDS
     retried = 0
     with temporary_failures_named():
@@ -252,9 +251,9 @@ def retry_parked(clients: Clients) -> int:
 
 
 def mark_removal(keys: Iterable[Key], clients: Clients) -> None:
-    """Tell a drain that is at work on these that they were deleted, should it die before it sees.
+    """Mark the existing entries of deleted accounts, in case the drain that repairs them dies now.
 
-    Only entries that exist are concerned; no other repair can be repeated without its event.
+    Without an entry nothing is marked: every other repair is repeated with its own event.
     """
     batch = BulkWriteBatch(clients.firestore)
     for key in keys:

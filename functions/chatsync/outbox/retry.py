@@ -23,7 +23,7 @@ from ..outcome import Outcome
 FIRST_ATTEMPT_SECONDS = 2.0
 
 RECHECK_SECONDS = 30.0
-"""After a lost answer: by then Stream has applied the call, or never will."""
+"""After a lost answer: by then Stream has applied the call, or it never will."""
 
 SHORTEST_PAUSE_SECONDS = 5.0
 
@@ -33,13 +33,13 @@ _MAX_ERROR_LENGTH = 500
 
 
 def fields_of_entry(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any]:
-    """What to write into an entry that is ``known`` to hold these fields, or none."""
+    """What to write into an entry that holds the fields ``known``; empty for a new entry."""
     pause = FIRST_ATTEMPT_SECONDS if outcome.may_pass else RECHECK_SECONDS
     fields = {
         "kind": outcome.key.kind,
         "key": outcome.key.id,
         "attempts": firestore.Increment(0),
-        # What always changes, so that a drain at work on the entry does not delete it.
+        # Changes at every report, so that a drain which tries the entry now does not delete it.
         "reports": firestore.Increment(1),
         "firstFailedAt": known.get("firstFailedAt") or firestore.SERVER_TIMESTAMP,
         "lastError": known.get("lastError", ""),
@@ -55,9 +55,9 @@ def fields_of_entry(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any
 
 
 def fields_after_attempt(outcome: Outcome, attempts: int) -> dict[str, Any]:
-    """What changes in an entry that the drain tried without success, after so many ``attempts``.
+    """What changes in an entry that the drain tried without success, after ``attempts`` others.
 
-    Only an attempt that failed by itself counts as one: not one that a rate limit forbade.
+    Only an attempt that was made and failed counts: not one that a rate limit forbade.
     """
     match outcome.error:
         case StreamRateLimited(retry_after=seconds):
@@ -83,15 +83,15 @@ def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:
         "nextAttemptAt": firestore.DELETE_FIELD if parked else next_attempt,
         "reason": outcome.reason,
     }
-    if told := _told(outcome.error):
-        fields["lastError"] = told[:_MAX_ERROR_LENGTH]
+    if text := _error_text(outcome.error):
+        fields["lastError"] = text[:_MAX_ERROR_LENGTH]
     if outcome.recheck:
         fields["recheckAt"] = datetime.fromtimestamp(time.time() + RECHECK_SECONDS, UTC)
     return {**fields, "removal": True} if outcome.removal else fields
 
 
-def _told(error: ChatsyncError | None) -> str:
-    """Empty if nothing new is known: what was refused before is not sent to Stream again."""
+def _error_text(error: ChatsyncError | None) -> str:
+    """Empty if nothing new is known: refused values are not sent to Stream again."""
     if isinstance(error, FailedPrecondition) and error.reason == Refusal.REJECTED:
-        return error.told
+        return error.detail
     return str(error) if error else ""

@@ -1,4 +1,4 @@
-"""The repairs with the outbox behind them: what cannot be done now is left to it."""
+"""Repairs that enter into the outbox what they cannot do now."""
 
 import math
 import time
@@ -32,10 +32,10 @@ def reconcile(
     retry_refused: bool = False,
     deadline: float = math.inf,
 ) -> list[Outcome]:
-    """:func:`reconcile_users`, with the outbox behind it.
+    """:func:`reconcile_users`, which enters what failed into the outbox.
 
-    What failed for now is queued, and ``is_queued`` says so; what failed for good is parked. Raises
-    as reconcile_users does, with NotRepaired if Stream accepts neither key nor secret.
+    A temporary failure waits there, and ``is_queued`` says so; a permanent one is parked. Raises
+    what reconcile_users raises, but NotRepaired for StreamCredentialsRejected.
     """
     try:
         outcomes = reconcile_users(
@@ -51,7 +51,7 @@ def reconcile(
 
 
 def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
-    """:func:`remove_users`, with the outbox behind it in the same way."""
+    """:func:`remove_users`, with failures entered into the outbox in the same way."""
     mark_removal(keys, clients)
     try:
         outcomes = remove_users(keys, clients)
@@ -71,9 +71,9 @@ def _nobody_served(
 
 
 def complete(entry: Entry, outcome: OutcomeKind, clients: Clients) -> OutcomeKind:
-    """Delete the entry of what was begun and is done, else write down what became of it.
+    """Delete an entry of :func:`begin_entry` if its work is done, else enter the outcome into it.
 
-    Returns the outcome, which says whether it is queued.
+    Returns the outcome, with ``is_queued``.
     """
     if not outcome.is_done:
         return enqueue_unfinished([outcome], clients)[0]
@@ -88,7 +88,7 @@ def complete(entry: Entry, outcome: OutcomeKind, clients: Clients) -> OutcomeKin
 
 
 def enqueue_unfinished(outcomes: Sequence[OutcomeKind], clients: Clients) -> list[OutcomeKind]:
-    """Enter what is not done into the outbox; returns the outcomes, which say so.
+    """Enter what is not done into the outbox; returns the outcomes, with ``is_queued``.
 
     If the outbox cannot be written, ``is_queued`` stays false.
     """

@@ -1,4 +1,4 @@
-"""What has the drain called: tasks, one for each ten seconds, and a look every five minutes."""
+"""Wakes: tasks that call the drain, one at most for each ten seconds."""
 
 import math
 import time
@@ -20,10 +20,10 @@ FURTHEST_WAKE_SECONDS = 60
 
 
 def wake(at: float, clients: Clients) -> None:
-    """Have the drain called at the Unix time ``at`` or up to 10 s later.
+    """Let the task queue call the drain at the Unix time ``at`` or up to 10 s later.
 
-    One task for each 10 s, however many ask for it. A task never ends before its time
-    (:func:`drain.drain`), so "exists already" means that the drain is still to come.
+    There is one task for each 10 s, however many callers ask. A task never ends before its time
+    (:func:`drain.drain`), so a task that exists already means that the drain will still run.
     """
     slot = slot_of(at)
     clients.tasks.enqueue(DRAIN, {"notBefore": slot}, f"wake-{slot}", float(slot))
@@ -35,7 +35,7 @@ def slot_of(at: float) -> int:
 
 
 def try_to_wake(at: float, clients: Clients) -> None:
-    """An entry without a wake is found within five minutes; a wake without an entry by nobody."""
+    """Wake the drain; a failure is only logged, since ``wakeRepairs`` follows in five minutes."""
     try:
         wake(at, clients)
     except FirebaseUnavailable as error:
