@@ -1,4 +1,4 @@
-"""The deployed functions: what each one listens to, and the one function of the package it calls.
+"""The deployed functions: each has a trigger, and calls one function of the package.
 
 A function's name here is its deployed name, and a contract with the apps that call it.
 """
@@ -40,24 +40,24 @@ firebase_app()
 
 CONCURRENCY = 16
 """Requests that an instance takes at once. They wait for Stream and Firebase nearly all the time:
-sixteen of them bring Python's one CPU to its limit, thirty-two get no further, and a thread costs
-half a megabyte (`make bench`). More at once means fewer cold starts."""
+sixteen use up Python's one CPU, thirty-two are no faster, and a thread costs half a megabyte
+(`make bench`). More at once means fewer cold starts."""
 
-# functions-framework reads it after this module; else it serves four at once on one CPU, and the
-# others would wait inside an instance that the platform believes free.
+# functions-framework reads it after this module. Its default is four at once on one CPU: the others
+# would wait inside an instance that the platform believes free.
 os.environ.setdefault("THREADS", str(CONCURRENCY))
 
 set_global_options(
     region=settings.region(),
-    # 100 MB after the first answer, 130 with all threads at work or a thousand members. The rest is
-    # for what was never measured, and costs little beside the CPU.
+    # 100 MB after the first answer, 130 with all threads busy or a thousand members. The rest is a
+    # reserve, and costs little beside the CPU.
     memory=512,
     # Without these two the SDK asks for a sixth of a CPU and one request at a time. A cold start is
     # half a second of CPU time, which less than one CPU would stretch.
     cpu=1,
     concurrency=CONCURRENCY,
-    # Of each function: 320 requests at once are 20 seconds' worth of Stream's QueryUsers, of which
-    # it takes 1,000 a minute from an app. More instances would only be refused there.
+    # Of each function: 320 requests at once use up 20 seconds of Stream's QueryUsers limit, 1,000 a
+    # minute for an app. Stream would refuse the calls of more instances.
     max_instances=20,
     # A repair ends after 25 seconds, createConversation after 30; the outbox may take ten more.
     timeout_sec=60,
@@ -66,7 +66,7 @@ set_global_options(
 
 
 def connect_for_events() -> Clients:
-    """For those for whom nobody waits: they leave room in Stream's limits to those who do."""
+    """Clients for events, for which nobody waits: they leave room in Stream's limits to callers."""
     return connect().leaving(LEFT_BY_EVENTS)
 
 
@@ -78,7 +78,7 @@ def is_of_tenant(event: AuthEvent) -> bool:
 
 @on_user_created(retry=True)
 def createStreamUser(event: AuthEvent) -> None:
-    """Somebody signed up: give them their documents and their Stream user."""
+    """A user signed up: create their documents and their Stream user."""
     if not is_of_tenant(event):
         events.reconcile_after_sign_up(event.data.uid, connect_for_events())
 
@@ -92,27 +92,27 @@ def deleteStreamUser(event: AuthEvent) -> None:
 
 @on_document(on_document_created, "users/{uid}")
 def createUserProfile(event: DocumentEvent) -> None:
-    """A user document appeared, whoever wrote it: give it a profile and stats."""
+    """A user document was created, whoever wrote it: create its profile and stats."""
     events.reconcile_after_creation(event.id, connect_for_events())
 
 
 @on_document(on_document_updated, "users/{uid}")
 def syncUserProfile(event: DocumentEvent) -> None:
-    """A user document changed: bring to profile and Stream what concerns them."""
+    """A user document changed: copy what concerns them to profile and Stream."""
     before, after = FirebaseState(user=event.before), FirebaseState(user=event.after)
     events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
 @on_document(on_document_written, "user_profiles/{uid}")
 def syncProfileToStream(event: DocumentEvent) -> None:
-    """A profile changed: bring to Stream what its owner edited."""
+    """A profile changed: copy its owner's edit to Stream."""
     before, after = FirebaseState(profile=event.before), FirebaseState(profile=event.after)
     events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
 @callable_function
 def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
-    """``{userId}`` or ``{userIds}``: repair the people somebody is about to chat with."""
+    """``{userId}`` or ``{userIds}``: repair the people the caller is about to chat with."""
     caller_of(request)
     fields = fields_of(request)
     clients = connect()
@@ -147,7 +147,7 @@ def ensureUserProfile(request: CallableRequest[Any]) -> dict[str, Any]:
 
 @callable_function
 def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
-    """``{userId?}``: somebody's statistics; the caller's own if nobody is named."""
+    """``{userId?}``: a user's statistics; the caller's own without ``userId``."""
     caller = caller_of(request)
     user_id = fields_of(request).get("userId")
     clients = connect()
@@ -159,7 +159,7 @@ def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
 
 @callable_function
 def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
-    """``{}``: a token for the caller's chat client; the caller is healed first."""
+    """``{}``: repair the caller, then a token for their chat client."""
     return tokens.issue_token(caller_of(request), connect())
 
 
@@ -178,25 +178,25 @@ def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
 
 @on_request()
 def streamWebhook(request: Request) -> Response:
-    """Stream says that something happened: bring it to Firestore."""
+    """An event of Stream: bring Firestore into agreement with it."""
     return webhooks.answer(request, connect_for_events)
 
 
 @task_function(
-    # A wake that comes too early is called again until its time, at most a minute ahead.
+    # The queue repeats a wake that comes too early until its time, at most a minute ahead.
     retry_config=RetryConfig(max_attempts=100, min_backoff_seconds=1, max_backoff_seconds=10),
     rate_limits=RateLimits(max_concurrent_dispatches=1),
     timeout_sec=120,
 )
 def drainRepairs(request: CallableRequest[Any]) -> None:
-    """Try again what could not be repaired when it was met."""
+    """Work off the outbox: try again what could not be repaired before."""
     not_before = fields_of(request).get("notBefore", 0)
     drain.drain(float(not_before), connect().leaving(LEFT_BY_BACKGROUND))
 
 
 @on_schedule(schedule="every 5 minutes")
 def wakeRepairs(event: ScheduledEvent) -> None:
-    """Wake the drain if anything is due: no lost wake lasts longer."""
+    """Wake the drain if an entry is due, in case a wake was lost."""
     drain.wake_if_due(connect())
 
 
@@ -212,6 +212,6 @@ def auditSync(event: ScheduledEvent) -> None:
     timeout_sec=120,
 )
 def runSweep(request: CallableRequest[Any]) -> None:
-    """Run some pages of an audit, and have the next ones run."""
+    """Run some pages of an audit, and arrange the next call."""
     audit_id = str(fields_of(request).get("auditId", ""))
     audit.run(audit_id, connect().leaving(LEFT_BY_BACKGROUND))

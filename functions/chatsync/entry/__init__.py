@@ -1,1 +1,1 @@
-"""What the deployed functions call: it reads what was sent, and calls one repair."""
+"""What the deployed functions call: each entry point reads what was sent and calls one repair."""

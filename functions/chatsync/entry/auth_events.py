@@ -84,7 +84,7 @@ def on_user_deleted(**kwargs: Any) -> Callable[[_Handler], _Handler]:
 
 def retried(function: _Function) -> _Function:
     """
-    Has failed executions of an event function delivered again.
+    Makes the platform deliver the events of failed executions again.
     For triggers that have no ``retry`` option: the SDK's Firestore decorators fix it to False.
 
     Example:
@@ -123,7 +123,7 @@ def _decorator(
 @dataclasses.dataclass(frozen=True)
 class _Fields:
     """
-    The fields of a JSON object. What is malformed counts as left out, unless it is required:
+    The fields of a JSON object. A malformed field counts as left out, unless it is required:
     an event that fails is delivered again for a day, and would fail each time.
     Errors name a field and never quote its value: it may be personal.
     """

@@ -1,4 +1,4 @@
-"""The body of a request, of which a stranger decides how large it is and what is in it."""
+"""The body of a request: a stranger decides its size and its content."""
 
 from contextlib import suppress
 from io import BytesIO
@@ -7,17 +7,17 @@ from flask import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 _PIECE_BYTES = 1024 * 1024
-"""What gunicorn receives at once: with smaller pieces it copies the rest for each of them."""
+"""What gunicorn receives at once; for smaller pieces it copies the rest each time."""
 
 _LARGEST_BYTES = 32 * 1024 * 1024
-"""That the platform lets through (Cloud Run documentation, "Quotas and limits": HTTP/1)."""
+"""The platform's limit (Cloud Run documentation, "Quotas and limits": HTTP/1)."""
 
 
 def read(request: Request, limit: int) -> bytes:
-    """The body, of up to ``limit`` bytes, read once: the request doesn't keep it.
+    """The body, of up to ``limit`` bytes. It can be read once: the request doesn't keep it.
 
-    Raises RequestEntityTooLarge with no more than that in memory, and ClientDisconnected for what
-    ends before it should, or is malformed as HTTP.
+    Raises RequestEntityTooLarge with no more than that in memory, and ClientDisconnected for a body
+    that ends too early or is malformed as HTTP.
     """
     if (request.content_length or 0) > limit:
         raise RequestEntityTooLarge
@@ -33,9 +33,9 @@ def read(request: Request, limit: int) -> bytes:
 
 
 def discard(request: Request) -> None:
-    """Take in what is left of the body, and hold none of it in memory.
+    """Read the rest of the body, and keep none of it in memory.
 
-    To be called before each answer: functions-framework reads what is left into memory, so that the
+    Call it before each answer: else functions-framework reads the rest into memory, so that the
     client gets the answer and no reset connection (``read_request`` in its ``__init__.py``).
     """
     left = _LARGEST_BYTES

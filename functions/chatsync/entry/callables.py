@@ -1,4 +1,4 @@
-"""Firebase's callable protocol, strictly: whatever a client sends gets a documented answer."""
+"""Firebase's callable protocol: whatever a client sends, it gets a documented answer."""
 
 import base64
 import json
@@ -38,10 +38,10 @@ from ..outcome import NotRepaired
 from . import bodies
 
 _TOKEN = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.[\w-]*", re.ASCII)
-"""Header and payload of an ID token. The Auth emulator's have no signature."""
+"""Header and payload of an ID token. Tokens of the Auth emulator have no signature."""
 
 MAX_BYTES = 256 * 1024
-"""Of a body. The largest that makes sense, a conversation of 1,000 members, has half of that."""
+"""Of a body. The largest useful one, a conversation of 1,000 members, has half of that."""
 
 _MAX_DEPTH = 20
 
@@ -49,14 +49,14 @@ Handler = Callable[[CallableRequest[Any]], Any]
 
 
 def callable_function(function: Handler) -> Callable[[Request], Response]:
-    """The SDK's ``on_call`` for callers who are signed in, and this package's errors.
+    """The SDK's ``on_call`` for signed-in callers only, and for this package's errors.
 
-    The SDK parses a body of any size before it verifies who sent it, answers "internal" to one that
-    is not what the protocol demands, logs parts of it and of malformed tokens, and answers
-    "internal" to an exception without a traceback in the log.
+    Used instead of ``on_call`` itself, which parses a body of any size before it verifies the
+    sender, answers "internal" to a malformed body, logs parts of it and of malformed tokens, and
+    answers "internal" to an exception without a traceback in the log.
     """
     enforce_app_check = settings.enforce_app_check()
-    # Not a global option: on_call keeps a copy of these from before they were set.
+    # Passed here, not as a global option: on_call copies those before they are set.
     declared = on_call(enforce_app_check=enforce_app_check)(function)
     serve_otherwise = cast(Callable[[Request], Response], declared)
 
@@ -87,8 +87,8 @@ def _refusal(error: Exception) -> HttpsError:
 def task_function(**options: Any) -> Callable[[Handler], Callable[[Request], Response]]:
     """The SDK's ``on_task_dispatched`` for a handler that raises this package's errors.
 
-    What is temporary is answered "unavailable", so that the queue calls again. What nobody
-    foresaw is logged with its traceback, which the SDK leaves out.
+    The answer to a Temporary error is "unavailable", so that the queue calls again. An unexpected
+    error is logged with its traceback, which the SDK leaves out.
     """
 
     def declare(function: Handler) -> Callable[[Request], Response]:
@@ -116,7 +116,7 @@ def caller_of(request: CallableRequest[Any]) -> str:
 
 
 def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
-    """What the caller sent; client SDKs send null for nothing."""
+    """The data that the caller sent, which must be an object; client SDKs send null for no data."""
     if request.data is None:
         return {}
     if not isinstance(request.data, dict):
@@ -184,9 +184,9 @@ def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
 
 
 def _call(request: Request, enforce_app_check: bool) -> CallableRequest[Any]:
-    """What is called, and by whom.
+    """The call: its data and its caller.
 
-    Raises Unauthenticated before the body is read, and InvalidArgument for what is no call.
+    Raises Unauthenticated before the body is read, and InvalidArgument if the body is no call.
     """
     header = request.headers.get("Authorization", "")
     if not header:
@@ -224,7 +224,7 @@ def _data(request: Request) -> Any:
 
 
 def _holds_token(header: str) -> bool:
-    """Whether the SDK can read the token, valid or not: else it logs what it could not read."""
+    """Whether the SDK can parse the token, valid or not; the SDK logs a token that it can't."""
     match = _TOKEN.fullmatch(header)
     if not match:
         return False
@@ -237,7 +237,7 @@ def _holds_token(header: str) -> bool:
 
 
 def _is_deeper_than(depth: int, value: object) -> bool:
-    """Level by level: what could be parsed may be too deep for a recursion further down."""
+    """Checked level by level: a parsed value may be too deep for a recursion."""
     level = [value]
     for _ in range(depth):
         level = [

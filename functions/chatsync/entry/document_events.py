@@ -1,8 +1,8 @@
 """Cloud functions that are triggered by documents of Firestore.
 
 The SDK's own triggers decode all of both documents before a handler runs, and raise if one of them
-holds a reference to another project or database. Whoever may write a document could so have its
-events fail, and be delivered again for a day, or fill the memory of the instance that gets them.
+holds a reference to another project or database. With these, anybody who may write a document could
+make its events fail, so that they are delivered again for a day, or fill an instance's memory.
 """
 
 import functools
@@ -21,19 +21,19 @@ from ..users import Document
 from .auth_events import retried
 
 _parsing = threading.Lock()
-"""Parsed, a message of many small values takes ten times the memory that it takes in bytes. One at
-a time takes no longer: parsing holds Python's interpreter lock."""
+"""One message is parsed at a time: many small values take ten times the memory of their bytes. It
+takes no longer, since parsing holds Python's interpreter lock."""
 
 
 @dataclass(frozen=True)
 class DocumentEvent:
-    """A document that was created, changed or deleted, by the fields that this package reads."""
+    """A document that was created, changed or deleted, with the fields that this package reads."""
 
     id: str
     """The last part of its path."""
 
     before: Document | None
-    """None if there was none."""
+    """None if there was no document."""
 
     after: Document | None
 
@@ -44,8 +44,8 @@ _Handler = Callable[[DocumentEvent], None]
 def on_document(trigger: Callable[..., Any], document: str) -> Callable[[_Handler], _Handler]:
     """Declare a function by a trigger of the SDK's ``firestore_fn``, such as on_document_created.
 
-    ``document`` is a pattern such as ``users/{uid}``. A failed execution is delivered again. The
-    event is read here, and not by the SDK.
+    ``document`` is a pattern such as ``users/{uid}``. The event of a failed execution is delivered
+    again. The event is read here, not by the SDK.
     """
 
     def declare(handler: _Handler) -> _Handler:
@@ -61,7 +61,7 @@ def on_document(trigger: Callable[..., Any], document: str) -> Callable[[_Handle
 
 
 def _event(data: Any) -> DocumentEvent:
-    """From Protobuf, as Eventarc and the emulator send it, or its JSON."""
+    """Parsed from Protobuf, as Eventarc and the emulator send it, or from its JSON."""
     with _parsing:
         if isinstance(data, bytes):
             message = DocumentEventData.pb().FromString(data)

@@ -1,8 +1,8 @@
 """What the event functions do with a repair's outcome.
 
-What is temporary waits in the outbox; only if that cannot be written the error is raised, so that
-the platform delivers the event again. What is permanent is logged: it would be so again for as long
-as the platform retries.
+A temporary failure waits in the outbox; if the outbox cannot be written, the error is raised, so
+that the platform delivers the event again. A permanent failure is only logged: each delivery would
+meet it again.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from ..users import FirebaseState
 
 
 def reconcile_after_event(uid: str, clients: Clients) -> Outcome:
-    """Reconcile the user an event hints at."""
-    return _conclude(uid, outbox.reconcile, clients)
+    """Reconcile the user that an event names."""
+    return _repair_and_log(uid, outbox.reconcile, clients)
 
 
-def _conclude(
+def _repair_and_log(
     uid: str, repair: Callable[[list[Key], Clients], list[Outcome]], clients: Clients
 ) -> Outcome:
-    """Repair the user, and log what became of it.
+    """Repair the user, and log the outcome.
 
-    Raises the error of what is to be tried again, unless the outbox has the user.
+    Raises a temporary error if the outbox could not be written.
     """
     try:
         [outcome] = repair([Key("user", uid)], clients)
@@ -53,9 +53,9 @@ def _conclude(
 
 
 def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
-    """Reconcile somebody who signed up.
+    """Reconcile a user who signed up.
 
-    Who is gone by now was deleted: what an earlier delivery of the event may have made is removed.
+    If the account is gone, whatever an earlier delivery of the event may have created is removed.
     """
     outcome = reconcile_after_event(uid, clients)
     if isinstance(outcome.error, NotFound):
@@ -63,15 +63,15 @@ def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
 
 
 def reconcile_after_creation(uid: str, clients: Clients) -> None:
-    """Give a new user document its profile and stats, and bring what it says to Stream.
+    """Give a new user document its profile and stats, and copy what it says to Stream.
 
-    Where the repair itself made the document, profile and Stream agree with it already.
+    If the repair itself created the document, profile and Stream agree with it already.
     """
     key = Key("user", uid)
-    held = read_documents([key], clients.firestore, new_deadline())[key]
-    lacking = held.profile is None or held.stats is None
+    state = read_documents([key], clients.firestore, new_deadline())[key]
+    lacking = state.profile is None or state.stats is None
     created = lacking and create_profile(uid, clients.firestore)
-    if created or users.profile_update(held):
+    if created or users.profile_update(state):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients)
 
@@ -79,12 +79,12 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
 def reconcile_after_change(
     uid: str, before: FirebaseState, after: FirebaseState, clients: Clients
 ) -> None:
-    """Reconcile the user one of whose documents changed, if the change concerns Stream.
+    """Reconcile a user if the change of a document concerns Stream.
 
-    What else an app keeps in these documents, and what the repair itself writes when a profile
-    follows, costs no call.
+    No call is made for other fields that an app keeps there, or for a profile that the repair
+    updated.
     """
-    fields = [users.owned_fields(held, clients.settings.extra_fields) for held in (before, after)]
+    fields = [users.owned_fields(state, clients.settings.extra_fields) for state in (before, after)]
     if fields[0] != fields[1]:
         reconcile_after_event(uid, clients)
 
@@ -92,7 +92,7 @@ def reconcile_after_change(
 def remove_after_event(uid: str, clients: Clients) -> None:
     """Remove a deleted account's Stream user by policy, and its documents.
 
-    Level-triggered like the repair: an account that exists, because the event is late or the uid
-    is in use again, is reconciled instead.
+    An account that exists, because the event is late or the uid is in use again, is reconciled
+    instead.
     """
-    _conclude(uid, outbox.remove, clients)
+    _repair_and_log(uid, outbox.remove, clients)

@@ -1,4 +1,4 @@
-"""What an app reads of a user, healed on reading: statistics and the profile."""
+"""What an app reads of a user: statistics and the profile, created on reading if missing."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
     """``{userId, createdAt, conversationsStarted, messagesSent, lastActiveAt, updatedAt}``.
 
     A missing record of an existing account is created. ``lastActiveAt``, and ``updatedAt``, which
-    follows it, are told to oneself only. Raises NotFound, and the repair's error where the record
-    could not be made.
+    follows it, are null unless the caller asks for their own. Raises NotFound, and the repair's
+    error if the record could not be created.
     """
-    held = _read(uid, clients)
-    if held.stats is None:
-        held = _healed(uid, clients)
-    stats = held.stats or {}
+    state = _read(uid, clients)
+    if state.stats is None:
+        state = _repaired(uid, clients)
+    stats = state.stats or {}
     return {
         "userId": uid,
         "createdAt": json_value(stats.get("createdAt")),
@@ -39,13 +39,13 @@ def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
 def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     """``{userId, displayName, photoURL, preferences, createdAt, updatedAt, created}``.
 
-    ``created`` says whether it was missing. Raises as read_stats does.
+    ``created`` says whether the profile was missing. Raises as read_stats does.
     """
-    held = _read(uid, clients)
-    created = held.profile is None
+    state = _read(uid, clients)
+    created = state.profile is None
     if created:
-        held = _healed(uid, clients)
-    profile: Document = held.profile or {}
+        state = _repaired(uid, clients)
+    profile: Document = state.profile or {}
     return {
         "userId": uid,
         "displayName": json_value(profile.get("displayName")),
@@ -62,11 +62,11 @@ def _read(uid: str, clients: Clients) -> FirebaseState:
     return read_documents([key], clients.firestore, new_deadline(), also=["preferences"])[key]
 
 
-def _healed(uid: str, clients: Clients) -> FirebaseState:
-    """The documents after a repair, which may have failed in Stream without harm to them."""
+def _repaired(uid: str, clients: Clients) -> FirebaseState:
+    """The documents after a repair; a failure in Stream alone is not raised."""
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
     [outcome] = outbox.reconcile([Key("user", uid)], clients)
-    held = _read(uid, clients)
-    if isinstance(outcome.error, NotFound) or held.stats is None or held.profile is None:
+    state = _read(uid, clients)
+    if isinstance(outcome.error, NotFound) or state.stats is None or state.profile is None:
         raise NotRepaired(outcome) if outcome.error else NotFound([uid])
-    return held
+    return state

@@ -1,4 +1,4 @@
-"""Tokens for chat clients: issued to who is in agreement, and revoked.
+"""Tokens for chat clients: issued to users who are in agreement, and revoked.
 
 A Stream token is a JWT of ``user_id``, ``iat`` and ``exp``. Stream refuses one whose ``iat`` lies
 in the future, or before the user's ``revoke_tokens_issued_before`` (Stream documentation, "Tokens
@@ -19,18 +19,19 @@ from ..outcome import NotRepaired, Outcome
 from ..reconcile import new_deadline
 
 CLOCK_SKEW_SECONDS = 5
-"""How far ahead of Stream's a clock of ours may be."""
+"""How far our clock may be ahead of Stream's."""
 
 STALE_AFTER_SECONDS = 1.0
-"""Auth is asked again after a repair that took longer: the account may be gone since."""
+"""After a repair that took longer, Auth is asked again: the account may be gone by then."""
 
 
 def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
-    """Heal the user, then ``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
+    """Repair the user, then ``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
 
-    Raises the repair's error: who doesn't exist, is disabled, or is not in Stream gets no token.
+    Raises the repair's error: a user who doesn't exist, is disabled or is not in Stream gets no
+    token.
     """
-    outcome = _healed(uid, clients)
+    outcome = _repaired(uid, clients)
     now = int(time.time())
     issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
     expires_at = now + clients.settings.token_lifetime_seconds
@@ -48,9 +49,9 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
 
     Raises the repair's error, and Postponed if called many times within seconds.
     """
-    outcome = _healed(uid, clients)
+    outcome = _repaired(uid, clients)
     now = int(time.time())
-    # One second later than any token issued until now says of itself.
+    # One second after the latest ``iat`` of the tokens issued until now.
     revoked_before = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome)) + 1
     if revoked_before > now:
         raise Postponed("tokens have just been revoked several times")
@@ -59,7 +60,7 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
     return {"userId": uid, "streamUserId": outcome.stream_id}
 
 
-def _healed(uid: str, clients: Clients) -> Outcome:
+def _repaired(uid: str, clients: Clients) -> Outcome:
     key = Key("user", uid)
     started = time.monotonic()
     [outcome] = outbox.reconcile([key], clients, check_accounts=True)
@@ -75,6 +76,6 @@ def _healed(uid: str, clients: Clients) -> Outcome:
 
 
 def _revoked_before(outcome: Outcome) -> int:
-    """In whole Unix seconds, rounded up; 0 if nothing was ever revoked."""
+    """In whole Unix seconds, rounded up; 0 if no token was ever revoked."""
     revoked = outcome.stream_user.get("revoke_tokens_issued_before")
     return math.ceil(datetime.fromisoformat(revoked).timestamp()) if revoked else 0

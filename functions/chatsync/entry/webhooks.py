@@ -1,8 +1,8 @@
-"""What Stream calls back: signed events, which are hints like all others.
+"""Stream's webhook: signed events, each a hint that something changed.
 
-Stream repeats an event that is not answered within seconds, sends some twice, and in no certain
-order; ``X-Webhook-Id`` is not signed. So nothing is believed but the signature, and every effect is
-idempotent by content (Stream documentation, "Webhooks").
+Stream repeats an event that is not answered within seconds, sends some twice, and in any order;
+``X-Webhook-Id`` is not signed. So only the signature is trusted, and every effect is idempotent by
+content (Stream documentation, "Webhooks").
 """
 
 import json
@@ -55,19 +55,19 @@ EVENTS = (
     *("channel.created", "channel.updated", "channel.deleted"),
     *("member.added", "member.removed", "message.new"),
 )
-"""What Stream is to send; the other events of channels and members do no harm."""
+"""The events that Stream should send; other events of channels and members do no harm."""
 
 MAX_BYTES = 1_000_000
-"""Of a body, unpacked. Stream's largest object, a message, has 5 KB and 50 members at most."""
+"""Of an unpacked body. Stream's largest object, a message, has 5 KB and 50 members at most."""
 
 INLINE_SECONDS = 2.0
-"""Then the outbox goes on: Stream waits for an answer for six."""
+"""After this time the outbox goes on: Stream waits six seconds for an answer."""
 
 REPORT_SECONDS = 1.0
-"""For writing that down; waking the drain, twice at most, comes on top."""
+"""For writing the entry; waking the drain, twice at most, comes on top."""
 
 COUNTED_FOR = timedelta(days=7)
-"""How long a counted message is remembered; older ones are not counted any more."""
+"""How long a counted message is remembered; older messages are not counted."""
 
 _COUNTED = "counted_messages"
 _MAX_CONFLICTS = 3
@@ -77,9 +77,9 @@ _MAX_ID_LENGTH = 255
 def verified_event(
     body: bytes, encoding: str, signature: str, settings: Settings
 ) -> dict[str, Any]:
-    """The event in a request, or Unauthenticated if Stream did not sign it.
+    """The event in a request. Raises Unauthenticated if Stream did not sign it.
 
-    The signature covers the unpacked body. Raises InvalidArgument for what is no gzip, too large
+    The signature covers the unpacked body. Raises InvalidArgument if the body is no gzip, too large
     when unpacked, or signed but no JSON object.
     """
     if encoding.strip().lower() == "gzip":
@@ -108,11 +108,11 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def handle(event: Mapping[str, Any], clients: Clients) -> None:
-    """Bring Firestore to what an event hints at.
+    """Reconcile the conversation that an event names, and count its message.
 
-    What Stream or Firestore cannot tell in time is left to the outbox. Raises Temporary if that
-    cannot be written: Stream is to send the event again. Events that are none of ours, or lack
-    what they should have, are ignored.
+    If Stream or Firestore doesn't answer in time, the outbox goes on. Raises Temporary if the
+    outbox cannot be written: Stream should then send the event again. Events of other kinds, or
+    without the fields they need, are ignored.
     """
     deadline = time.monotonic() + INLINE_SECONDS
     kind, cid = text_of(event.get("type")), _cid(event)
@@ -127,9 +127,9 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
 
 
 def _reconcile(document: Conversation, clients: Clients, deadline: float) -> bool:
-    """Reconcile now, or leave it to the outbox: what is being made would not be looked at again.
+    """Reconcile the conversation now, or enter it into the outbox; returns whether it was entered.
 
-    Returns whether it was left to the outbox.
+    One that ``createConversation`` is about to open always goes to the outbox, for a later check.
     """
     outcome = Outcome(Key("conversation", document.id), "", None, Postponed("it is being made"))
     if document.status not in ("pending", "failed"):
@@ -144,7 +144,7 @@ def _reconcile(document: Conversation, clients: Clients, deadline: float) -> boo
 
 
 def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool:
-    """Whether the document says already what the event says: most are echoes of our own calls."""
+    """Whether the document agrees with the event already: most events are our own calls' echoes."""
     if kind == "channel.deleted":
         return document.status in ("", "deleted")
     if document.status not in ("ready", "pending", "failed"):
@@ -171,10 +171,10 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
 
 
 def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
-    """One more message sent: once for each message, however often and late we hear of it.
+    """Count a message for its sender, once, however often and late its event arrives.
 
-    The count goes up in the commit that remembers the message's id. Somebody without a record gets
-    one in the same commit, with an entry in the outbox for what else they may lack; returns whether
+    The commit that raises the count also stores the message's id. A sender without stats gets them
+    in the same commit, with an entry in the outbox for what else may be missing; returns whether
     there is such an entry.
     """
     message = _object(event.get("message"))
@@ -217,7 +217,7 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
 
 
 def _first_sent(account: Account | None, sent_at: datetime) -> dict[str, Any]:
-    """The record of somebody who had none, with this message in it."""
+    """New stats for a sender who had none, with this message counted."""
     now = firestore.SERVER_TIMESTAMP
     created_at = (account and account.created_at) or now
     return {**new_stats(created_at, now), "messagesSent": 1, "lastActiveAt": sent_at}
@@ -235,13 +235,13 @@ def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:
 
 
 def _cid(event: Mapping[str, Any]) -> str:
-    """The channel an event is about; empty if it names none that could exist."""
+    """The cid of an event's channel; empty if the event names no possible channel."""
     cid = text_of(event.get("cid")) or text_of(_object(event.get("channel")).get("cid"))
     return cid if is_cid(cid) else ""
 
 
 def _member(event: Mapping[str, Any]) -> str:
-    """Who was added or removed. ``user`` is the member in some payloads, the actor in others."""
+    """The member who was added or removed; ``user`` is the actor in some payloads."""
     return text_of(_object(event.get("member")).get("user_id"))
 
 
@@ -258,7 +258,7 @@ def _time(value: object) -> datetime | None:
 
 
 def answer(request: Request, connect: Callable[[], Clients]) -> Response:
-    """200 for what was dealt with or is none of ours; 4xx for what Stream did not send.
+    """200 for an event that was handled or ignored; 4xx for a request that Stream did not send.
 
     500 asks Stream to send the event again.
     """
@@ -287,7 +287,7 @@ def answer(request: Request, connect: Callable[[], Clients]) -> Response:
 
 
 def _event(request: Request, settings: Settings) -> dict[str, Any]:
-    """Raises what verified_event and bodies.read do."""
+    """The verified event. Raises as verified_event and bodies.read do."""
     signature = request.headers.get("X-Signature", "")
     if not signature:
         raise Unauthenticated("the body is not signed by Stream")
