@@ -1,7 +1,7 @@
 """Conversations: a document in Firestore and a channel in Stream that agree.
 
-``document`` keeps the one, ``channel`` makes the other, ``reconcile`` brings them into agreement,
-and ``create`` is the callable that starts one.
+``document`` reads and writes the document, ``channel`` the channel, ``reconcile`` brings them into
+agreement, and ``create`` is the callable that starts a conversation.
 """
 
 from .channel import healed_keys, members_of, query, refuse_obstacles

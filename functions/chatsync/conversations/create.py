@@ -1,4 +1,4 @@
-"""The callable that starts a conversation, or continues one: it heals everybody, then opens it."""
+"""The callable that starts or continues a conversation: it repairs all members, then opens it."""
 
 import hashlib
 import json
@@ -45,14 +45,14 @@ MAX_TEAM_LENGTH = 100
 TYPES = ("direct", "group")
 
 UNFINISHED_SECONDS = 50.0
-"""After which the outbox finishes what the callable, by then, has not."""
+"""After this time the outbox finishes a conversation that the callable did not."""
 
 _MAX_CONFLICTS = 3
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller asked for, checked; ``members`` begins with the caller."""
+    """The checked arguments of a call; ``members`` begins with the caller."""
 
     members: tuple[Key, ...]
     conversation_type: str
@@ -65,7 +65,7 @@ class Request:
         return self.members[0]
 
     def conversation_id(self) -> str:
-        """The same for the same pair, or for the same caller and key; else random."""
+        """The same for the same pair and team, or for the same caller and key; else random."""
         if self.conversation_type == "direct":
             return _hash("direct", self.team, sorted(self.members))
         if self.idempotency_key:
@@ -79,17 +79,17 @@ class Request:
 def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -> dict[str, Any]:
     """``{id, cid, conversationType, participantIds, name, team, createdAt, existed, healed}``.
 
-    ``participantIds`` and ``healed`` name members as they were asked for: uids, and companies as
+    ``participantIds`` and ``healed`` name members as the caller does: uids, and companies as
     ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists, and
-    FailedPrecondition for a disabled caller, with nothing begun; else what was begun is finished by
-    the outbox: FailedPrecondition, Temporary.
+    FailedPrecondition for a disabled caller, with nothing written; later also NotFound,
+    FailedPrecondition and Temporary: then the conversation is in the outbox.
     """
     request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + DEADLINE_SECONDS
     conversation_id = request.conversation_id()
     reading = begin(document_store.read, conversation_id, clients, deadline)
-    held = _read_members(request, clients, deadline)
-    _check_members(request, held)
+    states = _read_members(request, clients, deadline)
+    _check_members(request, states)
     document = result(reading, deadline)
     _check_arguments(request, document)
 
@@ -98,14 +98,14 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     if document.status == "ready" and _is_of(request, document, clients.settings):
         outcome = open_ready(document, request.members, clients, deadline)
         if outcome is None:
-            document = replace(document, status="deleted")  # as its channel is
+            document = replace(document, status="deleted")  # like its channel
         elif isinstance(outcome.error, Temporary):
             [outcome] = outbox.enqueue_unfinished([outcome], clients)
     if outcome is None:
-        reads = _begin_reads(request, held, clients, deadline)
-        begun = _begin(document, request, held, clients, deadline)
+        reads = _begin_reads(request, states, clients, deadline)
+        begun = _begin(document, request, states, clients, deadline)
         existed = begun.existed
-        # A conversation that is continued may have other members than those who were asked for.
+        # A continued conversation may have other members than those of this call.
         is_as_asked = begun.document.member_ids == _stream_ids(request, clients.settings)
         prefetched = reads if is_as_asked else None
         outcome = finish(begun.document, clients, deadline, prefetched)
@@ -130,7 +130,7 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
 
 
 def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
-    """The request, or InvalidArgument naming the field."""
+    """The request. Raises InvalidArgument, which names the field."""
     caller = ids.check_key(uid, "userId", "user", settings.id_format)
     wanted = fields.get("participantIds")
     if not isinstance(wanted, list) or not 1 <= len(wanted) <= MAX_MEMBERS:
@@ -166,7 +166,7 @@ def _member(value: object, field: str, settings: Settings) -> Key:
 
 
 def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
-    """Length in UTF-8 bytes, as Stream and Firestore count it."""
+    """A text of up to ``longest`` UTF-8 bytes, as Stream and Firestore count; None if not given."""
     value = fields.get(field)
     if value is None:
         return None
@@ -183,9 +183,9 @@ def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
 
 
 def _read_members(request: Request, clients: Clients, deadline: float) -> dict[Key, FirebaseState]:
-    """The accounts of all members, and the documents of those who need one to be judged.
+    """The accounts of all members, and the documents of those whose documents decide.
 
-    Missing are those who don't exist: a uid without account, a company without document.
+    Members who don't exist are left out: a uid without account, a company without document.
     """
     with_documents = [
         key
@@ -198,39 +198,39 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
     ]
     people = [key for key in request.members if key.kind == "user"]
     accounts = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
-    held = dict.fromkeys(request.members, FirebaseState())
+    states = dict.fromkeys(request.members, FirebaseState())
     for reading in documents:
         found = result(reading, deadline)
-        held |= found
+        states |= found
     for lookup in accounts:
         for key, account in result(lookup, deadline).items():
-            held[key] = replace(held[key], account=account)
-    return {key: one for key, one in held.items() if users.exists(key, one)}
+            states[key] = replace(states[key], account=account)
+    return {key: state for key, state in states.items() if users.exists(key, state)}
 
 
 def _begin_reads(
     request: Request,
-    held: Mapping[Key, FirebaseState],
+    states: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
 ) -> PendingReads:
-    """The first hundred members, read while the conversation is written; the later ones not yet."""
+    """Begin to read the first hundred members while the conversation is written."""
     keys = request.members[:BATCH]
-    accounts = {key: account for key in keys if (account := held[key].account)}
+    accounts = {key: account for key in keys if (account := states[key].account)}
     return begin_reads(keys, clients, deadline, accounts)
 
 
-def _check_members(request: Request, held: Mapping[Key, FirebaseState]) -> None:
-    """Raises NotFound naming all who don't exist, and PermissionDenied about the team."""
-    unknown = [key.id for key in request.members if key not in held]
+def _check_members(request: Request, states: Mapping[Key, FirebaseState]) -> None:
+    """Raises NotFound with all members who don't exist, FailedPrecondition, PermissionDenied."""
+    unknown = [key.id for key in request.members if key not in states]
     if unknown:
         raise NotFound(unknown)
-    caller = held[request.caller]
+    caller = states[request.caller]
     if caller.account and caller.account.disabled:
         raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
     if not request.team:
         return
-    teams = {key: users.owned_fields(held[key]).get("teams") or [] for key in request.members}
+    teams = {key: users.owned_fields(states[key]).get("teams") or [] for key in request.members}
     mine = teams[request.caller]
     if request.team not in mine:
         logger.warn(
@@ -254,20 +254,20 @@ class Begun(NamedTuple):
     entry: Entry
     existed: bool
     created: list[CreatedDocument]
-    """The caller's stats, if they had none."""
+    """The caller's stats, if they were missing."""
 
 
 def _begin(
     document: Conversation,
     request: Request,
-    held: Mapping[Key, FirebaseState],
+    states: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
 ) -> Begun:
-    """Write in one commit what is to be: the document as pending, its entry in the outbox, and
-    one more conversation started; so that whatever happens now, it is finished."""
+    """Write in one commit the document as pending, its entry in the outbox, and the caller's count
+    of started conversations: whatever happens afterwards, the outbox finishes the conversation."""
     outbox.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
-    stats = held[request.caller].stats
+    stats = states[request.caller].stats
     for _ in range(_MAX_CONFLICTS):
         pending = _pending(document, request, clients.settings)
         batch = clients.firestore.batch()
@@ -283,9 +283,9 @@ def _begin(
             Key("conversation", document.id), batch, clients, UNFINISHED_SECONDS
         )
         if is_new := not document.version:
-            _add_to_stats(batch, request.caller, stats, held, clients)
+            _add_to_stats(batch, request.caller, stats, states, clients)
         if written_at := commit(batch, deadline):
-            # The times of the document, its entry, and the caller's stats, as they were added.
+            # The times of document, entry, and the caller's stats, in the order of the batch.
             document_at, entry_at, *stats_at = written_at
             created = []
             if is_new and stats is None:
@@ -293,7 +293,7 @@ def _begin(
             existed = document.status not in ("", "deleted")
             pending = replace(pending, version=document_at)
             return Begun(pending, replace(entry, version=entry_at), existed, created)
-        # Somebody was faster with one of the three.
+        # Somebody else wrote one of the three first.
         document = document_store.read(document.id, clients, deadline)
         _check_arguments(request, document)
         read = read_documents([request.caller], clients.firestore, deadline)
@@ -315,14 +315,14 @@ def _add_to_stats(
     batch: firestore.WriteBatch,
     caller: Key,
     stats: Document | None,
-    held: Mapping[Key, FirebaseState],
+    states: Mapping[Key, FirebaseState],
     clients: Clients,
 ) -> None:
-    """One more conversation started, in a record that may have been missing."""
+    """Count a started conversation in the caller's stats, which are created if missing."""
     reference = _stats_of(caller, clients)
     now = firestore.SERVER_TIMESTAMP
     if stats is None:
-        account = held[caller].account
+        account = states[caller].account
         created_at = (account and account.created_at) or now
         batch.create(reference, {**users.new_stats(created_at, now), "conversationsStarted": 1})
     else:
@@ -331,7 +331,7 @@ def _add_to_stats(
 
 
 def _pending(document: Conversation, request: Request, settings: Settings) -> Conversation:
-    """What ``document`` becomes. A continued one keeps what was asked for at first."""
+    """``document`` as pending. A continued conversation keeps the arguments of its first call."""
     document = replace(document, created_at=document.created_at or datetime.now(UTC))
     if document.status not in ("", "deleted") and _is_of(request, document, settings):
         return replace(document, status="pending")
@@ -348,9 +348,9 @@ def _pending(document: Conversation, request: Request, settings: Settings) -> Co
 
 
 def _is_of(request: Request, document: Conversation, settings: Settings) -> bool:
-    """Whether a direct conversation has these two, and no one else, in it.
+    """Whether the document, if a direct conversation is asked for, has just its two members.
 
-    Its id can be computed by a client, which may have made a channel of that id with more members.
+    A client can compute the id, and may have created a channel under it with more members.
     """
     return request.conversation_type != "direct" or (
         document.conversation_type == "direct"

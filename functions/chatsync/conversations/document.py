@@ -1,4 +1,4 @@
-"""``conversations/{id}``: what is kept of a conversation in Firestore, and under which id."""
+"""``conversations/{id}``: what Firestore holds of a conversation, and under which id."""
 
 import re
 import time
@@ -25,35 +25,35 @@ from ..settings import Settings
 COLLECTION = "conversations"
 
 DEADLINE_SECONDS = 25.0
-"""Callers wait for it, and the function ends after 60, with what the outbox may take."""
+"""Callers wait for it; the function, which may still write to the outbox, ends after 60."""
 
 _STATUSES = ("pending", "ready", "failed", "deleted")
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """``conversations/{id}`` as it was read; ``status`` is empty where there is no document.
+    """``conversations/{id}`` as it was read; ``status`` is empty if there is no document.
 
-    A document without a status of ours, which somebody else wrote, claims to be ``ready``.
+    A document that somebody else wrote, without one of our statuses, counts as ``ready``.
     """
 
     id: str
     status: str = ""
     cid: str = ""
-    """Of its channel, as it was written down."""
+    """Of its channel, as the document says."""
 
     member_ids: tuple[str, ...] = ()
-    """Stream ids; the documents' ``participantIds`` are the uids among them, who may read."""
+    """Stream ids. ``participantIds`` of the document are the uids among them, who may read it."""
 
     name: str | None = None
     team: str | None = None
     created_by: str = ""
-    """A uid, or the Stream id of who is none of ours."""
+    """A uid, or the Stream id of a user without uid."""
 
     created_at: datetime | None = None
     conversation_type: str = ""
     arguments: str = ""
-    """A hash of what was asked for, by which a repeated request is told from another."""
+    """A hash of the call's arguments: the same call again has the same hash."""
 
     version: datetime | None = None
     """Firestore's update time."""
@@ -67,7 +67,7 @@ class ConversationOutcome(Outcome):
     """As it is now."""
 
     healed: tuple[Key, ...] = ()
-    """The members that had to be repaired."""
+    """The members who had to be repaired."""
 
 
 def reference_of(conversation_id: str, clients: Clients) -> firestore.DocumentReference:
@@ -91,7 +91,7 @@ def read_all(
 def list_page(
     after: str, size: int, clients: Clients, deadline: float
 ) -> tuple[list[Conversation], str]:
-    """Conversations in the order of their ids, and the last one's, or nothing at the end."""
+    """Conversations in the order of their ids, and the last id, which is empty at the end."""
     snapshots = list_snapshots(COLLECTION, after, size, clients.firestore, deadline)
     last = snapshots[-1].id if len(snapshots) == size else ""
     return [_conversation(snapshot) for snapshot in snapshots], last
@@ -119,7 +119,7 @@ def _conversation(snapshot: Any) -> Conversation:
 
 
 def text_of(value: object) -> str:
-    """A value that anybody may have written, if it is text."""
+    """``value`` if it is text, else an empty text: anybody may have written it."""
     return value if isinstance(value, str) else ""
 
 
@@ -128,7 +128,7 @@ def name_of(channel: Mapping[str, Any]) -> str | None:
 
 
 def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
-    """The document of ``conversation``, but for its times, its origin and its arguments."""
+    """The document of ``conversation``, without its times, origin and arguments."""
     cid = cid_of(conversation.id, settings)
     channel_type, _, channel_id = cid.partition(":")
     keys = [settings.id_format.key(member) for member in conversation.member_ids]
@@ -147,14 +147,14 @@ def document_fields(conversation: Conversation, settings: Settings) -> dict[str,
 
 
 def cid_of(conversation_id: str, settings: Settings) -> str:
-    """``type:id`` of the channel: the conversation's id is either that, or of our own format."""
+    """``type:id`` of the channel: the conversation's id is a cid itself, or has our own format."""
     if ":" in conversation_id:
         return conversation_id
     return f"{settings.channel_type}:{settings.channel_id_prefix}{conversation_id}"
 
 
 def conversation_id_of(cid: str, settings: Settings) -> str:
-    """Where a channel is kept: under its own id if that has our format, else under its cid."""
+    """The id of a channel's document: the channel's id if that has our format, else its cid."""
     channel_type, _, channel_id = cid.partition(":")
     own = channel_id.removeprefix(settings.channel_id_prefix)
     is_ours = (
@@ -178,7 +178,7 @@ def is_cid(text: str) -> bool:
 
 
 def documents_of(cid: str, clients: Clients) -> list[str]:
-    """The ids of documents about a channel, wherever they are kept, but for deleted ones."""
+    """The ids of all documents about a channel, under any id, except ``deleted`` ones."""
     channel_type, _, channel_id = cid.partition(":")
     collection = clients.firestore.collection(COLLECTION)
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -199,7 +199,7 @@ def _is_of_type(snapshot: Any, channel_type: str) -> bool:
 
 
 def set_team(document: Conversation, team: str, clients: Clients, deadline: float) -> None:
-    """File a conversation under another team. Raises Unsettled if it changed since it was read."""
+    """Change a conversation's team. Raises Unsettled if the document changed since it was read."""
     update(replace(document, team=team), ["team"], clients, deadline)
 
 
@@ -216,7 +216,7 @@ def outcome_of(
 def set_status(
     document: Conversation, status: str, clients: Clients, deadline: float
 ) -> Conversation | None:
-    """Note how it ended: well, whoever else is at it, or badly, unless somebody else is at it."""
+    """Write ``ready`` in any case, ``failed`` only if the document is as it was read; else None."""
     batch = clients.firestore.batch()
     reference = reference_of(document.id, clients)
     fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
@@ -227,7 +227,7 @@ def set_status(
 
 
 def record(document: Conversation, origin: str, clients: Clients, deadline: float) -> Conversation:
-    """Write the whole document, new or deleted before. Raises Unsettled."""
+    """Write the whole document, new or ``deleted`` before. Raises Unsettled."""
     fields = document_fields(document, clients.settings)
     fields |= {"origin": origin, "createdAt": document.created_at}
     return _write(fields, document, clients, deadline)
@@ -236,7 +236,7 @@ def record(document: Conversation, origin: str, clients: Clients, deadline: floa
 def update(
     document: Conversation, names: Sequence[str], clients: Clients, deadline: float
 ) -> Conversation:
-    """Write some fields of a document, which may hold more than we know of. Raises Unsettled."""
+    """Write some fields of a document, and leave all others as they are. Raises Unsettled."""
     fields = document_fields(document, clients.settings)
     return _write({name: fields[name] for name in names}, document, clients, deadline)
 
@@ -244,7 +244,7 @@ def update(
 def _write(
     fields: Mapping[str, Any], document: Conversation, clients: Clients, deadline: float
 ) -> Conversation:
-    """Raises Unsettled if somebody else wrote it since it was read: they may know better."""
+    """Raises Unsettled if somebody else wrote the document since it was read."""
     batch = clients.firestore.batch()
     reference = reference_of(document.id, clients)
     add_write(batch, reference, fields, document.version, clients.firestore)

@@ -1,11 +1,11 @@
 """Conversations: a document in Firestore and a channel in Stream that agree.
 
-``conversations/{id}`` says what the app asked for until its ``status`` is ``ready``; from then on
-Stream has the last word on name and members, and the document follows:
+Until its ``status`` is ``ready``, ``conversations/{id}`` says what the app asked for. From then on
+Stream decides on name and members, and the document follows:
 
     Firestore         Stream     what reconcile_conversations does
     pending, failed   any        Firestore wins: users, channel, members, then ``ready``
-    ready             present    name and members are written back; another team is a finding
+    ready             present    Stream's name and members are copied; another team is a finding
     ready             absent     ``deleted``
     absent, deleted   present    recorded from what Stream says
 """
@@ -61,9 +61,9 @@ def reconcile_conversations(
 ) -> list[ConversationOutcome]:
     """Bring these conversations into agreement; one outcome per id, in the same order.
 
-    ``origin`` is noted in documents that are made. Without ``may_close`` a conversation whose
-    channel is gone stays as it is. Raises StreamCredentialsRejected and FirebaseUnavailable, which
-    concern all.
+    ``origin`` is written into documents that are created. Without ``may_close`` a conversation
+    whose channel is gone stays as it is. Raises StreamCredentialsRejected and FirebaseUnavailable,
+    which concern all.
     """
     deadline = deadline or time.monotonic() + DEADLINE_SECONDS
     documents = read_all(list(dict.fromkeys(ids)), clients, deadline)
@@ -72,7 +72,7 @@ def reconcile_conversations(
     others = [one for one in documents.values() if one.status not in ("pending", "failed")]
     limited: StreamRateLimited | None = None
     for document in unfinished:
-        # Healing the members of a channel that cannot be made now would use up another limit.
+        # Its channel cannot be created now: repairing members would only use up another limit.
         if limited:
             outcomes[document.id] = outcome_of(document, clients.settings, limited)
             continue
@@ -105,15 +105,15 @@ def finish(
     deadline: float,
     prefetched: PendingReads | None = None,
 ) -> ConversationOutcome:
-    """Heal the members, make the channel as the document says, and call it ready.
+    """Repair the members, create the channel as the document says, and set the document ``ready``.
 
-    Safe to repeat after a death at any point, and beside another that does the same.
+    Safe to repeat after a crash at any point, and to run twice at once.
     """
     if time.monotonic() >= deadline:
         return outcome_of(document, clients.settings, Postponed(f"no time left for {document.id}"))
     keys = [key for one in document.member_ids if (key := clients.settings.id_format.key(one))]
     try:
-        # Not by outbox.reconcile: the conversation's own entry is there for all of them.
+        # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
         refuse_obstacles(outcomes)
@@ -146,9 +146,9 @@ def open_ready(
 ) -> ConversationOutcome | None:
     """Open a conversation that was ready before, for ``members``; None if its channel is gone.
 
-    A direct conversation has its two members, even after one left, or lost it with their user, and
-    nobody else. Of a group Stream says who is in it: only these are healed, and a caller who is
-    not, ``members[0]``, gets PermissionDenied.
+    A direct conversation gets its two members back, even after one left or was deleted from Stream,
+    and has nobody else. The members of a group are those in Stream: only these are repaired, and a
+    caller (``members[0]``) who is not among them gets PermissionDenied.
     """
     try:
         state = query([document], clients, deadline).get(document.id)
@@ -181,7 +181,7 @@ def follow(
     clients: Clients,
     deadline: float,
 ) -> Conversation:
-    """Write down what Stream says of an existing channel."""
+    """Copy what Stream says of an existing channel into its document."""
     channel = state["channel"]
     members = tuple(members_of(state, clients, deadline))
     name = name_of(channel)
