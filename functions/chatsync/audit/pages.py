@@ -1,9 +1,8 @@
-"""The audit: looks for findings page by page, counts them, and repairs what it was asked to.
+"""Run an audit page by page: find, count, and repair what it was asked to.
 
-``audits/{id}`` holds the plan, how far it got, and what was counted; its ``findings`` what
-disagrees. A page begins where the document says, and ends with one write of it that only succeeds
-if nobody else ended the same page: so a page can be lost, repeated or run twice at once, and counts
-once.
+``audits/{id}`` holds the steps, the position and the counts, its ``findings`` what disagrees. A
+page begins where the document says, and ends with one write of it, which succeeds only if nobody
+else has ended the same page: a page can be lost, repeated or run twice at once, and counts once.
 """
 
 import time
@@ -31,10 +30,10 @@ SWEEP = "runSweep"
 BUDGET_SECONDS = 45.0
 
 STALLED_AFTER = timedelta(hours=6)
-"""Without an end of a page: something is in the way, and the next night begins anew."""
+"""If no page ended for so long, something blocks the audit, and the next night begins a new one."""
 
 MAX_TEAMS = 1_000
-"""Counted apart: the audit's document has room for so many, in its mebibyte."""
+"""Teams that are counted apart: the audit's document, of 1 MiB at most, has room for so many."""
 
 _NO_TEAM = "(none)"
 
@@ -42,7 +41,7 @@ _OTHER_TEAMS = "(others)"
 
 
 def begin_nightly(clients: Clients) -> None:
-    """Begin the nightly audit, or go on with the last one, if that is still getting on."""
+    """Begin the nightly audit, or go on with the last one unless it has stalled."""
     audit = unfinished("nightly", clients)
     if audit and audit.version and datetime.now(UTC) - audit.version > STALLED_AFTER:
         set_state(audit, "failed", clients)
@@ -57,9 +56,9 @@ def begin_nightly(clients: Clients) -> None:
 
 
 def run(audit_id: str, clients: Clients) -> None:
-    """Run pages for three quarters of a minute, then have the function called for the next.
+    """Run pages for 45 seconds, then arrange the next call of the function.
 
-    Raises Temporary if a page could not be run, or nobody would go on: the queue calls again.
+    Raises Temporary if a page or that call failed: the queue then calls again.
     """
     ends = time.monotonic() + BUDGET_SECONDS
     audit = read(audit_id, clients)
@@ -74,7 +73,7 @@ def run(audit_id: str, clients: Clients) -> None:
             break
     if audit and audit.state == "running":
         if not _call_again(audit, clients, max(resume_at, time.time())):
-            # A task of this name was there: it may be the one that runs now.
+            # A task of this name existed: it may be the one that runs now.
             raise Postponed(f"audit {audit.id} is to go on")
     elif audit and audit.state == "done":
         rate = "nothing to compare" if audit.sync_rate is None else f"{audit.sync_rate:.1%} in sync"
@@ -82,29 +81,29 @@ def run(audit_id: str, clients: Clients) -> None:
 
 
 def _call_again(audit: Audit, clients: Clients, at: float) -> bool:
-    """The task's name tells page and time: a page that is waited for has another than before."""
+    """False if the task exists. Its name holds page and time, so a page's second task is new."""
     name = f"{audit.id}-{audit.page}-{int(at)}"
     return clients.tasks.enqueue(SWEEP, {"auditId": audit.id}, name, at)
 
 
 def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
-    """Run the page at which ``audit`` stands; returns it as it stands then.
+    """Run the next page of ``audit``; returns the audit after it.
 
-    Raises StreamRateLimited and other Temporary errors with nothing counted: run it again later.
-    Who has repairs ``wait`` at a rate limit instead counts those too that came before it.
+    Raises StreamRateLimited and other Temporary errors with nothing counted: run the page again
+    later. With ``wait``, repairs wait at a rate limit instead, and all of them are counted.
     """
     calls = clients.stream.calls()
     page = _page(audit, clients)
     if audit.team:
         page.findings = [one for one in page.findings if one.team == audit.team]
         page.records = [one for one in page.records if one[1] == audit.team]
-    # The night tries once what was refused before; a backfill would for everybody, again and again.
+    # The nightly audit tries refused values once more; a backfill would at each of its runs.
     retry_refused = audit.mode != "backfill"
     repairs_made = repair_page(page.findings, audit.repair, clients, wait, retry_refused)
     write_findings(page, audit, clients)
     advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)
     saved = save(advanced, clients)
-    if saved is None:  # Somebody else ran the same page, and was faster: theirs counts.
+    if saved is None:  # Another run of the same page ended first: that one counts.
         saved = read(audit.id, clients)
     if saved is None:
         raise Temporary(f"audit {audit.id} has vanished")

@@ -1,4 +1,4 @@
-"""What an audit repairs of what it found: only the kinds that it was asked to."""
+"""Repair the findings of an audit: only the kinds that it was asked to."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ CREATING = (*RECONCILED, *FOLLOWED)
 """What the nightly audit repairs: it creates and patches, and never deletes, moves or closes."""
 
 Wait = Callable[[int], None] | None
-"""Waits for so many seconds, until Stream's limit is open again."""
+"""Waits for a number of seconds, until Stream's rate limit allows calls again."""
 
 
 def repair_findings(
@@ -40,8 +40,8 @@ def repair_findings(
 ) -> Audit:
     """Repair these findings of an audit that is done, and nothing else."""
     kinds = {finding.kind for finding in findings}
-    made = repair_page(findings, kinds, clients, wait, retry_refused=True)
-    repaired, failed = audit.repaired + made["repaired"], audit.failed + made["failed"]
+    counts = repair_page(findings, kinds, clients, wait, retry_refused=True)
+    repaired, failed = audit.repaired + counts["repaired"], audit.failed + counts["failed"]
     return save(replace(audit, repaired=repaired, failed=failed), clients) or audit
 
 
@@ -56,7 +56,7 @@ def repair_page(
 
     Returns the number of findings that are ``repaired``, and of repairs that ``failed``.
     """
-    made = Counter[str]()
+    counts = Counter[str]()
 
     def repair(
         kinds: Sequence[str], size: int, call: Callable[[Sequence[Key]], Sequence[Outcome]]
@@ -65,37 +65,37 @@ def repair_page(
             (one.kind, subject(one, clients.settings)) for one in findings if one.kind in kinds
         ]
         chunks = [*batches(sorted({key for kind, key in found if kind in asked}), size)]
-        # While one is written the next is read: Stream is far away.
+        # Two chunks at once: one is read while the other is written, since Stream is far away.
         for outcomes in two_at_once(lambda chunk: _patiently(call, chunk, wait), chunks):
             failed = {one.key for one in outcomes if one.error and not one.is_done}
             repaired = {one.key for one in outcomes} - failed
-            made["failed"] += len(failed)
-            made["repaired"] += sum(key in repaired for _, key in found)
+            counts["failed"] += len(failed)
+            counts["repaired"] += sum(key in repaired for _, key in found)
 
     def reconcile(keys: Sequence[Key]) -> Sequence[Outcome]:
-        return _kept(reconcile_users(keys, clients, retry_refused=retry_refused), clients)
+        return _enqueue(reconcile_users(keys, clients, retry_refused=retry_refused), clients)
 
     def follow(keys: Sequence[Key], may_close: bool = False) -> Sequence[Outcome]:
         outcomes = conversations.reconcile_conversations(
             [key.id for key in keys], clients, origin="operator", may_close=may_close
         )
-        return _kept(outcomes, clients)
+        return _enqueue(outcomes, clients)
 
-    # What is left of one side only is nothing for the outbox, which would remove both.
+    # Removals of one side only don't go to the outbox, which would remove both.
     repair(RECONCILED, BATCH, reconcile)
     repair(REMOVED, BATCH, partial(remove_users, clients=clients, documents=False))
     repair(DELETED, BATCH, partial(remove_users, clients=clients, from_stream=False))
     repair(FOLLOWED, CHANNELS, follow)
     repair(CLOSED, CHANNELS, partial(follow, may_close=True))
-    return made
+    return counts
 
 
 def _patiently(
     call: Callable[[Sequence[Key]], Sequence[Outcome]], keys: Sequence[Key], wait: Wait
 ) -> Sequence[Outcome]:
-    """The outcomes, once no rate limit stands in the way.
+    """The outcomes of ``call``, repeated after each wait for a rate limit.
 
-    Raises StreamRateLimited where nobody waits.
+    Raises StreamRateLimited if ``wait`` is None.
     """
     while True:
         outcomes = call(keys)
@@ -109,8 +109,8 @@ def _patiently(
         wait(limited.retry_after)
 
 
-def _kept(outcomes: Sequence[Outcome], clients: Clients) -> Sequence[Outcome]:
-    """Leaves to the outbox what is not done: of what a rate limit puts off, late answers only."""
+def _enqueue(outcomes: Sequence[Outcome], clients: Clients) -> Sequence[Outcome]:
+    """Enter what is not done into the outbox; after a rate limit only what needs a recheck."""
     limited = any(isinstance(one.error, StreamRateLimited) for one in outcomes)
     left = [one for one in outcomes if (one.recheck if limited else not one.is_done)]
     if left:

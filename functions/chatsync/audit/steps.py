@@ -1,6 +1,6 @@
-"""What disagrees: accounts with their documents and Stream users, channels with their documents.
+"""Find what disagrees: accounts with documents and Stream users, channels with documents.
 
-Found page by page, each from a cursor on, so that memory holds one page however many there are.
+Each step works page by page, from a cursor on: memory holds one page, whatever their number.
 Nothing is written here.
 """
 
@@ -33,7 +33,7 @@ DELETED = ("orphan_documents",)
 FOLLOWED = ("only_in_stream", "member_mismatch")
 CLOSED = ("only_in_firestore",)
 BY_HAND = ("wrong_team",)
-"""A person says which side is right, with ``fix-team``."""
+"""A person decides which side is right, with ``fix-team``."""
 
 KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED)
 KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, *BY_HAND)
@@ -42,8 +42,8 @@ DESTROYING = (*REMOVED, *DELETED, *CLOSED)
 
 PAGE_SECONDS = 40.0
 
-# A page is a thousand of what is looked at, as many as Auth lists: it ends with a write of the
-# audit's document, and Firestore is at ease with one write of a document per second.
+# A page is a thousand accounts, users or documents, as many as Auth lists in a call. It ends with a
+# write of the audit's document, of which Firestore recommends one per second at most.
 _LISTS_PER_PAGE = 10
 _DOCUMENTS_PER_PAGE = 1000
 _COLLECTIONS_OF_USERS = ("users", "user_profiles", "user_stats")
@@ -65,15 +65,15 @@ class Page:
     cursor: str = ""
     findings: list[Finding] = field(default_factory=list)
     records: list[tuple[str, str | None, bool]] = field(default_factory=list)
-    """Of each record of ours: section, team, and whether it agrees."""
+    """Of each record that we own: section, team, and whether it agrees."""
 
     seen: int = 0
 
 
 def expected(steps: Sequence[str], clients: Clients) -> int | None:
-    """About how many things an audit of these steps will look at, for telling how far it is.
+    """About how many items these steps will compare, for a progress bar.
 
-    None if there are too many accounts to be counted before.
+    None if there are too many accounts to count them first.
     """
     counts = dict.fromkeys(STEPS, 0)
     if {"accounts", "stream_users"} & set(steps):
@@ -88,13 +88,13 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
             count_documents(collection, clients.firestore) for collection in _COLLECTIONS_OF_USERS
         )
     if {"channels", "conversations"} & set(steps):
-        rooms = count_documents(conversations.COLLECTION, clients.firestore)
-        counts["channels"] = counts["conversations"] = rooms
+        conversation_count = count_documents(conversations.COLLECTION, clients.firestore)
+        counts["channels"] = counts["conversations"] = conversation_count
     return sum(counts.get(step, 0) for step in steps)
 
 
 def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
-    """What disagrees about up to 100 users and companies; ``not_found``: nobody of that id."""
+    """The findings about up to 100 users and companies; ``not_found`` for an id of nobody."""
     settings = clients.settings
     deadline = time.monotonic() + PAGE_SECONDS
     accounts = begin(read_accounts, keys, clients.auth)
@@ -105,44 +105,44 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     known = result(accounts, deadline)
     page = Page()
     for key, read in result(documents, deadline).items():
-        held = replace(read, account=known.get(key))
-        if users.exists(key, held):
-            _judge(key, held, found, page, None, settings)
+        state = replace(read, account=known.get(key))
+        if users.exists(key, state):
+            _judge(key, state, found, page, None, settings)
             continue
         page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
         stream_user = found.get(settings.id_format.stream_id(key))
         policy_removes = settings.delete_policy != "keep"
         if stream_user and policy_removes and _is_orphan(stream_user, settings):
             page.findings.append(Finding("orphan_stream_user", name_of(key), None, ""))
-        if (held.user, held.profile, held.stats) != (None, None, None):
+        if (state.user, state.profile, state.stats) != (None, None, None):
             page.findings.append(Finding("orphan_documents", name_of(key), None, ""))
     return page.findings
 
 
 def _accounts(cursor: str, team: str | None, clients: Clients) -> Page:
-    """A thousand accounts, as Auth lists them, each with its documents and its Stream user."""
+    """Compare a thousand accounts, as Auth lists them, with their documents and Stream users."""
     settings = clients.settings
     accounts, next_cursor = list_accounts(cursor, clients.auth)
     page = Page(next_cursor, seen=len(accounts))
-    for batch in batches(_possible(accounts, page, settings)):
+    for batch in batches(_with_possible_id(accounts, page, settings)):
         deadline = time.monotonic() + PAGE_SECONDS
         reading = begin(read_documents, batch, clients.firestore, deadline)
         found = clients.stream.query_users(
             [settings.id_format.stream_id(key) for key in batch], deadline
         )
-        for key, held in result(reading, deadline).items():
-            _judge(key, replace(held, account=accounts[key]), found, page, team, settings)
+        for key, state in result(reading, deadline).items():
+            _judge(key, replace(state, account=accounts[key]), found, page, team, settings)
     return page
 
 
 def _team_among(teams: object, wanted: str | None) -> str | None:
-    """The team under which somebody counts who may be in several."""
+    """The team under which a user of several teams counts: ``wanted``, else the first."""
     names = [one for one in teams if isinstance(one, str)] if isinstance(teams, list) else []
     return wanted if wanted in names else next(iter(names), None)
 
 
-def _possible(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
-    """Those of whom there can be documents and a Stream user; the others are findings for good."""
+def _with_possible_id(keys: Iterable[Key], page: Page, settings: Settings) -> list[Key]:
+    """The keys that are possible ids in Firestore and Stream; each other key becomes a finding."""
     possible = []
     for key in keys:
         try:
@@ -157,14 +157,16 @@ def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     settings = clients.settings
     listed, next_cursor = list_documents("companies", cursor, BATCH, clients.firestore, fields=())
     page = Page(next_cursor, seen=len(listed))
-    keys = _possible([Key("company", document_id) for document_id, _ in listed], page, settings)
+    keys = _with_possible_id(
+        [Key("company", document_id) for document_id, _ in listed], page, settings
+    )
     deadline = time.monotonic() + PAGE_SECONDS
     reading = begin(read_documents, keys, clients.firestore, deadline)
     stream_ids = [settings.id_format.stream_id(key) for key in keys]
     found = clients.stream.query_users(stream_ids, deadline)
-    for key, held in result(reading, deadline).items():
-        if held.user is not None:
-            _judge(key, held, found, page, team, settings)
+    for key, state in result(reading, deadline).items():
+        if state.user is not None:
+            _judge(key, state, found, page, team, settings)
     return page
 
 
@@ -176,9 +178,9 @@ def _judge(
     wanted_team: str | None,
     settings: Settings,
 ) -> None:
-    """Compare one of ours, who exists, with what was found in Stream.
+    """Compare an existing user or company with what was found in Stream.
 
-    Who is in several teams counts for the first of them, or for the one that was asked for.
+    A user of several teams counts for ``wanted_team``, else for the first.
     """
     policy, stream_id = settings.policy(key.kind), settings.id_format.stream_id(key)
     its_plan = plan(Observed(key, stream_id, state, found.get(stream_id)), policy)
@@ -193,7 +195,7 @@ def _judge(
 
 
 def disagreements_of(its_plan: Plan, state: FirebaseState) -> list[tuple[str, str]]:
-    """The findings about one user, and a detail of each: just what the repair would write."""
+    """The kinds of findings about one user, each with a detail: what the repair would write."""
     disagreements = []
     if its_plan.documents:
         missing = [name for name in ("user", "profile", "stats") if getattr(state, name) is None]
@@ -207,7 +209,7 @@ def disagreements_of(its_plan: Plan, state: FirebaseState) -> list[tuple[str, st
 
 
 def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
-    """A thousand users as Stream lists them by id: whose account or company is gone?"""
+    """Look for Stream users without account or company, a thousand in the order of ids."""
     settings = clients.settings
     if settings.delete_policy == "keep":
         return Page()
@@ -232,16 +234,16 @@ def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
 
 
 def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
-    """Whether someone without account or company should go.
+    """Whether a Stream user without account or company should be removed.
 
-    Who is deactivated was removed already, in the way of a delete policy or of a moderator.
+    A deactivated user counts as removed, by the delete policy or by a moderator.
     """
     removed = stream_user.get("deactivated_at")
     return not removed and stream_user["id"] not in settings.service_users
 
 
 def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
-    """A thousand documents of a collection: whose account is gone?"""
+    """Look for documents without account, a thousand of a collection."""
     collections = _COLLECTIONS_OF_USERS
     collection, _, after = (cursor or collections[0]).partition("/")
     documents, last = list_documents(
@@ -261,9 +263,9 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
 
 
 def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
-    """Thirty channels in the order of their creation: which does no document know?
+    """Look for channels without document, thirty in the order of their creation.
 
-    Several can share a time: the cursor is a time, and how many of that time were seen.
+    Several can share a time: the cursor is a time, and how many channels of that time were seen.
     """
     deadline = time.monotonic() + PAGE_SECONDS
     since, seen = json.loads(cursor or '["", 0]')
@@ -285,7 +287,7 @@ def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
 
 
 def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
-    """Thirty documents, each with its channel. What is being made is left to the outbox."""
+    """Compare thirty conversations with their channels; unfinished ones belong to the outbox."""
     deadline = time.monotonic() + PAGE_SECONDS
     listed, next_cursor = conversations.list_page(cursor, CHANNELS, clients, deadline)
     page = Page(next_cursor, seen=len(listed))
@@ -301,7 +303,7 @@ def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
 
 
 def _is_at_home(document: conversations.Conversation, settings: Settings) -> bool:
-    """Whether a document is where that of its channel is kept; another is none of ours to judge."""
+    """Whether a document has the id that the document of its channel has; others are left alone."""
     cid = conversations.cid_of(document.id, settings)
     at_home = conversations.conversation_id_of(cid, settings) == document.id
     if at_home and document.cid in ("", cid):
@@ -316,7 +318,7 @@ def _is_at_home(document: conversations.Conversation, settings: Settings) -> boo
 def compare(
     document: conversations.Conversation, state: Mapping[str, Any] | None, clients: Clients
 ) -> tuple[str, str]:
-    """The kind of disagreement, or nothing, and what a person may want to know of it."""
+    """The kind of finding, empty if both agree, and a detail for a person."""
     if state is None:
         return "only_in_firestore", ""
     channel = state["channel"]
@@ -339,11 +341,11 @@ STEPS: Mapping[str, Callable[[str, str | None, Clients], Page]] = {
     "channels": _channels,
     "conversations": _conversations,
 }
-"""Each finds one page of disagreements, from a cursor on, for all teams or one."""
+"""Each returns one page of findings, from a cursor on, for all teams or one."""
 
 
 def subject(finding: Finding, settings: Settings) -> Key:
-    """Whom a finding is about."""
+    """The key that a finding is about."""
     if finding.kind not in KINDS_OF_USERS:
         return Key("conversation", conversations.conversation_id_of(finding.key, settings))
     kind, separator, key_id = finding.key.partition(":")
@@ -355,5 +357,5 @@ def subject(finding: Finding, settings: Settings) -> Key:
 
 
 def name_of(key: Key) -> str:
-    """How a finding names somebody, and how the operator does."""
+    """How findings and operators name a user or company: ``kind:id``."""
     return f"{key.kind}:{key.id}".encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""``audits/{id}`` and its ``findings``: what is kept of an audit."""
+"""``audits/{id}`` and its ``findings``: what Firestore holds of an audit."""
 
 import hashlib
 import time
@@ -27,13 +27,13 @@ from .steps import (
 COLLECTION = "audits"
 
 LAST_STEP = "parked"
-"""After the steps that find: parked entries are tried once more."""
+"""The last step: parked entries are tried once more."""
 
 KEPT_FOR = timedelta(days=90)
-"""Audits and their findings, by Firestore's TTL policy on ``expireAt``."""
+"""How long audits and findings are kept, by Firestore's TTL policy on ``expireAt``."""
 
 MAX_FINDINGS = 10_000
-"""Kept in detail; all are counted."""
+"""Findings that are saved; all are counted."""
 
 CALL_SECONDS = 40.0
 
@@ -53,13 +53,13 @@ class Audit:
     repair: tuple[str, ...] = ()
     team: str | None = None
     state: str = "running"
-    """``running``, ``stopped`` by its operator, ``done``, or ``failed``: given up."""
+    """``running``, ``stopped`` by its operator, ``done``, or ``failed`` if it was given up."""
 
     step: int = 0
     cursor: str = ""
     page: int = 0
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By ``users`` and ``channels``: records, agreeing, and of each kind of finding."""
+    """By ``users`` and ``channels``: ``records``, ``agreeing``, and each kind of finding."""
 
     teams: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     findings: int = 0
@@ -70,7 +70,7 @@ class Audit:
     """Repairs, of users or conversations, that failed for now."""
 
     seen: int = 0
-    """Accounts, users, documents, channels and conversations that were looked at."""
+    """Accounts, users, documents, channels and conversations that were compared."""
 
     stream_calls: int = 0
     started_at: datetime | None = None
@@ -80,7 +80,7 @@ class Audit:
 
     @property
     def sync_rate(self) -> float | None:
-        """Records that agree / our records; None where there are none."""
+        """Records that agree, divided by all records that we own; None if there are none."""
         records = sum(counts.get("records", 0) for counts in self.counts.values())
         agreeing = sum(counts.get("agreeing", 0) for counts in self.counts.values())
         return agreeing / records if records else None
@@ -94,7 +94,7 @@ def start(
     repair: Iterable[str] = (),
     team: str | None = None,
 ) -> Audit:
-    """Write down a new audit, without running it. One beside another does no harm."""
+    """Save a new audit, without running it. Several audits may run at once."""
     now = datetime.now(UTC)
     audit_id = f"{now:%Y-%m-%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     audit = Audit(audit_id, mode, tuple(steps), tuple(repair), team, started_at=now)
@@ -112,7 +112,7 @@ def read(audit_id: str, clients: Clients) -> Audit | None:
 
 
 def latest(clients: Clients) -> Audit | None:
-    """The audit that began last; a backfill is none."""
+    """The audit that began last; a backfill doesn't count."""
     query = clients.firestore.collection(COLLECTION).order_by(
         "startedAt", direction=firestore.Query.DESCENDING
     )
@@ -133,12 +133,12 @@ def unfinished(mode: str, clients: Clients) -> Audit | None:
 
 
 def set_state(audit: Audit, state: str, clients: Clients) -> Audit | None:
-    """Stop an audit, give it up, or let it run again; None if somebody else is at it."""
+    """Stop an audit, give it up, or let it run again; None if another run has written it."""
     return save(replace(audit, state=state), clients)
 
 
 def write_findings(page: Page, audit: Audit, clients: Clients) -> None:
-    """Under names made of what they say, so that a page which is run again writes them again."""
+    """Save a page's findings. Their ids come from kind and key: a repeated page overwrites them."""
     room = max(0, MAX_FINDINGS - audit.findings)
     findings = _reference(audit.id, clients).collection("findings")
     deadline = time.monotonic() + CALL_SECONDS
@@ -159,7 +159,7 @@ def _finding_id(finding: Finding) -> str:
 
 
 def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
-    """What was kept of its findings, by kind and key."""
+    """The saved findings, in the order of kind and key."""
     query = _reference(audit.id, clients).collection("findings").order_by("__name__")
     for snapshot in query.stream():
         fields = snapshot.to_dict()
@@ -175,7 +175,7 @@ def _reference(audit_id: str, clients: Clients) -> firestore.DocumentReference:
 
 
 def save(audit: Audit, clients: Clients) -> Audit | None:
-    """Write the document; None if somebody else did since it was read."""
+    """Write the document; None if somebody else wrote it since it was read."""
     reference = _reference(audit.id, clients)
     fields = {
         "mode": audit.mode,
