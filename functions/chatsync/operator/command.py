@@ -1,4 +1,4 @@
-"""The operator's command: look, and repair only with ``--apply``.
+"""The operator's command: it compares, and changes something only with ``--apply``.
 
 Exit status 0: in sync. 1: there are findings. 2: it could not be done.
 """
@@ -80,10 +80,10 @@ IN_SYNC, FINDINGS = 0, 1
 SECONDS = 60.0
 MAX_ATTEMPTS = 5
 SECONDS_UNTIL_DEAD = 150
-"""Without an end of a page: a rate limit may hold one up for a minute or two."""
+"""If no page ended for so long, a backfill is dead: a rate limit delays a page by two minutes."""
 
 PAUSES_SECONDS = (0.5, 1.0, 1.5, 3.0)
-"""Between looks at a channel that was just changed."""
+"""Between queries of a channel that was just changed."""
 
 MAX_TEAM_BYTES = 100
 """Of a team's name, in Stream."""
@@ -101,11 +101,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Apply = Annotated[
-    bool, typer.Option("--apply", help="Do it. Without this, only say what would be.")
+    bool, typer.Option("--apply", help="Make the changes. Without it, only show them.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
-Channel = Annotated[str, typer.Argument(help="A cid, type:id, or the id of a channel of our type.")]
+Channel = Annotated[
+    str, typer.Argument(help="A cid (type:id), or the id of a channel of the configured type.")
+]
 
 
 def main() -> NoReturn:
@@ -132,7 +134,7 @@ def connect() -> Clients:
     return client_module.connect().leaving(LEFT_BY_BACKGROUND)
 
 
-# Looking
+# Commands that only read
 
 
 @app.command()
@@ -151,14 +153,14 @@ def audit(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
-    """Compare every account and every channel, and tell the sync rate."""
+    """Compare every account and every channel, and print the sync rate."""
     steps = [
         *(USER_STEPS if users or not channels else ()),
         *(CHANNEL_STEPS if channels or not users else ()),
     ]
     kinds = _checked_kinds(repair or [], steps, team)
     if apply and not kinds:
-        raise Refused("--apply needs --repair KIND: say what to repair.")
+        raise Refused("--apply needs --repair KIND, which names what to repair.")
     clients = connect()
     creating = [kind for kind in kinds if kind not in DESTROYING] if apply else []
     if creating and not team and len(steps) == len(USER_STEPS) + len(CHANNEL_STEPS):
@@ -177,17 +179,17 @@ def audit(
         _print_rate(done)
         if kinds and not apply:
             would = sum(numbers.get(kind, 0) for numbers in done.counts.values() for kind in kinds)
-            print_line(f"Of these, {would} would be repaired: say --apply.")
+            print_line(f"--apply would repair {would} of these.")
     return FINDINGS if done.findings > done.repaired else IN_SYNC
 
 
 def destroy(findings: Sequence[Finding], audit: Audit, yes: bool, clients: Clients) -> Audit:
-    """Remove or close just what was found, after telling how much that is."""
+    """Remove or close just what was found, after a confirmation that says how much it is."""
     if not findings:
         return audit
     amounts = ", ".join(f"{n} {kind}" for kind, n in Counter(one.kind for one in findings).items())
     records = sum(numbers.get("records", 0) for numbers in audit.counts.values())
-    confirm(f"Remove or close {amounts}, beside {records} records of ours?", yes)
+    confirm(f"Remove or close {amounts}? {records} records were compared.", yes)
     with stderr.status(f"Removing or closing {amounts} ...") as shown:
 
         def wait(seconds: int) -> None:
@@ -200,19 +202,19 @@ def destroy(findings: Sequence[Finding], audit: Audit, yes: bool, clients: Clien
 def _checked_kinds(kinds: Sequence[str], steps: Sequence[str], team: str) -> tuple[str, ...]:
     for kind in kinds:
         if kind in BY_HAND:
-            raise Refused(f"{kind} is corrected by a person: see fix-team.")
+            raise Refused(f"A person corrects {kind}: see fix-team.")
         if kind not in KINDS:
             raise Refused(f"{kind!r} is no kind of finding: {', '.join(KINDS)}.")
         needed = USER_STEPS if kind in KINDS_OF_USERS else CHANNEL_STEPS
         if not set(needed) & set(steps):
-            raise Refused(f"{kind} is not looked for with --users or --channels alone.")
+            raise Refused(f"--users or --channels leaves out {kind}.")
         if team and kind == "orphan_documents":
-            raise Refused("orphan_documents are of no team: leave out --team.")
+            raise Refused("orphan_documents have no team: leave out --team.")
     return tuple(dict.fromkeys(kinds))
 
 
 def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
-    """Run page after page, with a bar; waits where Stream's limits say so."""
+    """Run page after page, with a progress bar; waits when Stream's rate limits are used up."""
     try:
         with stderr.status("Counting ..."):
             total = expected(audit.steps, clients)
@@ -247,7 +249,7 @@ def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
 
 
 def run_page_patiently(audit: Audit, clients: Clients, wait: Callable[[int], None]) -> Audit:
-    """Try again after a pause: as often as it takes at rate limits, else a few times."""
+    """Run a page; repeat it after each rate limit, and a few times after other Temporary errors."""
     failures = 0
     while True:
         try:
@@ -338,7 +340,7 @@ def _print_status(told: Mapping[str, Any], oldest: datetime | None, last: Audit 
     print_line(f"Waiting in the outbox: {told['waiting']}" + (f" ({reasons})" if reasons else ""))
     if oldest:
         age = datetime.now(UTC) - oldest
-        print_line(f"The oldest since {age.total_seconds() / 60:.0f} minutes.")
+        print_line(f"The oldest is {age.total_seconds() / 60:.0f} minutes old.")
     print_line(f"Parked: {told['parked']}")
     if told["parkedEntries"]:
         table = Table(*ENTRY_FIELDS)
@@ -352,7 +354,7 @@ def _print_status(told: Mapping[str, Any], oldest: datetime | None, last: Audit 
 
 
 def _described(audit: Audit) -> str:
-    """``nightly, done, 98% in sync``; and what it was limited to."""
+    """``nightly, done, 98% in sync``, with the limits of a partial audit."""
     sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
     only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
     limits = [f"{only[0]} only"] if len(only) == 1 else []
@@ -365,7 +367,7 @@ def _described(audit: Audit) -> str:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> int:
-    """Check settings, credentials, Stream, and the webhook: a verdict each."""
+    """Check settings, credentials, Stream, and the webhook, with a verdict for each."""
     verdicts = list(_verdicts())
     if as_json:
         print_json([{"check": name, "ok": ok, "verdict": text} for name, ok, text in verdicts])
@@ -391,13 +393,13 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     where = "the emulators" if is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
-    looks: dict[str, Callable[[], str]] = {
+    checks: dict[str, Callable[[], str]] = {
         "Firestore": lambda: f"{outbox.count('waiting', clients)} entries wait in the outbox",
         "Auth": lambda: _amount(len(list_accounts("", clients.auth)[0])),
     }
-    for name, look in looks.items():
+    for name, check in checks.items():
         try:
-            yield name, True, look()
+            yield name, True, check()
         except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
             yield name, False, in_one_line(error)
     try:
@@ -413,7 +415,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
 def _amount(accounts: int) -> str:
     if accounts:
         return f"{accounts} accounts on a page"
-    return "no accounts: is this the project that the app signs up to?"
+    return "no accounts: is this the project of your app?"
 
 
 def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
@@ -426,7 +428,7 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     if app_settings.get("webhook_url"):
         legacy = (str(app_settings["webhook_url"]), app_settings.get("webhook_events") or [])
         hooks.append(legacy)
-    # A deployed function's own address has its name in lower case.
+    # The address of a deployed function has its name in lower case.
     ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
     if not ours:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
@@ -435,11 +437,11 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     sent_all = any(not events for events in ours)
     missing = set(EVENTS).difference(*ours)
     if missing and not sent_all:
-        return False, f"is not sent {', '.join(sorted(missing))}"
+        return False, f"does not get {', '.join(sorted(missing))}"
     return True, "leads to streamWebhook"
 
 
-# Repairing
+# Commands that repair
 
 
 @app.command()
@@ -448,7 +450,7 @@ def repair(
     apply: Apply = False,
     as_json: AsJson = False,
 ) -> int:
-    """Heal some users, parked ones too."""
+    """Repair some users, parked ones too."""
     clients = connect()
     keys = [_user_or_company(uid, clients.settings.id_format) for uid in dict.fromkeys(uids)]
     if apply:
@@ -474,7 +476,7 @@ def repair(
 
 
 def reconcile_by_hand(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
-    """Heal some users, and clear the entries in the outbox of those who are done."""
+    """Repair some users, and delete the outbox entries of those who are done."""
     entries = outbox.entries_of(keys, clients)
     removals = [key for key in keys if key in entries and entries[key].removal]
     outcomes = outbox.reconcile(
@@ -498,7 +500,7 @@ def _result(outcome: Outcome) -> str:
 
 
 def _user_or_company(name: str, id_format: IdFormat) -> Key:
-    """A uid, or ``company:ID``, or ``user:UID`` as findings have it."""
+    """The key of a uid, ``company:ID``, or ``user:UID`` as in findings."""
     kind, _, key_id = name.partition(":")
     if key_id and kind == "company":
         return check_key(key_id, "company", "company", id_format)
@@ -508,7 +510,7 @@ def _user_or_company(name: str, id_format: IdFormat) -> Key:
 
 @app.command()
 def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
-    """Bring all accounts and companies to Stream; goes on where it was stopped."""
+    """Create all accounts and companies in Stream; continues where it was stopped."""
     clients = connect()
     steps = ("accounts", "companies")
     if not apply:
@@ -517,36 +519,36 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
             print_json({"expected": count})
             return IN_SYNC
         print_line(
-            f"{'Very many' if count is None else count} accounts and companies would be compared,"
-            " and the missing created: say --apply."
+            f"--apply would compare {'very many' if count is None else count} accounts and"
+            " companies, and create those that are missing."
         )
         return IN_SYNC
     began = _unfinished_backfill(clients)
     if began:
-        stderr.print(f"Going on with {began.id}, of which {began.seen} are done.")
+        stderr.print(f"Continuing {began.id}: {began.seen} are done.")
     else:
         began = audits.start("backfill", clients, steps=steps, repair=RECONCILED)
     seen_before = began.seen
     started = time.monotonic()
     done = run_to_the_end(began, clients)
     numbers = done.counts.get("users", {})
-    # An account can have two findings: here people count.
+    # Users are counted here, not findings: an account can have two.
     healed = numbers.get("records", 0) - numbers.get("agreeing", 0) - done.failed
     if as_json:
         print_json(_summary(done) | {"seen": done.seen, "repaired": healed})
     else:
         seconds = time.monotonic() - started
         print_line(
-            f"{done.seen} looked at, {healed} created or patched, {done.failed} left to the"
+            f"{done.seen} compared, {healed} created or patched, {done.failed} left to the"
             f" outbox; {done.stream_calls} calls to Stream, {seconds:.0f} s."
         )
         if seen_before:
-            print_line("What was imported since it first began may be missed: run it once more.")
+            print_line("Accounts imported since it first began may be missed: run it once more.")
     return FINDINGS if done.failed else IN_SYNC
 
 
 def _unfinished_backfill(clients: Clients) -> Audit | None:
-    """The one to go on with, made running; refuses while another process is at it."""
+    """The backfill to continue, set to running; refuses while another process runs it."""
     audit = audits.unfinished("backfill", clients)
     if audit is None:
         return None
@@ -554,7 +556,7 @@ def _unfinished_backfill(clients: Clients) -> Audit | None:
     if audit.state == "running" and quiet_for < SECONDS_UNTIL_DEAD:
         left = SECONDS_UNTIL_DEAD - quiet_for
         raise Refused(
-            f"A backfill was at work {quiet_for:.0f} s ago. If it was killed, try again in"
+            f"A backfill was running {quiet_for:.0f} s ago. If it was killed, try again in"
             f" {left:.0f} s."
         )
     return audits.set_state(audit, "running", clients) or _unfinished_backfill(clients)
@@ -578,7 +580,7 @@ def fix_team(
         print_line("Nothing to correct.")
         return IN_SYNC
     if not apply:
-        print_line(f"Would become {team}: say --apply.")
+        print_line(f"--apply would change it to {team}.")
         return FINDINGS
     deadline = time.monotonic() + SECONDS
     if present != team:
@@ -595,45 +597,45 @@ def _named(team: str | None) -> str:
 
 
 def _wait_for_team(team: str, cid: str, clients: Clients, deadline: float) -> None:
-    """Channels may lag behind their updates by a few seconds."""
+    """Wait until Stream reports the new team, which may take a few seconds."""
     for pause in (0.0, *PAUSES_SECONDS):
         time.sleep(pause)
         state = clients.stream.query_channels([cid], deadline).get(cid)
         if state and state["channel"].get("team") == team:
             return
-    raise Refused(f"Stream accepted the change of {cid}, but says another team still.")
+    raise Refused(f"Stream accepted the change of {cid}, but still reports another team.")
 
 
 @app.command("delete-orphan")
 def delete_orphan(
     channel: Channel,
-    hard: Annotated[bool, typer.Option("--hard", help="Beyond recovery.")] = False,
+    hard: Annotated[bool, typer.Option("--hard", help="Delete it permanently.")] = False,
     apply: Apply = False,
     yes: Yes = False,
 ) -> int:
-    """Delete a channel that no document knows; refuses every other."""
+    """Delete a channel without document; refuses every other channel."""
     clients = connect()
     cid, state = _orphan(channel, clients)
     members = state["channel"].get("member_count", len(state["members"]))
     last = state["channel"].get("last_message_at") or "never"
     print_line(f"{cid}: {members} members, last message {last}, no document.")
     if not apply:
-        print_line(f"Would be deleted{' for good' if hard else ''}: say --apply.")
+        print_line(f"--apply would delete it{' permanently' if hard else ''}.")
         return FINDINGS
-    confirm(f"Delete {cid}{' for good' if hard else ''}?", yes)
-    _orphan(channel, clients)  # the answer took its time
+    confirm(f"Delete {cid}{' permanently' if hard else ''}?", yes)
+    _orphan(channel, clients)  # it may have changed before the answer
     clients.stream.delete_channel(cid, hard, time.monotonic() + SECONDS)
     print_line(f"{cid} is deleted.")
     return IN_SYNC
 
 
 def _orphan(channel: str, clients: Clients) -> tuple[str, dict[str, Any]]:
-    """The cid of a channel that no document knows, and what Stream says; refuses every other."""
+    """The cid of a channel without document, and its state in Stream; refuses every other."""
     cid, state, document = _both_sides(channel, clients)
     if document.status not in ("", "deleted"):
         raise Refused(f"{cid} is no orphan: its document is {document.status}.")
     if others := conversations.documents_of(cid, clients):
-        raise Refused(f"{cid} is no orphan: {', '.join(others)} is about it.")
+        raise Refused(f"{cid} is no orphan: it has the document {', '.join(others)}.")
     return cid, state
 
 
@@ -643,14 +645,14 @@ def sync_channel(channel: Channel, apply: Apply = False) -> int:
     clients = connect()
     cid, state, document = _both_sides(channel, clients)
     if document.status in ("pending", "failed"):
-        raise Refused(f"{cid}: its document is {document.status}, and finished by the outbox.")
+        raise Refused(f"{cid}: its document is {document.status}, and the outbox finishes it.")
     print_line(
         f"{cid}: document {document.status or 'absent'}{_difference(document, state, clients)}."
     )
     if not apply:
         if document.status == "ready" and not compare(document, state, clients)[0]:
             return IN_SYNC
-        print_line("Would be recorded from Stream: say --apply.")
+        print_line("--apply would record it from Stream.")
         return FINDINGS
     [outcome] = conversations.reconcile_conversations(
         [document.id], clients, origin="operator", may_close=False
@@ -674,7 +676,7 @@ def _difference(
 def _both_sides(
     channel: str, clients: Clients
 ) -> tuple[str, dict[str, Any], conversations.Conversation]:
-    """The cid of the channel that was named, what Stream says of it, and its document."""
+    """The cid of the named channel, its state in Stream, and its document."""
     cid = channel if ":" in channel else f"{clients.settings.channel_type}:{channel}"
     if not conversations.is_cid(cid):
         raise InvalidArgument("channel", "must be type:id, of A-Z a-z 0-9 _ -")

@@ -1,6 +1,6 @@
-"""The command's edge: which project, what people read, and errors in a line each.
+"""The command's edge: the project, what people read, and each error in one line.
 
-Exit status 2 is what could not be done.
+Exit status 2 means that it could not be done.
 """
 
 import json
@@ -34,7 +34,7 @@ from ..settings import STREAM_API_SECRET
 
 FAILED = 2
 
-# The Firebase CLI never takes a project of such a name for a real one.
+# The Firebase CLI never uses a real project for such a name.
 _LOCAL_PROJECT = "demo-"
 _EMULATORS = {
     "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
@@ -44,26 +44,26 @@ _EMULATORS = {
 _FUNCTIONS = Path(__file__).parents[1]
 
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
-"""For what people read beside the result, so that ``--json`` can be piped."""
+"""For everything but the result, so that ``--json`` can be piped."""
 
 
 class Refused(ChatsyncError):
-    """What was asked for isn't done; the message says why."""
+    """The command doesn't do what was asked; the message says why."""
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Ends the process with status 2 and a line that says what to do."""
+    """Turn an error into status 2 and a line that says what to do."""
     try:
         yield
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except typer.Abort:
-        fail("Nothing was removed or closed. Without a terminal to ask in, say --yes.")
+        fail("Nothing was removed or closed. Without a terminal, pass --yes.")
     except KeyboardInterrupt:
-        fail("Stopped. What was done is done; a backfill goes on when it is started again.")
+        fail("Stopped. Completed work stays; a backfill continues when it is started again.")
     except Exception as error:  # noqa: BLE001 (Python's own exit status would mean "findings")
-        # Of typer's parser; its own message says what was wrong with the arguments.
+        # An error of typer's parser: its own message says what is wrong with the arguments.
         if format_message := getattr(error, "format_message", None):
             fail(_of_arguments(format_message()))
         if line := in_one_line(error):
@@ -73,15 +73,13 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def in_one_line(error: Exception) -> str:
-    """What happened and what to do, in a line; nothing for what nobody foresaw."""
+    """What happened and what to do, in one line; empty for an unexpected error."""
     match error:
         case SettingInvalid():
             message = f"{str(error).rstrip('.')}."
             if STREAM_API_SECRET.name in message:
-                message += (
-                    " A deployed secret is told by"
-                    f" `firebase functions:secrets:access {STREAM_API_SECRET.name}`."
-                )
+                command = f"firebase functions:secrets:access {STREAM_API_SECRET.name}"
+                message += f" `{command}` prints a deployed secret."
             return message
         case StreamCredentialsRejected():
             return "Stream refuses STREAM_API_KEY or STREAM_API_SECRET: are they of one app?"
@@ -102,7 +100,7 @@ def in_one_line(error: Exception) -> str:
 
 def _of_arguments(message: str) -> str:
     if message.startswith("No such option: --project"):
-        return "--project stands before the command, as in `--project ID audit`."
+        return "Put --project before the command, as in `--project ID audit`."
     if not message:
         return ""  # without arguments, help was shown
     sentence = message if message.endswith((".", "?")) else f"{message}."
@@ -116,11 +114,11 @@ def fail(message: str) -> NoReturn:
 
 
 def use_project() -> None:
-    """Point clients and settings at the environment's project; ``demo-...`` means the emulators."""
+    """Let clients and settings use the environment's project; ``demo-...`` means the emulators."""
     name = os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not name:
         raise Refused(
-            "Which project? Say it before the command, as in `--project ID audit`, or set"
+            "Which project? Name it before the command, as in `--project ID audit`, or set"
             " GOOGLE_CLOUD_PROJECT."
         )
     os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
@@ -132,10 +130,10 @@ def use_project() -> None:
             os.environ.setdefault(variable, address)
         refuse_without_emulators()
     elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
-        # Half of a project, compared with the whole of Stream, would be called orphans.
+        # Compared with half of a project, Stream's users would look like orphans.
         raise Refused(
-            f"{' and '.join(variables)} would lead away from project {name}: unset them, or use a"
-            " project named demo-..."
+            f"{' and '.join(variables)} point to emulators, not to project {name}: unset them, or"
+            " use a project named demo-..."
         )
     for variable, value in _values_of(files).items():
         os.environ[variable] = os.environ.get(variable) or value
@@ -146,7 +144,7 @@ def is_local(project: str) -> bool:
 
 
 def refuse_without_emulators() -> None:
-    """At once, where the clients would try for most of a minute."""
+    """Fails at once; the clients would try for most of a minute."""
     for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
         host, _, port = os.environ[variable].rpartition(":")
         if not port.isdecimal():
@@ -161,7 +159,7 @@ def refuse_without_emulators() -> None:
 
 
 def _values_of(files: Sequence[str]) -> dict[str, str]:
-    """What the files of the functions' directory say; the later ones win."""
+    """The variables in files of the functions' directory; a later file wins."""
     values = {}
     for file in (_FUNCTIONS / name for name in files):
         lines = file.read_text().splitlines() if file.exists() else []
@@ -173,13 +171,13 @@ def _values_of(files: Sequence[str]) -> dict[str, str]:
 
 
 def tell_log(entry: Mapping[str, Any]) -> None:
-    """The functions' log, for people: what is worth their attention."""
+    """Show warnings and errors of the functions' log to the operator."""
     if entry["severity"] in ("WARNING", "ERROR"):
         stderr.print(entry.get("message", ""), style="yellow", soft_wrap=True)
 
 
 def percent(rate: float | None) -> str:
-    """Rounded down: 100 % is said only if all agree."""
+    """Rounded down: 100 % means that all agree."""
     return "-" if rate is None else f"{math.floor(rate * 100 + 1e-9)}%"
 
 
@@ -189,7 +187,7 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def console() -> Console:
-    """Made when it is needed: tests replace the standard output."""
+    """Created at each use, since tests replace the standard output."""
     width = None if sys.stdout.isatty() else 200
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
