@@ -54,7 +54,7 @@ def _connected(config: Settings) -> Clients:
     """One set per process. A failure is not kept: the next caller tries again."""
     app = firebase_app()
     return Clients(
-        # Not firebase_admin.firestore: it demands credentials that the emulator does without.
+        # Not firebase_admin.firestore: it demands credentials, which the emulator does not need.
         firestore=firestore.Client(project=app.project_id),
         auth=auth.Client(app),
         stream=Stream(config.stream_api_key, config.stream_api_secret, config.stream_base_url),

@@ -68,7 +68,7 @@ def existing_keys(
     reading = [begin(read_documents, batch, documents, deadline) for batch in batches(companies)]
     existing = {key for found in accounts for key in result(found, deadline)}
     for read in reading:
-        existing |= {key for key, held in result(read, deadline).items() if held.user is not None}
+        existing |= {key for key, state in result(read, deadline).items() if state.user is not None}
     return existing
 
 

@@ -266,7 +266,7 @@ def _texts(value: object) -> frozenset[str]:
 
 
 def write_documents(
-    held: Mapping[Key, FirebaseState], client: firestore.Client, deadline: float
+    states: Mapping[Key, FirebaseState], client: firestore.Client, deadline: float
 ) -> WriteResult:
     """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
 
@@ -277,7 +277,7 @@ def write_documents(
     batch = BulkWriteBatch(client)
     written: list[tuple[Key, firestore.DocumentReference | None]] = []
     """Of each write, whose it is, and the document if it creates one."""
-    for key, state in held.items():
+    for key, state in states.items():
         references = _references(key, client)
         for field, document in missing_documents(state, firestore.SERVER_TIMESTAMP).items():
             batch.create(references[field], document)
@@ -297,7 +297,7 @@ def write_documents(
         maybe = ((key, CreatedDocument(reference, None)) for key, reference in written if reference)
         return WriteResult(_by_key(maybe), error)
     answers = list(zip(written, response.status, response.write_results, strict=True))
-    made = _by_key(
+    created = _by_key(
         (key, CreatedDocument(reference, result.update_time))
         for (key, reference), status, result in answers
         if reference and status.code == code_pb2.OK
@@ -308,14 +308,14 @@ def write_documents(
             raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
         if status.code == code_pb2.INVALID_ARGUMENT:
             refused[key] = status.message
-    return WriteResult(made, refused=refused)
+    return WriteResult(created, refused=refused)
 
 
 def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[CreatedDocument]]:
-    made: dict[Key, list[CreatedDocument]] = {}
+    documents: dict[Key, list[CreatedDocument]] = {}
     for key, document in pairs:
-        made.setdefault(key, []).append(document)
-    return made
+        documents.setdefault(key, []).append(document)
+    return documents
 
 
 def delete_user_documents(uids: Iterable[str], client: firestore.Client, deadline: float) -> None:
@@ -339,12 +339,12 @@ def delete_documents(
     Raises FirebaseUnavailable if one could not be deleted now.
     """
     batch = BulkWriteBatch(client)
-    for made in {made.reference.path: made for made in documents}.values():
-        if made.update_time is None:
-            batch.delete(made.reference)
+    for one in {one.reference.path: one for one in documents}.values():
+        if one.update_time is None:
+            batch.delete(one.reference)
         else:
-            unchanged = client.write_option(last_update_time=made.update_time)
-            batch.delete(made.reference, unchanged)
+            unchanged = client.write_option(last_update_time=one.update_time)
+            batch.delete(one.reference, unchanged)
     if not len(batch):
         return
     with temporary_failures_named():
@@ -363,15 +363,15 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     references = _references(key, client)
 
     @firestore.transactional
-    def create(transaction: firestore.Transaction, held: FirebaseState) -> list[str]:
+    def create(transaction: firestore.Transaction, state: FirebaseState) -> list[str]:
         # Only the user document is read here: its lock is shared, so that deliveries of the same
         # event don't abort each other.
         name = references["user"]._document_path
         users = list(_get_documents([name], client, deadline, transaction=transaction.id))
         if not users:
             return []
-        held = replace(held, user=read_fields(users[0].fields))
-        missing = missing_documents(held, firestore.SERVER_TIMESTAMP)
+        state = replace(state, user=read_fields(users[0].fields))
+        missing = missing_documents(state, firestore.SERVER_TIMESTAMP)
         for field, document in missing.items():
             transaction.create(references[field], document)
         return [references[field].path for field in missing]
@@ -379,11 +379,11 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     # Each conflict means that another delivery has created a document since it was looked for.
     deadline = time.monotonic() + _PROFILE_SECONDS
     for _ in range(_MAX_CONFLICTS):
-        held = read_documents([key], client, deadline)[key]
-        if held.user is None or (held.profile is not None and held.stats is not None):
+        state = read_documents([key], client, deadline)[key]
+        if state.user is None or (state.profile is not None and state.stats is not None):
             return []
         with suppress(AlreadyExists):
-            paths: list[str] = create(client.transaction(), held)
+            paths: list[str] = create(client.transaction(), state)
             return paths
     raise Unsettled(f"the profile of user {uid} kept changing")
 
