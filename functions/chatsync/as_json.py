@@ -1,4 +1,4 @@
-"""What was read from Firestore, as JSON can say it."""
+"""Values of Firestore as JSON."""
 
 import base64
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def json_value(value: Any) -> Any:
-    """What was read from Firestore, as JSON can say it. An app may keep anything there."""
+    """A value of Firestore as JSON; an app may store a value of any type."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

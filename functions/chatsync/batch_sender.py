@@ -1,4 +1,4 @@
-"""Batches that Stream takes or refuses as a whole, sent so that one bad item blocks no other."""
+"""Sends batches that Stream takes or refuses as a whole, so that a bad item blocks no other."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping
@@ -8,10 +8,10 @@ from .errors import ChatsyncError, StreamRateLimited, StreamRejected, Temporary,
 from .side_by_side import batches
 
 MAX_REFUSALS = 60
-"""Refused calls after which nothing more is tried: Stream allows 300 in a minute."""
+"""Nothing more is sent after so many refused calls: Stream allows 300 calls in a minute."""
 
 _TRIED_ONE_BY_ONE = 8
-"""Halving so few would take as many calls, and more refusals where several are bad."""
+"""Halving so few items would take as many calls, and more refusals if several are bad."""
 
 Id = TypeVar("Id", bound=Hashable)
 Item = TypeVar("Item")
@@ -21,8 +21,8 @@ Send = Callable[[list[Item], float], None]
 class BatchSender:
     """Sends batches until ``deadline``, in the time of ``time.monotonic()``.
 
-    It keeps count of refusals over all that it sends, and sends nothing more by an operation whose
-    rate limit was met.
+    It counts the refusals of all that it sends. After a rate limit it sends nothing more by the
+    same operation.
     """
 
     def __init__(self, deadline: float) -> None:
@@ -36,8 +36,8 @@ class BatchSender:
     ) -> dict[Id, ChatsyncError]:
         """Send all in one call, and by halves where Stream refuses, until the refused stand alone.
 
-        Returns the error of each item that was not taken: StreamRejected of one that was refused by
-        itself, TooManyRefusals of those that were not tried for that, and Temporary errors.
+        Returns the error of each item that Stream did not take: StreamRejected if it was refused
+        alone, TooManyRefusals if it was not tried for that reason, or a Temporary error.
         """
         if not items:
             return {}

@@ -1,4 +1,4 @@
-"""What a reconciliation writes to Firestore: missing documents, profiles that follow, refusals."""
+"""What a reconciliation writes to Firestore: missing documents, profiles, refused values."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -17,7 +17,7 @@ _MAX_REMEMBERED = 20
 
 
 class DocumentWrites:
-    """Writes users' documents, and enters into their records what became of it."""
+    """Writes users' documents, and enters the results into their records."""
 
     def __init__(self, records: Mapping[Key, Record], clients: Clients, deadline: float) -> None:
         self._records = records
@@ -25,7 +25,7 @@ class DocumentWrites:
         self._deadline = deadline
 
     def begin(self, documents: Mapping[Key, FirebaseState]) -> Future[WriteResult]:
-        """Begin to create what these lack, and to let their profiles follow."""
+        """Begin to create missing documents and to update profiles that must follow."""
         return side_by_side.begin(
             write_documents, documents, self._clients.firestore, self._deadline
         )
@@ -35,8 +35,8 @@ class DocumentWrites:
     ) -> set[Key]:
         """Note what was created, or may have been; returns the keys to try again.
 
-        A profile that Firestore has no room for does not follow any more; a missing document that
-        it refuses is an error.
+        If Firestore refuses a profile's update, the profile stays as it is; if it refuses a missing
+        document, that is the user's error.
         """
         try:
             result = side_by_side.result(writing, self._deadline)
@@ -44,23 +44,25 @@ class DocumentWrites:
             result = WriteResult({}, error)
         for key, created in result.created.items():
             self._records[key].documents += created
-        for key, told in result.refused.items():
+        for key, message in result.refused.items():
             record, state = self._records[key], documents[key]
-            record.log(f"Firestore refuses documents of {key.kind} {key.id}: {told}", logger.warn)
+            record.log(
+                f"Firestore refuses documents of {key.kind} {key.id}: {message}", logger.warn
+            )
             if update := users.profile_update(state):
                 record.refused.add(users.refusal("profile", update))
             if None in (state.user, state.profile, state.stats):
-                record.error = FailedPrecondition([key.id], Refusal.REJECTED, told)
+                record.error = FailedPrecondition([key.id], Refusal.REJECTED, message)
         if result.failure:
             for key in documents:
                 self._records[key].error = result.failure
         return set(documents) if result.failure else set()
 
     def remember_refused(self, keys: Iterable[Key], was_tried_again: bool) -> None:
-        """Write down what was refused, so that it is not sent again until it changes.
+        """Save refused values, so that they are not sent again until they change.
 
-        Where that fails it is refused once more, the next time. What was remembered before is
-        forgotten if it ``was_tried_again`` and taken.
+        If saving fails, they are sent and refused once more next time. Values that were saved
+        before are forgotten if they ``was_tried_again`` without a refusal.
         """
         changed = {}
         for key in keys:
@@ -69,7 +71,7 @@ class DocumentWrites:
             is_over = was_tried_again and not isinstance(record.error, Temporary)
             kept = frozenset() if is_over else before
             if record.refused | kept != before:
-                # Values of long ago give way.
+                # New values replace old ones.
                 hashes = [*sorted(record.refused), *sorted(kept - record.refused)]
                 record.remembered = frozenset(hashes[:_MAX_REMEMBERED])
                 changed[key] = record.remembered
@@ -78,7 +80,7 @@ class DocumentWrites:
                 changed, self._clients.settings.id_format, self._clients.firestore, self._deadline
             )
         except FirebaseUnavailable as error:
-            logger.warn(f"What was refused is not remembered: {error}")
+            logger.warn(f"Refused values could not be saved: {error}")
             return
         for key, document in written.items():
             self._records[key].documents.append(document)
@@ -86,13 +88,13 @@ class DocumentWrites:
     def delete(
         self, record: Record, deadline: float, only_certain: bool = False
     ) -> FirebaseUnavailable | None:
-        """Delete the documents that were made here; returns what stood in the way.
+        """Delete the documents that were created here; returns the error if that failed.
 
-        Those that may have been made go only where nobody exists whose they could be.
+        With ``only_certain``, documents stay of which the answer to their creation was lost.
         """
-        made = [one for one in record.documents if one.update_time or not only_certain]
+        created = [one for one in record.documents if one.update_time or not only_certain]
         try:
-            delete_documents(made, self._clients.firestore, deadline)
+            delete_documents(created, self._clients.firestore, deadline)
         except FirebaseUnavailable as error:
             return error
         record.documents = []

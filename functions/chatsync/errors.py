@@ -1,13 +1,13 @@
-"""What can go wrong, by what happens next. Standard library only."""
+"""All errors of this package, by what happens next. Standard library only."""
 
 from enum import StrEnum
 
 
 class Refusal(StrEnum):
-    """Why somebody, or a conversation, cannot be made usable in Stream; as apps are told."""
+    """Why a user or a conversation cannot be used in Stream; apps get it as ``reason``."""
 
     DISABLED = "disabled"
-    """In Firebase Auth, as is ``anonymous``; the others are in Stream."""
+    """In Firebase Auth, like ``anonymous``; all others are states in Stream."""
 
     ANONYMOUS = "anonymous"
     DEACTIVATED = "deactivated"
@@ -16,14 +16,14 @@ class Refusal(StrEnum):
     """Beyond restore."""
 
     REJECTED = "rejected"
-    """What Firebase states is refused."""
+    """Stream refuses what Firebase states."""
 
     WRONG_TEAM = "wrong_team"
     """Of a conversation: a channel of its id belongs to another team."""
 
 
 class ChatsyncError(Exception):
-    """Root of what this package raises on purpose; anything else is a bug."""
+    """Base of all errors that this package raises on purpose; any other error is a bug."""
 
 
 class InvalidArgument(ChatsyncError):
@@ -39,7 +39,7 @@ class Unauthenticated(ChatsyncError):
 
 
 class PermissionDenied(ChatsyncError):
-    """The caller may not do this; ``ids`` names the members in the way, if it is them."""
+    """The caller may not do this; ``ids`` names the members who are the reason, if any."""
 
     def __init__(self, message: str, ids: list[str]) -> None:
         super().__init__(message)
@@ -59,9 +59,9 @@ class NotFound(ChatsyncError):
 
 
 class FailedPrecondition(ChatsyncError):
-    """The user exists but must not, or can never, be made usable in Stream.
+    """The user exists but must not or cannot be used in Stream.
 
-    With no ids, it is a conversation. ``detail`` is what Stream said, for operators.
+    Without ids, it is about a conversation. ``detail`` is what Stream said, for operators.
     """
 
     def __init__(self, ids: list[str], reason: Refusal, detail: str = "") -> None:
@@ -85,7 +85,7 @@ class StreamUnavailable(Temporary):
 
 
 class StreamRateLimited(Temporary):
-    """Stream answered 429: no calls of this operation before ``retry_after`` seconds are over."""
+    """Stream answered 429: call this operation again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
@@ -93,11 +93,11 @@ class StreamRateLimited(Temporary):
 
 
 class Postponed(Temporary):
-    """Not tried, for want of time or for fear of using up Stream's limit."""
+    """Not tried: no time was left, or it would use up Stream's rate limit."""
 
 
 class TooManyRefusals(Postponed):
-    """Not tried, since Stream refused too many of the same batch. It counts as an attempt."""
+    """Not tried: Stream refused too many of the same batch. It counts as an attempt."""
 
 
 class Unsettled(Temporary):
@@ -105,13 +105,13 @@ class Unsettled(Temporary):
 
 
 class Unexpected(Temporary):
-    """Something nobody foresaw; the log has its traceback."""
+    """A bug; the log has its traceback."""
 
 
 class StreamRejected(ChatsyncError):
-    """Stream refuses this request for good (4xx). ``code`` is Stream's error code.
+    """Stream refuses this request, and would refuse it again (4xx). ``code`` is its error code.
 
-    ``words`` are those of its whole message, for recognizing ids in it; they belong in no log.
+    ``words`` are all words of its message, to find ids among them; never log them.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Keys and the Stream user ids made from them, both ways. Standard library only.
 
-A key is what Firebase knows somebody by: the uid of an account or the id of a company document.
+A user's key has the id that Firebase uses: the uid of an account or the id of a company document.
 Stream allows ``A-Z a-z 0-9 _ - @`` in a user id, 255 at most (Stream documentation, "User IDs").
 """
 
@@ -26,7 +26,7 @@ _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 
 class Key(NamedTuple):
-    """Who, or which conversation, is to be reconciled."""
+    """The kind and the id of a user, a company or a conversation."""
 
     kind: Kind
     id: str
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class IdFormat:
-    """What stands before the escaped key in the Stream id of each kind; the two must differ."""
+    """The prefix before the escaped key in the Stream ids of each kind; the two must differ."""
 
     user_prefix: str = ""
     company_prefix: str = "company_"
@@ -51,9 +51,9 @@ class IdFormat:
         return self._prefix(key.kind) + _hex(key.id[0]) + _escape(key.id[1:])
 
     def key(self, stream_id: str) -> Key | None:
-        """The key behind a Stream user id, or None if the id was not made by this format.
+        """The key of a Stream user id, or None if this format did not make the id.
 
-        Nor is an id of ours what would lead to an impossible key (see :func:`check_key`).
+        None, too, if the key would be impossible (see :func:`check_key`).
         """
         kind = self._reads_as(stream_id)
         if kind is None:
@@ -75,11 +75,11 @@ class IdFormat:
 
 
 def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key:
-    """``value`` as a key, or InvalidArgument naming ``field``.
+    """``value`` as a key. Raises InvalidArgument, which names ``field``.
 
-    Refused is what cannot be the id of a Firestore document or of a Stream user: not a string,
+    It refuses what cannot be the id of a Firestore document or of a Stream user: not a string,
     empty, over 128 characters, ``/``, ``.``, ``..``, ``__x__``, control characters, lone
-    surrogates, and what is over 255 characters when escaped.
+    surrogates, and over 255 characters when escaped.
     """
     if value is None:
         raise InvalidArgument(field, "is missing")
@@ -109,7 +109,7 @@ def is_unprintable(text: str) -> bool:
 def check_keys(
     fields: Mapping[str, object], field: str, kind: Kind, id_format: IdFormat
 ) -> list[Key]:
-    """``fields[field]`` as 1 to 100 keys, or InvalidArgument naming the field or its item."""
+    """``fields[field]`` as 1 to 100 keys. Raises InvalidArgument, which names field or item."""
     values = fields.get(field)
     if not isinstance(values, list) or not 1 <= len(values) <= MAX_KEYS:
         raise InvalidArgument(field, f"must be a list of 1 to {MAX_KEYS} ids")
@@ -119,7 +119,7 @@ def check_keys(
 
 
 def document_id(text: str) -> str:
-    """``text`` as the id of a document, which it is already unless Firestore takes no such id."""
+    """``text`` as the id of a document: escaped only if Firestore does not allow it as it is."""
     escaped = _NOT_IN_DOCUMENT_ID.sub(_percent, text)
     if escaped in (".", "..") or _RESERVED.fullmatch(escaped):
         return f"%{ord(escaped[0]):02X}{escaped[1:]}"

@@ -1,6 +1,6 @@
-"""What became of a repair, and what comes next: nothing, another attempt, or a person.
+"""How a repair ended, and what comes next: nothing, another attempt, or a person.
 
-Every door looks it up here: what a callable answers, and what the outbox keeps.
+Callables, events and the outbox all decide by it.
 """
 
 from dataclasses import dataclass, field
@@ -31,17 +31,17 @@ class Disposition(StrEnum):
     """What comes next."""
 
     DONE = "done"
-    """Nothing: the sides agree, nobody is there, or a state that no repair changes."""
+    """Nothing: the sides agree, the user doesn't exist, or no repair changes their state."""
 
     RETRY = "retry"
-    """The outbox tries it again by itself."""
+    """The outbox tries it again."""
 
     PARK = "park"
     """A person has to change something first."""
 
 
 class Waiting(StrEnum):
-    """Why an entry of the outbox waits, in one word for queries and logs; as it is stored."""
+    """Why an entry of the outbox waits; stored, and a word for queries and logs."""
 
     BEGUN = "begun"
     STREAM_UNAVAILABLE = "stream_unavailable"
@@ -75,10 +75,10 @@ _WAITING = (
     (Temporary, Waiting.INTERNAL),
     (StreamCredentialsRejected, Waiting.CREDENTIALS),
 )
-"""By the class of the error, the first that fits."""
+"""By class of the error; the first that fits counts."""
 
 _PARKED_OF_USERS = {Refusal.DELETED: Parked.DELETED, Refusal.REJECTED: Parked.REJECTED}
-"""A user who is disabled or deactivated needs nothing."""
+"""Nothing has to be done about a user who is disabled or deactivated."""
 
 _PARKED_OF_CONVERSATIONS = {
     **_PARKED_OF_USERS,
@@ -87,34 +87,34 @@ _PARKED_OF_CONVERSATIONS = {
     Refusal.DEACTIVATED: Parked.DEACTIVATED,
     Refusal.WRONG_TEAM: Parked.WRONG_TEAM,
 }
-"""With such a member, it cannot open."""
+"""A conversation with such a member cannot open."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one key: a status, or the error that stands in its way."""
+    """How the repair of one key ended: with a status, or with an error."""
 
     key: Key
     stream_id: str
-    """What Stream knows them by; empty if the key cannot be known there."""
+    """The user's id in Stream; empty if the key is no possible id there."""
 
     status: str | None
     error: ChatsyncError | None
     stream_user: dict[str, Any] = field(default_factory=dict)
-    """As it was found in Stream; empty where it was missing."""
+    """As it was read from Stream; empty if it was missing."""
 
     recheck: bool = False
-    """Whether the answer to a write was lost: Stream may still apply it, later than all others."""
+    """Whether the answer to a write was lost: Stream may still apply it, after all other calls."""
 
     removal: bool = False
-    """Whether the repair may have left a Stream user who has to go if the account is gone."""
+    """Whether the Stream user, which this repair may have created, must go with the account."""
 
     is_queued: bool = False
-    """Whether the outbox holds what could not be done, and tries it again."""
+    """Whether the outbox has an entry for it, and tries it again."""
 
     @property
     def disposition(self) -> Disposition:
-        """What comes next. Nothing is final as long as a call may still come late."""
+        """What comes next. It is never final while Stream may still apply a late call."""
         match self.reason:
             case Waiting():
                 return Disposition.RETRY
@@ -124,7 +124,7 @@ class Outcome:
 
     @property
     def reason(self) -> Waiting | Parked | None:
-        """Why the outbox is to have it; None if it is done."""
+        """Why the outbox must have an entry; None if the repair is done."""
         if self.recheck:
             return self._waiting or Waiting.ANSWER_LOST
         return self._waiting or self._parked
@@ -163,7 +163,7 @@ class Outcome:
 
 
 class NotRepaired(ChatsyncError):
-    """A repair that failed, to be told to whoever asked for it."""
+    """A repair failed; raised to the caller who asked for it."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(str(outcome.error))

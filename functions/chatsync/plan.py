@@ -1,6 +1,6 @@
-"""What differs of a user between Firebase and Stream, and what to do about it. Pure.
+"""How a user differs between Firebase and Stream, and what to do about it. Pure.
 
-The repair carries a plan out, and the audit reports it: so the two cannot disagree.
+The repair executes a plan and the audit reports it: so the two cannot disagree.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Policy:
     extra_fields: tuple[str, ...] = ()
     provision_anonymous: bool = True
     serves_disabled: bool = True
-    """Whether a disabled account that is in Stream counts as being in agreement."""
+    """Whether a disabled account that is in Stream counts as in agreement."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,27 @@ class Observed:
     """None if Stream has no such user, or could not be read."""
 
     account_is_known: bool = True
-    """Whether Auth was asked; of a company nothing is to be asked there."""
+    """Whether Auth was asked; for a company it never is."""
 
     stream_is_known: bool = True
 
     def with_account(self, account: Account | None) -> "Observed":
-        """The same after Auth was asked."""
+        """The same user after Auth was asked."""
         return replace(self, state=replace(self.state, account=account), account_is_known=True)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to write for one user. Without anything in it the sides agree."""
+    """What to write for one user. If it is empty, the sides agree."""
 
     ask_auth: bool = False
-    """Auth is to be asked first: there is something to write, or no document has a name."""
+    """Ask Auth first: there is something to write, or no document has a name."""
 
     exists: bool = True
-    """False if neither an account nor a company exists: what was made is taken back."""
+    """False if neither an account nor a company exists: what was created is removed."""
 
     documents: bool = False
-    """Documents are missing, or the profile is to follow."""
+    """Documents are missing, or the profile must follow a change."""
 
     create: Payload | None = None
     """The Stream user that is missing."""
@@ -67,7 +67,7 @@ class Plan:
     """The partial update that brings the Stream user to what Firebase states."""
 
     obstacle: Refusal | None = None
-    """Why the user cannot chat though nothing is left to do: the reason of a FailedPrecondition."""
+    """Why the user cannot chat although the sides agree: a FailedPrecondition's reason."""
 
     @property
     def writes(self) -> bool:

@@ -1,8 +1,8 @@
 """The repair: bring Firebase Auth, Firestore and Stream into agreement about users.
 
-Every door ends in :func:`reconcile_users`. It takes keys only and reads each side afresh: an event
-is a hint that something changed, never the truth to be copied, since events arrive late, twice and
-out of order.
+Every entry point ends in :func:`reconcile_users`. It takes keys only and reads each side anew: an
+event is only a hint that something changed, and its data is never copied, since events arrive late,
+twice and out of order.
 """
 
 import math
@@ -31,19 +31,19 @@ from .record import Record
 from .stream_writes import StreamWrites
 
 DEADLINE_SECONDS = 20.0
-"""For one batch. Callers wait for it, and the functions end after 60."""
+"""For one batch. Callers wait for it; the functions end after 60."""
 
 MAX_ROUNDS = 4
-"""The first attempt and three repetitions; what is not settled then is left for later."""
+"""The first attempt and three repetitions; a user who is not settled then is left for later."""
 
 GRACE_SECONDS = 5.0
-"""For verifying, and taking back, after the deadline."""
+"""For verifying and removing after the deadline."""
 
 PAUSE_SECONDS = 0.2
 
 
 def new_deadline() -> float:
-    """When what begins now must be done, in the time of ``time.monotonic()``."""
+    """The deadline of a batch that begins now, in the time of ``time.monotonic()``."""
     return time.monotonic() + DEADLINE_SECONDS
 
 
@@ -58,15 +58,15 @@ def reconcile_users(
 ) -> list[Outcome]:
     """Bring these users into agreement on all sides; one outcome per key, in the same order.
 
-    Documents and Stream user of a living account are created where missing, and the Stream user is
-    patched where it differs in a field that Firebase states. An account that is gone is never
-    brought back. One user's error never concerns another. With ``check_accounts`` Auth is asked
-    about everybody, and a disabled user gets an error even if Stream has them. What was refused of
-    a user before is not sent again until it changes, unless ``retry_refused``. Every hundred has 20
-    seconds, all together until ``deadline``. ``prefetched`` are reads of the first hundred keys.
+    Missing documents and a missing Stream user of an existing account are created, and the Stream
+    user is patched in the fields that Firebase states. A deleted account is never brought back. One
+    user's error never concerns another. With ``check_accounts`` Auth is asked about everybody, and
+    a disabled user gets an error even if Stream has them. Without ``retry_refused``, values that
+    were refused before are not sent again until they change. Every hundred has 20 seconds, and all
+    end at ``deadline``. ``prefetched`` are reads of the first hundred keys.
 
-    Raises what concerns everybody: StreamCredentialsRejected, StreamRejected if Stream refuses to
-    be queried, and errors of Firestore and Auth that won't pass; ValueError if ``prefetched`` is of
+    Raises errors that concern everybody: StreamCredentialsRejected, StreamRejected if Stream
+    refuses a query, permanent errors of Firestore and Auth, and ValueError if ``prefetched`` is of
     other keys.
     """
     outcomes: dict[Key, Outcome] = {}
@@ -80,9 +80,9 @@ def reconcile_users(
 class Reconciliation:
     """The repair of up to 100 users, in rounds of reading, writing, and verifying.
 
-    Verifying is what makes it safe: two repairs of one user can write in the reverse order of their
-    reading, and an account can be deleted between the check and the write. What it cannot see is
-    a call that timed out here and is applied by Stream afterwards.
+    Verifying makes it safe: two repairs of one user can write in the reverse order of their reads,
+    and an account can be deleted between the check and the write. It cannot see a call that timed
+    out here and that Stream applies afterwards.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Reconciliation:
             if record.error is None and is_over:
                 record.error = Postponed(f"no time left for {record.key.kind} {record.key.id}")
             elif record.error is None:
-                told = f"{record.key.kind} {record.key.id} kept changing while repaired"
-                record.error = Unsettled(told)
+                message = f"{record.key.kind} {record.key.id} kept changing while repaired"
+                record.error = Unsettled(message)
         return {key: _outcome(record) for key, record in self._records.items()}
 
     def _has_possible_id(self, record: Record) -> bool:
@@ -134,7 +134,7 @@ class Reconciliation:
         return [self._records[key] for key in keys]
 
     def _pause(self, pending: set[Key], attempt: int) -> bool:
-        """Wait a little if a failure led here, as opposed to a change; False if time is up."""
+        """After a failure, wait a little; False if no time is left."""
         if any(isinstance(record.error, Temporary) for record in self._of(pending)):
             time.sleep(PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
         return time.monotonic() < self._deadline
@@ -168,7 +168,7 @@ class Reconciliation:
                 {key: one.plan.patch for key, one in written.items() if one.plan.patch}
             )
         finally:
-            # Whatever was refused or broke: what was written is verified.
+            # Whatever was refused or broke, every write is verified.
             again |= self._documents.note(writing, documents)
             self._documents.remember_refused(written, self._retry_refused)
             again |= self._verify_after_write(written)
@@ -180,7 +180,7 @@ class Reconciliation:
         record = self._records[observed.key]
         if planned.plan.obstacle:
             record.error = FailedPrecondition([record.key.id], planned.plan.obstacle)
-        if record.is_made and record.stream_user:
+        if record.is_created and record.stream_user:
             record.note_creation()
         if planned.plan.create:
             record.log(f"User {record.key.id} not found in Stream Chat, attempting to create...")
@@ -206,9 +206,9 @@ class Reconciliation:
             if not users.exists(key, now):
                 unwanted.add(key)
                 continue
-            if record.is_made and now.account and now.account.disabled:
+            if record.is_created and now.account and now.account.disabled:
                 unwanted.add(key)
-            # Documents made from what Auth no longer says would hide the change.
+            # Documents created from old values of Auth would hide the change.
             if record.documents and was.account != now.account:
                 outdated.add(key)
             extra = self._clients.settings.extra_fields
@@ -223,24 +223,24 @@ class Reconciliation:
         return self._take_back(unwanted) | outdated | differing
 
     def _take_back(self, gone: Iterable[Key]) -> set[Key]:
-        """Remove what was made here for those who don't exist, and nothing else.
+        """Remove what was created here for users who don't exist, and nothing else.
 
-        Returns those who were removed: a removal is a write, and asks for another look.
+        Returns the removed users: a removal is a write, and needs another verification.
         """
         again = set()
         deadline = self._deadline + GRACE_SECONDS
         for record in self._of(gone):
             key = record.key
             record.error = NotFound([key.id])
-            failure = self._in_stream.take_back(key, deadline) if record.is_made else None
+            failure = self._in_stream.take_back(key, deadline) if record.is_created else None
             failure = self._documents.delete(record, deadline) or failure
             if failure:
-                told = f"Could not remove what was made for {key.id}: {failure}"
-                record.log(told, logger.error)
+                message = f"Could not remove what was created for {key.id}: {failure}"
+                record.log(message, logger.error)
                 record.error = failure
-            elif record.is_made:
-                record.is_made, record.restorations, record.status = False, 0, None
-                record.log(f"Removed what was made for {key.id}, who doesn't exist")
+            elif record.is_created:
+                record.is_created, record.restorations, record.status = False, 0, None
+                record.log(f"Removed what was created for {key.id}, who doesn't exist")
                 again.add(key)
             if failure and not isinstance(failure, StreamRateLimited):
                 again.add(key)
@@ -256,5 +256,5 @@ def _outcome(record: Record) -> Outcome:
         error=error,
         stream_user=record.stream_user or {},
         recheck=record.creation_unanswered or record.patch_unanswered,
-        removal=record.creation_unanswered or (record.is_made and isinstance(error, Temporary)),
+        removal=record.creation_unanswered or (record.is_created and isinstance(error, Temporary)),
     )

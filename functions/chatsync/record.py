@@ -1,4 +1,4 @@
-"""What one reconciliation knows of each user, and has done."""
+"""What one reconciliation knows of each user, and what it has done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,33 +19,33 @@ class Record:
     key: Key
     stream_id: str
     stream_user: Payload | None = None
-    """As it was read last; None if Stream has none."""
+    """As it was read last; None if Stream has no such user."""
 
     status: Status | None = None
     error: ChatsyncError | None = None
     is_written: bool = False
-    """A write concerned the user: from then on Auth is asked whether the account exists."""
+    """A write concerned the user: from then on Auth is always asked about the account."""
 
-    is_made: bool = False
-    """The Stream user was made here, or may have been, and is taken back if need be."""
+    is_created: bool = False
+    """The Stream user was created here, or may have been, and is removed if need be."""
 
     documents: list[CreatedDocument] = field(default_factory=list)
-    """Those that were made here, or may have been."""
+    """Those that were created here, or may have been."""
 
     restorations: int = 0
     patch_was_refused: bool = False
     creation_unanswered: bool = False
     patch_unanswered: bool = False
-    """Stream may still apply these, later than all that this reconciliation sees."""
+    """Stream may still apply these two, after this reconciliation has verified."""
 
     remembered: frozenset[str] | None = None
-    """What was refused before, as it is written down; None until it was read."""
+    """Refused values, as Firestore holds them; None until they were read."""
 
     refused: set[str] = field(default_factory=set)
-    """What was refused here."""
+    """Values that were refused here."""
 
     refusal_of_the_rest: str = ""
-    """What is refused if Stream refuses more than name and picture."""
+    """The refusal to note if Stream refuses more than name and picture."""
 
     def log(self, message: str, log: Callable[..., None] = logger.info) -> None:
         log(message, **{self.key.kind: self.key.id})

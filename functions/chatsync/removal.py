@@ -1,4 +1,4 @@
-"""What is left of deleted accounts, removed."""
+"""Remove what is left of deleted accounts."""
 
 import math
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ def remove_users(
 ) -> list[Outcome]:
     """Remove the Stream users of up to 100 deleted accounts by policy, and their documents.
 
-    An operator may want only one of the two to go.
+    Without ``from_stream`` or ``documents``, only the other of the two is removed.
 
-    Level-triggered like the repair: who exists, because the event is late or the uid is in use
-    again, is reconciled instead. One outcome per key, in the same order; NotFound is the good one:
-    nobody exists, and nothing is left of them.
+    A user who exists, because the event is late or the uid is in use again, is reconciled instead.
+    One outcome per key, in the same order; NotFound means success: the user doesn't exist, and
+    nothing is left of them.
 
     Raises StreamCredentialsRejected.
     """
@@ -90,7 +90,7 @@ def _remove(
     documents: bool,
     deadline: float,
 ) -> dict[Key, ChatsyncError | None]:
-    """Remove these from both sides, or one; the error of each whom Stream still has."""
+    """Remove these users from both sides, or one; the error of each who could not be removed."""
     uids = [key.id for key in gone if key.kind == "user" and documents]
     deleting = side_by_side.begin(delete_user_documents, uids, clients.firestore, deadline)
     failures = _remove_from_stream(gone, clients, deadline) if from_stream else {}
@@ -115,7 +115,7 @@ def _log(key: Key, policy: str, documents: bool) -> None:
 def _remove_from_stream(
     gone: Sequence[Key], clients: Clients, deadline: float
 ) -> dict[Key, ChatsyncError]:
-    """Softly in one call where there are several: Stream takes few deletions in a minute."""
+    """Several users are softly deleted in one call: Stream allows few deletions in a minute."""
     stream_ids = {key: clients.settings.id_format.stream_id(key) for key in gone}
     if clients.settings.delete_policy == "soft" and len(gone) > 1:
         try:

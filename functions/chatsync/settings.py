@@ -38,14 +38,14 @@ class Settings:
     company_role: str = "user"
     extra_fields: tuple[str, ...] = ()
     service_users: tuple[str, ...] = ()
-    """Stream ids of bots and the like, which no account stands behind."""
+    """Stream ids of bots and other users without an account."""
 
     delete_policy: str = DELETE_POLICIES[0]
     token_lifetime_seconds: int = 3600
     provision_anonymous_users: bool = True
 
     def policy(self, kind: Kind) -> Policy:
-        """What these settings say of users of one kind."""
+        """The settings for users of one kind, as :func:`plan.plan` needs them."""
         return Policy(
             default_role=self.user_role if kind == "user" else self.company_role,
             extra_fields=self.extra_fields,
@@ -59,12 +59,12 @@ def region(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def enforce_app_check(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether callables demand App Check. Decided when the functions are declared, like region."""
+    """Whether callables demand App Check. Read when the functions are declared, like region."""
     return _switch(environ, "ENFORCE_APP_CHECK", False)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings, or SettingInvalid naming the first one that is missing or unusable."""
+    """The settings. Raises SettingInvalid, which names the first missing or unusable one."""
     return Settings(
         stream_api_key=_required(environ, STREAM_API_KEY.name),
         stream_api_secret=_required(environ, STREAM_API_SECRET.name),

@@ -1,4 +1,4 @@
-"""Outside calls made side by side, and waited for no longer than until a deadline."""
+"""Calls to other services side by side, in threads, each with a deadline."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 BATCH = 100
-"""Users per call: the most that Auth looks up, and that Stream writes and returns."""
+"""Users per call: the maximum of an Auth lookup, and of Stream's reads and writes."""
 
 # An instance takes 16 requests at once, each of which asks three sides at the most.
 _threads = ThreadPoolExecutor(max_workers=48, thread_name_prefix="chatsync")
@@ -30,21 +30,21 @@ def result(future: Future[Result], deadline: float) -> Result:
     try:
         return future.result(timeout=max(0.0, deadline - time.monotonic()))
     except TimeoutError:
-        future.cancel()  # what waits for a thread still is not to happen after all
+        future.cancel()  # a call that still waits for a thread is never made
         raise FirebaseUnavailable("no answer in time") from None
 
 
 def batches(items: Sequence[Item], size: int = BATCH) -> Iterator[Sequence[Item]]:
-    """``items`` in pieces that one call takes."""
+    """``items`` in pieces of ``size``."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def two_at_once(call: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """What ``call`` returns for each item, as they are done, with two of them under way.
+    """What ``call`` returns for each item, in the order of completion; two calls run at once.
 
-    After an error no other begins, and the one under way is waited for. In threads of their own:
-    calls that wait for others in the common ones could occupy all of them.
+    After an error no further call begins, and the running one is waited for. The calls have threads
+    of their own: they wait for calls in the common threads, and could occupy all of those.
     """
     if len(items) == 1:
         yield call(items[0])

@@ -1,4 +1,4 @@
-"""What a reconciliation writes to Stream: users created, restored, patched, and taken back."""
+"""What a reconciliation writes to Stream: it creates, restores, patches and removes users."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -22,15 +22,15 @@ from .plan import Payload
 from .record import Record
 
 _REFUSALS_TO_FIND = 40
-"""Of MAX_REFUSALS, how many may go into finding who is refused. The others find out what is."""
+"""How many of MAX_REFUSALS may find which users are refused; the others find which fields."""
 
 _MAX_RESTORATIONS = 2
 
 
 class StreamWrites:
-    """Writes users to Stream, and enters into their records what became of it.
+    """Writes users to Stream, and enters the results into their records.
 
-    The methods return the keys that are worth another round.
+    The methods return the keys that need another round.
     """
 
     def __init__(self, records: Mapping[Key, Record], chat: Stream, deadline: float) -> None:
@@ -39,25 +39,25 @@ class StreamWrites:
         self._sender = BatchSender(deadline)
 
     def create(self, payloads: Mapping[Key, Payload]) -> set[Key]:
-        """Create the missing users; restore those who are deleted in Stream."""
+        """Create missing users; restore those that are deleted in Stream."""
         failed, _ = self._send_users(self._stream.upsert_users, payloads)
         for key in payloads:
             record = self._records[key]
             if key not in failed:
-                record.is_made = True
+                record.is_created = True
                 record.note_creation()
             elif isinstance(failed[key], StreamUnavailable):
-                record.is_made = record.creation_unanswered = True
+                record.is_created = record.creation_unanswered = True
         # A query can't tell "deleted" from "never existed"; only this refusal does.
         deleted = {key for key, error in failed.items() if _does_not_exist(error)}
         return self._restore(deleted) | self._note_failures(failed, except_for=deleted)
 
     def _restore(self, deleted: set[Key]) -> set[Key]:
-        """Bring back who is deleted in Stream though alive in Firebase, to be read again.
+        """Restore users who are deleted in Stream but exist in Firebase; they are then read again.
 
-        A refusal to create that follows is final if the restoration was refused, which may mean
-        that somebody was faster, or if it was granted twice: once may mean that a late removal
-        of the account's former life came in between.
+        If creating is refused again, that is final after a refused restoration (another process
+        may have restored the user first) or after two successful ones (a late removal from before
+        the account's return may have followed the first).
         """
         restorable: dict[Key, str] = {}
         for key in deleted:
@@ -74,18 +74,18 @@ class StreamWrites:
                 record.restorations = _MAX_RESTORATIONS
             elif key not in failed:
                 record.restorations += 1
-                record.is_made = True
+                record.is_created = True
                 record.status = "restored"
                 record.log(f"Restored soft-deleted Stream user {key.id}")
             elif isinstance(failed[key], StreamUnavailable):
-                record.is_made = record.creation_unanswered = True
+                record.is_created = record.creation_unanswered = True
         again = (restorable.keys() - failed.keys()) | refused
         return again | self._note_failures(failed, except_for=refused)
 
     def patch(self, payloads: Mapping[Key, Payload]) -> set[Key]:
         """Patch the users that differ.
 
-        A first refusal may mean that the user went away since it was read.
+        A first refusal is tried again: the user may have been deleted since it was read.
         """
         failed, emptied = self._send_users(self._stream.update_users_partial, payloads)
         refused_at_first = set()
@@ -118,9 +118,9 @@ class StreamWrites:
         return again
 
     def take_back(self, key: Key, deadline: float) -> ChatsyncError | None:
-        """Remove a Stream user that was made here; returns what stood in the way.
+        """Remove a Stream user that was created here; returns the error if that failed.
 
-        Softly, whatever the policy: should the account come back, so can its Stream user.
+        Softly, whatever the policy: if the account comes back, its Stream user can be restored.
         """
 
         def remove(stream_ids: list[str], _: float) -> None:
@@ -137,8 +137,8 @@ class StreamWrites:
     ) -> tuple[dict[Key, ChatsyncError], set[Key]]:
         """Send users, without the name or picture that Stream refuses.
 
-        Those of whom something was refused before are sent apart from the others, and after them.
-        Returns what failed, and whose patch had nothing else in it than what Stream refuses.
+        Users with refused values, now or before, are sent after the others, in batches of their
+        own. Returns the errors, and the users of whose patch Stream refused everything.
         """
         failed: dict[Key, ChatsyncError] = {}
         emptied: set[Key] = set()
@@ -160,11 +160,11 @@ class StreamWrites:
         payloads: Mapping[Key, Payload],
         failed: dict[Key, ChatsyncError],
     ) -> set[Key]:
-        """Send those who were refused without some fields, and bring ``failed`` up to date.
+        """Send refused users again without some fields, and bring ``failed`` up to date.
 
-        A user of whom name or picture is sent, but not both, is only tried without either, which
-        is the last try. That one has a call left, whatever the others took: it gets nearly
-        everybody through. Returns whose patch has nothing left in it.
+        A user with only a name or only a picture is tried just once, in the last try, without
+        either. The last try always has a call left: with it nearly everybody succeeds. Returns the
+        users whose patch has nothing left in it.
         """
         is_last = len(left_out) == 2
         reduced: dict[Key, Payload] = {}
@@ -179,8 +179,8 @@ class StreamWrites:
         still_failing = self._sender.send(send, to_send, MAX_REFUSALS + is_last)
         for key in reduced.keys() - still_failing.keys():
             refused = users.difference(payloads[key], reduced[key])
-            told = f"Left out {' and '.join(refused)} of user {key.id}: {failed.pop(key)}"
-            self._records[key].log(told, logger.warn)
+            message = f"Left out {' and '.join(refused)} of user {key.id}: {failed.pop(key)}"
+            self._records[key].log(message, logger.warn)
             self._records[key].refused |= {users.refusal(*value) for value in refused.items()}
         for key, error in still_failing.items():
             if is_last or not isinstance(error, TooManyRefusals):

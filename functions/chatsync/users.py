@@ -68,25 +68,25 @@ class FirebaseState:
     """What Stream or Firestore refused of this user before, as :func:`refusal` names it."""
 
 
-def exists(key: Key, held: FirebaseState) -> bool:
+def exists(key: Key, state: FirebaseState) -> bool:
     """A user exists if the account does, a company if its document does."""
-    return (held.user if key.kind == "company" else held.account) is not None
+    return (state.user if key.kind == "company" else state.account) is not None
 
 
-def names_user(held: FirebaseState) -> bool:
+def names_user(state: FirebaseState) -> bool:
     """Whether the documents name the user, so that Auth need not be asked."""
-    return isinstance(owned_fields(replace(held, account=None)).get("name"), str)
+    return isinstance(owned_fields(replace(state, account=None)).get("name"), str)
 
 
-def owned_fields(held: FirebaseState, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
+def owned_fields(state: FirebaseState, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of the Stream user for which Firebase holds a value; None stands for "unset".
 
     A field that is missing here is not Firebase's, and stays in Stream as it is.
     """
-    user, account = held.user or {}, held.account
+    user, account = state.user or {}, state.account
     fields: dict[str, Any] = {
-        "name": _public_value(held, "displayName", NAME_FIELDS, "display_name", _name),
-        "image": _public_value(held, "photoURL", PICTURE_FIELDS, "photo_url", _picture),
+        "name": _public_value(state, "displayName", NAME_FIELDS, "display_name", _name),
+        "image": _public_value(state, "photoURL", PICTURE_FIELDS, "photo_url", _picture),
         "role": _ABSENT,
         "teams": _ABSENT,
         **{
@@ -174,21 +174,21 @@ def changes_nothing(payload: Mapping[str, Any]) -> bool:
     return payload.get("set") == {} and not payload.get("unset")
 
 
-def documents_differ(held: FirebaseState) -> bool:
+def documents_differ(state: FirebaseState) -> bool:
     """Whether a user lacks a document, or has a profile that should follow."""
-    return None in (held.user, held.profile, held.stats) or bool(profile_update(held))
+    return None in (state.user, state.profile, state.stats) or bool(profile_update(state))
 
 
-def profile_update(held: FirebaseState) -> dict[str, Any]:
+def profile_update(state: FirebaseState) -> dict[str, Any]:
     """The update by which a profile follows in the fields its owner has not edited.
 
     Empty if Firestore refused this very update before: the profile has no room for it.
     """
-    profile = held.profile or {}
+    profile = state.profile or {}
     mirrored = profile.get("mirrored")
     if not isinstance(mirrored, Mapping):
         return {}
-    owned = owned_fields(held)
+    owned = owned_fields(state)
     update: dict[str, Any] = {}
     for field, stream_field, clean in (
         ("displayName", "name", _name),
@@ -197,25 +197,25 @@ def profile_update(held: FirebaseState) -> dict[str, Any]:
         edited = _cleaned(profile.get(field), clean) != _cleaned(mirrored.get(field), clean)
         if not edited and stream_field in owned and owned[stream_field] != profile.get(field):
             update |= {field: owned[stream_field], f"mirrored.{field}": owned[stream_field]}
-    return {} if refusal("profile", update) in held.refused else update
+    return {} if refusal("profile", update) in state.refused else update
 
 
-def missing_documents(held: FirebaseState, now: object) -> dict[str, dict[str, Any]]:
-    """What to create for a user, by field of ``held``; existing documents are left alone.
+def missing_documents(state: FirebaseState, now: object) -> dict[str, dict[str, Any]]:
+    """What to create for a user, by field of ``state``; existing documents are left alone.
 
     ``now`` is a datetime or Firestore's server timestamp. ``users/{uid}`` is made of what Auth has,
     so it is only created with a known account.
     """
-    account = held.account
-    created_at = (account and account.created_at) or (held.user or {}).get("createdAt")
+    account = state.account
+    created_at = (account and account.created_at) or (state.user or {}).get("createdAt")
     if not isinstance(created_at, datetime):
         created_at = now
     missing: dict[str, dict[str, Any]] = {}
-    if held.user is None and account:
+    if state.user is None and account:
         missing["user"] = _new_user(account, created_at, now)
-    if held.profile is None:
-        missing["profile"] = _new_profile(held, created_at, now)
-    if held.stats is None:
+    if state.profile is None:
+        missing["profile"] = _new_profile(state, created_at, now)
+    if state.stats is None:
         missing["stats"] = new_stats(created_at, now)
     return missing
 
@@ -234,9 +234,9 @@ def _new_user(account: Account, created_at: object, now: object) -> dict[str, An
     }
 
 
-def _new_profile(held: FirebaseState, created_at: object, now: object) -> dict[str, Any]:
+def _new_profile(state: FirebaseState, created_at: object, now: object) -> dict[str, Any]:
     """Name and picture as known now, and ``mirrored``, by which a later edit is told."""
-    owned = owned_fields(held)
+    owned = owned_fields(state)
     mirrored = {"displayName": owned.get("name"), "photoURL": owned.get("image")}
     return {
         **mirrored,
@@ -288,7 +288,7 @@ def _cleaned(value: object, clean: Clean) -> object:
 
 
 def _public_value(
-    held: FirebaseState, field: str, aliases: Sequence[str], in_auth: str, clean: Clean
+    state: FirebaseState, field: str, aliases: Sequence[str], in_auth: str, clean: Clean
 ) -> Any:
     """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
 
@@ -296,7 +296,7 @@ def _public_value(
     to a blank, its owner wants none. In a profile without ``mirrored`` nobody can tell: it counts
     where the user document has nothing.
     """
-    profile = held.profile or {}
+    profile = state.profile or {}
     in_profile = _stated(profile, (field,), clean)
     mirrored = profile.get("mirrored")
     if isinstance(mirrored, Mapping):
@@ -304,8 +304,8 @@ def _public_value(
         if field in profile and value != _cleaned(mirrored.get(field), clean):
             return value if value is _ABSENT or (isinstance(value, str) and value) else None
         in_profile = _ABSENT
-    in_user = _stated(held.user or {}, aliases, clean)
-    return _first(in_user, in_profile, _in_auth(held.account, in_auth, clean))
+    in_user = _stated(state.user or {}, aliases, clean)
+    return _first(in_user, in_profile, _in_auth(state.account, in_auth, clean))
 
 
 def _first(*values: Any) -> Any:
