@@ -507,7 +507,7 @@ class World:
     def begin(self) -> None:
         self.server.reset()
         self.dashboard.upsert_user({"id": BOT, "name": "A bot"})
-        self.stream._paces.clear()
+        self.stream._calls._paces.clear()
         self.api.documents.clear()
         self.api.calls.clear()
         self.accounts.accounts.clear()

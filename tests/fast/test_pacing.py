@@ -26,7 +26,7 @@ def calls(stream, operation: str) -> list[int]:
 
 def upsert_until_refused(client: Stream, unhurried: bool = False) -> StreamRateLimited:
     for n in range(100):
-        for pace in client._paces.values() if unhurried else ():
+        for pace in client._calls._paces.values() if unhurried else ():
             pace.sent.clear()  # as if a second had passed
         try:
             client.upsert_users([{"id": f"user-{n}"}], soon())
@@ -99,10 +99,10 @@ def test_who_can_wait_meets_a_window_that_others_used_up_meanwhile_with_one_refu
     events.upsert_users([{"id": "first"}], soon())
     others = Stream(stream.key, stream.secret, stream.url)
     for n in range(299):
-        for pace in others._paces.values():
+        for pace in others._calls._paces.values():
             pace.sent.clear()
         others.upsert_users([{"id": f"other-{n}"}], soon())
-    client._paces["upsert_users"].sent.clear()
+    client._calls._paces["upsert_users"].sent.clear()
     stream.fault("UpdateUsers", "delay", delay_ms=100, rate=1)
 
     def upsert(n: int) -> bool:
@@ -121,7 +121,7 @@ def test_a_second_takes_no_more_than_a_thirtieth_of_the_limit(client, stream):
     stream.limit("UpdateUsers", 90, window_s=60)
     with ThreadPoolExecutor(7) as threads:
         list(threads.map(lambda n: client.upsert_users([{"id": f"u{n}"}], soon()), range(7)))
-    sent = client._paces["upsert_users"].sent
+    sent = client._calls._paces["upsert_users"].sent
     assert len(calls(stream, "UpdateUsers")) == 7
     assert len(sent) <= 3
 
