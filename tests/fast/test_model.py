@@ -47,6 +47,7 @@ from chatsync import reconcile as reconcile_module
 from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients import documents as firestore_module
 from chatsync.clients.stream import Stream
+from chatsync.clients.stream_calls import Calls
 from chatsync.entry import events, records, tokens
 from chatsync.errors import (
     ChatsyncError,
@@ -209,18 +210,18 @@ class Awaited(Future[Any]):
         return super().result()
 
 
-class WatchedStream(Stream):
+class WatchedCalls(Calls):
     def __init__(self, world: World, server: LocalStream) -> None:
         super().__init__(server.key, server.secret, server.url)
         self.world = world
 
-    def _call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         name = method.__name__
 
         def perform(in_time: bool = True) -> Any:
             # The deadline is of the moved clock, the answer comes in real time.
             until = deadline if in_time and deadline <= self.world.clock.now else math.inf
-            answer = super(WatchedStream, self)._call(until, method, *args, **options)
+            answer = super(WatchedCalls, self).call(until, method, *args, **options)
             if name == "upsert_users":
                 self.world.note_replaced(user["id"] for user in args[0])
             return answer
@@ -232,6 +233,12 @@ class WatchedStream(Stream):
         if operation and name == "query_users":
             operation.in_stream = {user["id"] for user in answer["users"]}
         return answer
+
+
+def watched_stream(world: World, server: LocalStream) -> Stream:
+    stream = Stream(server.key, server.secret, server.url)
+    stream._calls = WatchedCalls(world, server)
+    return stream
 
 
 class WatchedFirestoreApi(MemoryFirestoreApi):
@@ -493,7 +500,7 @@ class World:
         self.accounts = WatchedAuth(self)
         self.tasks = WatchedTasks(self)
         self.firestore = firestore_client(self.api)
-        self.stream = WatchedStream(self, server)
+        self.stream = watched_stream(self, server)
         settings = Settings(server.key, server.secret)
         self.clients = Clients(self.firestore, self.accounts, self.stream, self.tasks, settings)
         self.dashboard = StreamChat(server.key, server.secret, base_url=server.url)
@@ -1088,7 +1095,8 @@ def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back
         tokens,
     ):
         monkeypatch.setattr(module, "time", world.clock)
-    monkeypatch.setattr(retry, "datetime", world.clock.datetime())
+    for module in (entries_module, retry):
+        monkeypatch.setattr(module, "datetime", world.clock.datetime())
     monkeypatch.setattr(side_by_side, "_threads", InTurn(world))
     for (module, name), value in PRODUCTION.items():
         monkeypatch.setattr(module, name, value)

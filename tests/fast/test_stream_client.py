@@ -145,7 +145,7 @@ def client_answered(client, monkeypatch, status: int, headers: dict[str, str]) -
 
 
 def answer_all(client, monkeypatch, response: requests.Response) -> None:
-    with client._client() as chat:
+    with client._calls.client() as chat:
         session = chat.session
 
     def answer(*args, **options):
@@ -223,7 +223,7 @@ def test_calls_at_once_never_share_a_connection(client):
     meet = threading.Barrier(4, timeout=10)
 
     def client_of_a_call(_: int) -> int:
-        with client._client() as chat:
+        with client._calls.client() as chat:
             meet.wait()
             return id(chat)
 
@@ -234,7 +234,7 @@ def test_calls_at_once_never_share_a_connection(client):
 def test_one_call_after_another_uses_one_connection_from_any_thread(client):
     def client_of_a_call() -> int:
         client.query_users(["ann"], soon())
-        with client._client() as chat:
+        with client._calls.client() as chat:
             return id(chat)
 
     used = set()
