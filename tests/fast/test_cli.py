@@ -388,11 +388,11 @@ def test_a_backfill_that_was_stopped_goes_on(run, accounts, clients, stream, mon
 
     monkeypatch.setattr(audits, "run_page", stop_after_two)
     ran = run("backfill", "--apply")
-    assert (ran.status, "goes on" in ran.err) == (2, True)
+    assert (ran.status, "a backfill continues" in ran.err) == (2, True)
     assert len(pages) == 3
     ran = run("backfill", "--apply")
     assert ran.status == 0
-    assert "of which 20 are done" in ran.err
+    assert ": 20 are done" in ran.err
     sent = [one for call in upserts(stream) for one in call["ids"]]
     assert sorted(sent) == [f"user-{n:02}" for n in range(50)]
 
@@ -532,7 +532,7 @@ def test_fix_team_waits_for_a_channel_that_lags_behind(run, seed, monkeypatch):
 def test_sync_channel_leaves_to_the_outbox_what_is_being_made(run, seed, firestore, chat, status):
     firestore.document("conversations/fine_1").update({"status": status, "name": "New"})
     ran = run("sync-channel", "fine_1", "--apply")
-    assert (ran.status, "by the outbox" in ran.err) == (2, True)
+    assert (ran.status, "the outbox finishes it" in ran.err) == (2, True)
     [state] = chat.query_channels({"id": "fine_1"})["channels"]
     assert not state["channel"].get("name")
 

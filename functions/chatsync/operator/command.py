@@ -318,7 +318,7 @@ def status(as_json: AsJson = False) -> int:
     waiting, parked = (outbox.sample(one, clients) for one in ("waiting", "parked"))
     oldest = waiting[0].get("firstFailedAt") if waiting else None
     last = audits.latest(clients)
-    told = {
+    report = {
         "waiting": outbox.count("waiting", clients),
         "reasons": Counter(entry.get("reason", "") for entry in waiting),
         "oldest": oldest.isoformat() if oldest else None,
@@ -327,24 +327,24 @@ def status(as_json: AsJson = False) -> int:
         "lastAudit": _summary(last) if last else None,
     }
     if as_json:
-        print_json(told)
+        print_json(report)
     else:
-        _print_status(told, oldest, last)
-    return FINDINGS if told["parked"] else IN_SYNC
+        _print_status(report, oldest, last)
+    return FINDINGS if report["parked"] else IN_SYNC
 
 
-def _print_status(told: Mapping[str, Any], oldest: datetime | None, last: Audit | None) -> None:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in told["reasons"].items())
-    if reasons and told["waiting"] > (looked_at := told["reasons"].total()):
-        reasons = f"of {looked_at}: {reasons}"
-    print_line(f"Waiting in the outbox: {told['waiting']}" + (f" ({reasons})" if reasons else ""))
+def _print_status(report: Mapping[str, Any], oldest: datetime | None, last: Audit | None) -> None:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report["reasons"].items())
+    if reasons and report["waiting"] > (shown := report["reasons"].total()):
+        reasons = f"of {shown}: {reasons}"
+    print_line(f"Waiting in the outbox: {report['waiting']}" + (f" ({reasons})" if reasons else ""))
     if oldest:
         age = datetime.now(UTC) - oldest
         print_line(f"The oldest is {age.total_seconds() / 60:.0f} minutes old.")
-    print_line(f"Parked: {told['parked']}")
-    if told["parkedEntries"]:
+    print_line(f"Parked: {report['parked']}")
+    if report["parkedEntries"]:
         table = Table(*ENTRY_FIELDS)
-        for entry in told["parkedEntries"][:MOST_SHOWN]:
+        for entry in report["parkedEntries"][:MOST_SHOWN]:
             table.add_row(*("" if value is None else str(value) for value in entry.values()))
         console().print(table)
     if last:
