@@ -1,4 +1,4 @@
-"""What a user should look like, given what Firebase says. Pure."""
+"""What a user should look like according to Firebase. Pure."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ PICTURE_FIELDS = (
     *("avatarUrl", "avatar_url", "logoURL", "logo_url"),
 )
 EXTRA_FIELDS = {"email": "email", "phoneNumber": "phone_number"}
-"""What an operator may choose to keep in Stream as well: in documents, and in Auth."""
+"""What an operator may also keep in Stream: the field in documents, and in Auth."""
 
 DEFAULT_NAME = "User"
 
@@ -47,12 +47,12 @@ class Account:
     phone_number: str | None = None
     disabled: bool = False
     anonymous: bool = False
-    """Without provider, e-mail and phone; accounts of custom tokens look the same."""
+    """Without provider, e-mail and phone; so are accounts of custom tokens."""
 
 
 @dataclass(frozen=True)
 class FirebaseState:
-    """What Firebase holds for one key. ``account`` is None where none exists or none was asked for.
+    """What Firebase holds for one key. ``account`` is None if none exists or Auth was not asked.
 
     ``user`` is ``users/{uid}`` or ``companies/{id}``; a company has neither profile nor stats.
     """
@@ -62,10 +62,10 @@ class FirebaseState:
     profile: Document | None = None
     stats: Document | None = None
     profile_version: object = None
-    """Firestore's update time of the profile, for changing just what was read."""
+    """Firestore's update time of the profile, so that an update applies to what was read."""
 
     refused: frozenset[str] = frozenset()
-    """What Stream or Firestore refused of this user before, as :func:`refusal` names it."""
+    """Hashes of values that Stream or Firestore refused before (see :func:`refusal`)."""
 
 
 def exists(key: Key, state: FirebaseState) -> bool:
@@ -79,9 +79,9 @@ def names_user(state: FirebaseState) -> bool:
 
 
 def owned_fields(state: FirebaseState, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of the Stream user for which Firebase holds a value; None stands for "unset".
+    """The fields of the Stream user for which Firebase holds a value; None means "unset".
 
-    A field that is missing here is not Firebase's, and stays in Stream as it is.
+    Firebase says nothing of a field that is missing here: it stays in Stream as it is.
     """
     user, account = state.user or {}, state.account
     fields: dict[str, Any] = {
@@ -131,18 +131,18 @@ def drift(
 
 
 def refusal(field: str, value: object) -> str:
-    """A hash that stands for a value which was refused, and tells nobody what it was."""
+    """A hash of a refused value, which does not reveal the value."""
     return hashlib.sha256(json.dumps([field, value], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def refusal_of_the_rest(owned: Mapping[str, Any]) -> str:
-    """The refusal of all fields but name and picture, which are left out one by one."""
+    """The refusal of all fields except name and picture, which are left out one by one."""
     rest = {field: value for field, value in owned.items() if field not in ("name", "image")}
     return refusal("*", rest)
 
 
 def without_refused(owned: Mapping[str, Any], refused: Iterable[str]) -> dict[str, Any]:
-    """The owned fields without a name or picture that Stream refused before."""
+    """The owned fields, without a name or picture that Stream refused before."""
     return {
         field: value
         for field, value in owned.items()
@@ -157,32 +157,32 @@ def has(payload: Mapping[str, Any], fields: Sequence[str]) -> bool:
 
 
 def without(payload: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """A new Stream user or a partial update of one, without some of its fields."""
+    """A new Stream user, or a partial update of one, without ``fields``."""
     if "set" in payload:
         return {**payload, "set": without(payload["set"], fields)}
     return {field: value for field, value in payload.items() if field not in fields}
 
 
 def difference(payload: Mapping[str, Any], reduced: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of ``payload`` that ``reduced`` was made :func:`without`."""
+    """The fields of ``payload`` that are missing in ``reduced``, with their values."""
     before, after = payload.get("set", payload), reduced.get("set", reduced)
     return {field: value for field, value in before.items() if field not in after}
 
 
 def changes_nothing(payload: Mapping[str, Any]) -> bool:
-    """Whether this is a partial update with nothing in it."""
+    """Whether ``payload`` is a partial update without changes."""
     return payload.get("set") == {} and not payload.get("unset")
 
 
 def documents_differ(state: FirebaseState) -> bool:
-    """Whether a user lacks a document, or has a profile that should follow."""
+    """Whether a user lacks a document, or has a profile that must follow a change."""
     return None in (state.user, state.profile, state.stats) or bool(profile_update(state))
 
 
 def profile_update(state: FirebaseState) -> dict[str, Any]:
-    """The update by which a profile follows in the fields its owner has not edited.
+    """The update of a profile in the fields that its owner has not edited; empty if not needed.
 
-    Empty if Firestore refused this very update before: the profile has no room for it.
+    Empty, too, if Firestore refused the same update before: the profile has no room for it.
     """
     profile = state.profile or {}
     mirrored = profile.get("mirrored")
@@ -201,10 +201,10 @@ def profile_update(state: FirebaseState) -> dict[str, Any]:
 
 
 def missing_documents(state: FirebaseState, now: object) -> dict[str, dict[str, Any]]:
-    """What to create for a user, by field of ``state``; existing documents are left alone.
+    """The documents to create for a user, by field of ``state``; existing ones are left alone.
 
-    ``now`` is a datetime or Firestore's server timestamp. ``users/{uid}`` is made of what Auth has,
-    so it is only created with a known account.
+    ``now`` is a datetime or Firestore's server timestamp. ``users/{uid}`` is created from Auth's
+    data, so only with a known account.
     """
     account = state.account
     created_at = (account and account.created_at) or (state.user or {}).get("createdAt")
@@ -235,7 +235,7 @@ def _new_user(account: Account, created_at: object, now: object) -> dict[str, An
 
 
 def _new_profile(state: FirebaseState, created_at: object, now: object) -> dict[str, Any]:
-    """Name and picture as known now, and ``mirrored``, by which a later edit is told."""
+    """Name and picture as known now, and ``mirrored``, which shows a later edit."""
     owned = owned_fields(state)
     mirrored = {"displayName": owned.get("name"), "photoURL": owned.get("image")}
     return {
@@ -260,7 +260,7 @@ def new_stats(created_at: object, now: object) -> dict[str, Any]:
 _ABSENT = object()
 
 Clean = Callable[[str], object]
-"""Makes of a text what is copied of it: blank if nothing is left, absent if it is left out."""
+"""Turns a text into its copy: blank if nothing is left, absent if it must be left out."""
 
 
 def _name(text: str) -> str:
@@ -268,7 +268,7 @@ def _name(text: str) -> str:
 
 
 def _picture(text: str) -> object:
-    """Of another scheme than http, a picture could be a script."""
+    """An address with another scheme than http or https is left out: it could be a script."""
     address = text.strip()
     if not address or (len(address) <= MAX_PICTURE_LENGTH and _is_address(address)):
         return address
@@ -292,9 +292,9 @@ def _public_value(
 ) -> Any:
     """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
 
-    The profile was edited if it differs from ``mirrored``, the value last copied into it; edited
-    to a blank, its owner wants none. In a profile without ``mirrored`` nobody can tell: it counts
-    where the user document has nothing.
+    The profile was edited if it differs from ``mirrored``, the value last copied into it; a blank
+    edit means that the owner wants none. A profile without ``mirrored`` counts only if the user
+    document has no value.
     """
     profile = state.profile or {}
     in_profile = _stated(profile, (field,), clean)
@@ -315,13 +315,13 @@ def _first(*values: Any) -> Any:
 
 
 def _in_auth(account: Account | None, field: str, clean: Clean) -> Any:
-    """A blank in Auth states nothing: nobody can write an explicit null there."""
+    """The value in Auth. A blank one states nothing: Auth has no explicit null."""
     stated = _stated({field: getattr(account, field, None)}, (field,), clean)
     return _ABSENT if stated is None else stated
 
 
 def _stated(document: Document, fields: Sequence[str], clean: Clean) -> Any:
-    """The first non-blank text among ``fields``, None if it is null, absent if there is neither."""
+    """The first non-blank text among ``fields``; None if a null comes first, else absent."""
     for field in fields:
         value = document.get(field, _ABSENT)
         if value is None:
@@ -341,7 +341,7 @@ def _stated_teams(chat: Document) -> Any:
 
 
 def _with_values(owned: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Role and teams cannot be without a value: unset, they are ``role`` and none."""
+    """Role and teams always need a value: if unset, they are ``role`` and no teams."""
     unset: dict[str, Any] = {"role": role, "teams": []}
     return {field: unset.get(field) if value is None else value for field, value in owned.items()}
 

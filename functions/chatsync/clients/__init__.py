@@ -1,7 +1,7 @@
-"""The clients of the three sides, made once per process and at first use.
+"""The clients of the three sides, created once per process at their first use.
 
-Never at import: deploy discovery has no secrets, and functions-framework forks its worker after
-importing ``main``, which a gRPC channel does not survive.
+Not at import: deploy discovery has no secrets, and functions-framework forks its worker after
+importing ``main``, which breaks a gRPC channel.
 """
 
 import functools
@@ -23,17 +23,17 @@ _AUTH_TIMEOUT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Clients:
-    """What the repair talks to. Each may be used from several threads at once."""
+    """The clients that a repair uses. Each may be used by several threads at once."""
 
     firestore: firestore.Client
     auth: auth.Client
     stream: Stream
     tasks: TaskQueues
     settings: Settings
-    """Those that the clients were made for."""
+    """The settings that the clients were created with."""
 
     def leaving(self, share: float) -> "Clients":
-        """The same for somebody who leaves ``share`` of Stream's rate limits to others."""
+        """The same clients, but they leave ``share`` of Stream's rate limits to others."""
         return replace(self, stream=self.stream.leaving(share))
 
 
@@ -45,13 +45,13 @@ def connect() -> Clients:
 
 
 _making = threading.Lock()
-"""functools.cache alone would have each thread that comes meanwhile make a set too. With each goes
-a count of Stream's calls, and only one of them would be true."""
+"""With functools.cache alone, threads that call at once would each create a set, each with its own
+count of calls to Stream, which would be too low."""
 
 
 @functools.cache
 def _connected(config: Settings) -> Clients:
-    """One set per process. A failure is not kept: the next caller tries again."""
+    """One set of clients per process. A failure is not cached: the next caller tries again."""
     app = firebase_app()
     return Clients(
         # Not firebase_admin.firestore: it demands credentials, which the emulator does not need.
@@ -64,7 +64,7 @@ def _connected(config: Settings) -> Clients:
 
 
 def firebase_app() -> firebase_admin.App:
-    """The default Firebase app, made if absent.
+    """The default Firebase app, created if absent.
 
     The SDK verifies a caller's token with it before any handler runs, so ``main`` calls this while
     it is imported. It opens no connection.

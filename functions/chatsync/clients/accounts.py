@@ -19,7 +19,7 @@ _MOST_COUNTED = 100_000
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
     """The accounts that exist among up to 100 keys, in one call (accounts:lookup).
 
-    Companies have none, nor has what is too long for a uid, as the id of a document can be.
+    Companies have no account; nor has a document's id that is too long for a uid.
     """
     identifiers = [
         auth.UidIdentifier(key.id)
@@ -34,7 +34,7 @@ def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account
 
 
 def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Account], str]:
-    """A thousand accounts, and the token of the next page, or nothing at the end (batchGet)."""
+    """A thousand accounts, and the token of the next page, empty at the end (batchGet)."""
     with temporary_failures_named():
         page = client.list_users(page_token or None)
     accounts = {Key("user", record.uid): _account(record) for record in page.users}
@@ -42,9 +42,9 @@ def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Accou
 
 
 def count_accounts(client: auth.Client) -> int | None:
-    """By listing them: Auth has no other way, and takes a call for each thousand.
+    """The number of accounts. Auth can only list them, a thousand per call.
 
-    None if there are more than 100,000, which would take minutes, and of millions hours.
+    None if there are more than 100,000: counting would take minutes, or hours for millions.
     """
     count, page_token = 0, ""
     while count <= _MOST_COUNTED:
@@ -58,9 +58,9 @@ def count_accounts(client: auth.Client) -> int | None:
 def existing_keys(
     keys: Sequence[Key], client: auth.Client, documents: firestore.Client, deadline: float
 ) -> set[Key]:
-    """Those that exist: accounts in Auth, companies by their documents.
+    """The keys that exist: users have an account in Auth, companies a document.
 
-    Asked for a hundred at a time, side by side.
+    They are looked up a hundred at a time, side by side.
     """
     people = [key for key in keys if key.kind == "user"]
     companies = [key for key in keys if key.kind == "company"]
@@ -86,7 +86,7 @@ def _account(record: auth.UserRecord) -> Account:
 
 
 def _created_at(milliseconds: int | None) -> datetime | None:
-    """None for imported accounts, which bring any time or none."""
+    """None for imported accounts, whose time may be missing or impossible."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None
     except (OverflowError, ValueError):
@@ -94,7 +94,7 @@ def _created_at(milliseconds: int | None) -> datetime | None:
 
 
 def _storable(text: str | None) -> str | None:
-    """``text``, cut, unless it has lone surrogates, which are JSON but no document and no name."""
+    """``text``, cut; None with lone surrogates, which JSON allows but Firestore doesn't."""
     try:
         return text.encode().decode()[:MAX_TEXT_LENGTH] if text else None
     except UnicodeEncodeError:

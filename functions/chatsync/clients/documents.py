@@ -1,4 +1,4 @@
-"""Firestore: the documents of this project, as far as it reads and writes them."""
+"""Firestore: how this package reads and writes its documents."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ _AUTH_FAILURES = (
 )
 
 CHANGED = (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION)
-"""Codes of a write in a batch whose document is not any more what it was when it was read."""
+"""Codes of a write in a batch whose document has changed since it was read."""
 
 _CONCERNS_ALL = (code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
 
@@ -70,7 +70,7 @@ _READ_FIELDS = (
     *("chat", "mirrored", "createdAt", "updatedAt", "refused"),
     *("conversationsStarted", "messagesSent", "lastActiveAt"),
 )
-"""What is read of documents that an app and its users write as well: nothing else is sent to us."""
+"""The only fields that are read of documents which an app and its users write as well."""
 
 _NESTED_FIELDS = {"chat": ("role", "teams"), "mirrored": ("displayName", "photoURL")}
 
@@ -79,28 +79,28 @@ MAX_TEXT_LENGTH = 4_096
 _MAX_LIST_LENGTH = 1_000
 
 OTHER = object()
-"""Stands for a value of a kind that this package doesn't read, such as a map for a name."""
+"""Stands for a value of a type that this package doesn't read, such as a map for a name."""
 
 
 class CreatedDocument(NamedTuple):
-    """A document that was just created, or may have been."""
+    """A document that was just created, or may have been created."""
 
     reference: firestore.DocumentReference
     update_time: datetime | None
-    """None if the answer was lost, so that it may have been created or not."""
+    """None if the answer was lost: the document may have been created or not."""
 
 
 class WriteResult(NamedTuple):
-    """What became of a batch of documents."""
+    """The result of writing a batch of documents."""
 
     created: dict[Key, list[CreatedDocument]]
-    """What was created, or may have been."""
+    """Documents that were created, or may have been."""
 
     failure: FirebaseUnavailable | None = None
     """The temporary failure of the call."""
 
     refused: Mapping[Key, str] = {}
-    """Whose documents Firestore refuses, and what it said: such as a document without room."""
+    """Keys whose documents Firestore refuses, with its message: a document may be too large."""
 
 
 def count_documents(collection: str, client: firestore.Client) -> int:
@@ -117,9 +117,9 @@ def list_documents(
     client: firestore.Client,
     fields: Iterable[str] | None = None,
 ) -> tuple[list[tuple[str, dict[str, Any]]], str]:
-    """Documents in the order of their ids, and the last id, or nothing at the end.
+    """Documents in the order of their ids, and the last id, empty at the end.
 
-    Only ``fields`` of them, if given; none are read and billed as a whole all the same.
+    Only ``fields`` of them, if given; Firestore bills each document as a whole all the same.
     """
     deadline = time.monotonic() + _LISTING_SECONDS
     snapshots = list_snapshots(collection, after, size, client, deadline, fields)
@@ -154,10 +154,9 @@ def read_documents(
 ) -> dict[Key, FirebaseState]:
     """This project's documents of each key, in one call (BatchGetDocuments).
 
-    Only the fields that this package reads, with long texts cut, and the fields named in ``also``
-    whole; ``with_refused``, what is remembered of refused values too. Documents come in one by one
-    and are cut at once, so that a hundred that people filled to Firestore's limit need no more
-    memory than one.
+    Only the fields that this package reads, with long texts cut, and the fields in ``also``
+    uncut; with ``with_refused`` the refused values too. Documents arrive one by one and are cut at
+    once: a hundred documents that people filled to Firestore's limit need the memory of one.
     """
     found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
     places = {
@@ -187,9 +186,9 @@ def _get_documents(
 ) -> Iterator[Any]:
     """The documents that exist, as Protobuf messages.
 
-    Not by ``client.get_all``: it raises for all if one document holds a reference to another
+    Not by ``client.get_all``: it raises for all documents if one holds a reference to another
     project or database, which anybody can write (google-cloud-firestore 2.34,
-    ``reference_value_to_document``), and decodes all of a document where we read a few fields.
+    ``reference_value_to_document``), and decodes all fields, of which we need a few.
     """
     if not names:
         return
@@ -210,7 +209,7 @@ def _get_documents(
 
 
 def read_fields(fields: Mapping[str, Any], also: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of a document, or of an event's, that this package reads."""
+    """The fields of a document, or of a document in an event, that this package reads."""
     read = {name: _read_value(name, fields[name]) for name in _READ_FIELDS if name in fields}
     return read | {name: _whole(fields[name]) for name in also if name in fields}
 
@@ -233,7 +232,7 @@ def _read_value(name: str, value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """A value with all that is in it; a reference is the path of its document."""
+    """A value with all its content; a reference becomes the path of its document."""
     kind = value.WhichOneof("value_type")
     match kind:
         case None | "null_value":
@@ -270,13 +269,13 @@ def write_documents(
 ) -> WriteResult:
     """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
 
-    Each write stands alone. What somebody else has created or changed meanwhile stays untouched;
-    what could not be written now still differs at the next look. Raises what concerns everybody,
-    such as a missing role.
+    Each write succeeds or fails on its own. Documents that somebody else has created or changed
+    meanwhile stay as they are; verification finds what was not written. Raises errors that concern
+    everybody, such as a missing role.
     """
     batch = BulkWriteBatch(client)
     written: list[tuple[Key, firestore.DocumentReference | None]] = []
-    """Of each write, whose it is, and the document if it creates one."""
+    """For each write its key, and the document if it creates one."""
     for key, state in states.items():
         references = _references(key, client)
         for field, document in missing_documents(state, firestore.SERVER_TIMESTAMP).items():
@@ -291,7 +290,7 @@ def write_documents(
         return WriteResult({})
     try:
         with temporary_failures_named():
-            # Not repeated here: after a lost answer, who created a document could not be told.
+            # Not repeated: after a lost answer we could not know who created a document.
             response = batch.commit(retry=None, timeout=_seconds_until(deadline))
     except FirebaseUnavailable as error:
         maybe = ((key, CreatedDocument(reference, None)) for key, reference in written if reference)
@@ -333,9 +332,9 @@ def delete_user_documents(uids: Iterable[str], client: firestore.Client, deadlin
 def delete_documents(
     documents: Iterable[CreatedDocument], client: firestore.Client, deadline: float
 ) -> None:
-    """Delete documents, but for those that somebody has touched since they were made (BatchWrite).
+    """Delete documents, except those that changed since they were created (BatchWrite).
 
-    Of a document that was made twice the last time counts: Firestore takes one write of each.
+    If a document was created twice, the last time counts: Firestore takes one write of each.
     Raises FirebaseUnavailable if one could not be deleted now.
     """
     batch = BulkWriteBatch(client)
@@ -356,16 +355,16 @@ def delete_documents(
 def create_profile(uid: str, client: firestore.Client) -> list[str]:
     """Create ``user_profiles/{uid}`` and ``user_stats/{uid}`` where absent; returns their paths.
 
-    In a transaction that reads ``users/{uid}``: no profile appears for a user document that is
-    gone by now. An existing one is never overwritten, however often the event is delivered.
+    A transaction reads ``users/{uid}``: no profile is created for a user document that is gone by
+    then. An existing document is never overwritten, however often the event is delivered.
     """
     key = Key("user", uid)
     references = _references(key, client)
 
     @firestore.transactional
     def create(transaction: firestore.Transaction, state: FirebaseState) -> list[str]:
-        # Only the user document is read here: its lock is shared, so that deliveries of the same
-        # event don't abort each other.
+        # Only the user document is read here: its lock is shared, so deliveries of the same event
+        # don't abort each other.
         name = references["user"]._document_path
         users = list(_get_documents([name], client, deadline, transaction=transaction.id))
         if not users:
@@ -376,7 +375,7 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
             transaction.create(references[field], document)
         return [references[field].path for field in missing]
 
-    # Each conflict means that another delivery has created a document since it was looked for.
+    # After each conflict, another delivery has created a document since it was read.
     deadline = time.monotonic() + _PROFILE_SECONDS
     for _ in range(_MAX_CONFLICTS):
         state = read_documents([key], client, deadline)[key]
@@ -390,7 +389,7 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
 
 @contextmanager
 def temporary_failures_named() -> Iterator[None]:
-    """Raise FirebaseUnavailable for what the same call may survive later."""
+    """Raise FirebaseUnavailable for errors after which the same call may succeed later."""
     try:
         yield
     except (*_FIRESTORE_FAILURES, *_AUTH_FAILURES) as error:
@@ -398,7 +397,7 @@ def temporary_failures_named() -> Iterator[None]:
 
 
 def until(deadline: float) -> dict[str, Any]:
-    """Options of a Firestore call; by default the client goes on trying for five minutes."""
+    """Options of a Firestore call; by default the client retries for five minutes."""
     seconds = _seconds_until(deadline)
     return {"timeout": seconds, "retry": Retry(_RETRIED, initial=0.1, maximum=1, timeout=seconds)}
 
@@ -408,7 +407,7 @@ def _seconds_until(deadline: float) -> float:
 
 
 def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:
-    """Where each field of ``FirebaseState`` is kept."""
+    """The document of each field of ``FirebaseState``."""
     refused = client.document("stream_users", f"{key.kind}_{key.id}")
     if key.kind == "company":
         return {"user": client.document("companies", key.id), "refused": refused}
@@ -426,9 +425,9 @@ def remember_refused(
     client: firestore.Client,
     deadline: float,
 ) -> dict[Key, CreatedDocument]:
-    """Write down what was refused of these, in place of what was remembered before (BatchWrite).
+    """Save the hashes of refused values, in place of those saved before (BatchWrite).
 
-    Returns where. Raises FirebaseUnavailable if some could not be written.
+    Returns the documents. Raises FirebaseUnavailable if some could not be written.
     """
     batch = BulkWriteBatch(client)
     for key, hashes in refused.items():
@@ -443,7 +442,7 @@ def remember_refused(
     with temporary_failures_named():
         response = batch.commit(**until(deadline))
     if any(status.code != code_pb2.OK for status in response.status):
-        raise FirebaseUnavailable("what was refused could not be written")
+        raise FirebaseUnavailable("refused values could not be saved")
     return {key: CreatedDocument(_references(key, client)["refused"], None) for key in refused}
 
 
@@ -454,9 +453,9 @@ def add_write(
     version: datetime | None,
     client: firestore.Client,
 ) -> None:
-    """Add to ``batch`` what changes a document unless somebody has since it was read.
+    """Add to ``batch`` a write that fails if the document changed since it was read.
 
-    ``version`` is its update time then; where there is none, the document is created.
+    ``version`` is its update time when it was read; if None, the document is created.
     """
     fields = {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}
     if version is None:
@@ -466,7 +465,7 @@ def add_write(
 
 
 def commit(batch: firestore.WriteBatch, deadline: float) -> list[datetime] | None:
-    """Commit all writes or none; the update time of each. None if a precondition failed."""
+    """Commit all writes or none; the update time of each, or None if a precondition failed."""
     try:
         with temporary_failures_named():
             return [write.update_time for write in batch.commit(**until(deadline))]

@@ -1,7 +1,7 @@
-"""Stream's rate limits, kept: calls per window and per second, and who may use how much of them.
+"""Keep within Stream's rate limits: calls per window and per second, shared among callers.
 
 Stream counts an app's calls per endpoint in windows of a minute, and allows a thirtieth of that in
-any one second; every answer says what is left of the window (Stream documentation, "Rate Limits").
+any second; every answer says what is left of the window (Stream documentation, "Rate Limits").
 """
 
 import math
@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from ..errors import Postponed, StreamRateLimited
 
 LEFT_BY_BACKGROUND = 0.2
-"""The share of every window that the outbox and sweeps leave to the people who wait."""
+"""The share of every window that outbox, audit and backfill leave to people who wait."""
 
 LEFT_BY_EVENTS = 0.5
-"""Events repair one user per call, the outbox a hundred: so it always has room to follow."""
+"""Events repair one user per call, the outbox a hundred: this leaves room for the outbox."""
 
 _BURSTS_PER_WINDOW = 30
 """A window's limit, divided by this, is what Stream takes in one second."""
 
 _BURST_SECONDS = 1.1
-"""A second, and what calls may gain on one another on their way."""
+"""A second, and the time by which calls may overtake each other on their way."""
 
 _WITHOUT_LIMIT_SECONDS = 60.0
 _UNKNOWN_SECONDS = 1.0
@@ -32,7 +32,7 @@ _UNKNOWN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What Stream said of an operation's window: calls in all, calls left, Unix time of its end."""
+    """An operation's window as Stream states it: calls in all, calls left, Unix time of its end."""
 
     limit: int
     remaining: int
@@ -43,8 +43,8 @@ class RateLimit:
 class Pace:
     """The pace of one operation in this process; shared by all its threads.
 
-    As long as nothing is known of the present window, one call goes ahead and finds out, so that
-    a process meets a window that others have used up with one refusal, not with many.
+    While nothing is known of the present window, one call goes first: if others have used the
+    window up, the process gets one refusal and not many.
     """
 
     window: RateLimit | None = None
@@ -56,9 +56,10 @@ class Pace:
 
     @contextmanager
     def call(self, operation: str, left_to_others: float, deadline: float) -> Iterator[None]:
-        """Wait for this call's turn, at most until ``deadline``; then have it counted.
+        """Wait for this call's turn, at most until ``deadline``, and count it.
 
-        Raises StreamRateLimited if the window has no more room for this caller, and Postponed.
+        Raises StreamRateLimited if the window has no room for this caller, and Postponed if its
+        turn does not come in time.
         """
         with self.changed:
             while wait := self._must_wait(operation, left_to_others):
@@ -79,7 +80,7 @@ class Pace:
                 self.in_flight -= 1
                 is_over = self.window is None or self.window.reset <= time.time()
                 if is_over and self.window is known:
-                    # Not a word of limits: it failed on the way.
+                    # The answer states no limit: the call failed on its way.
                     self.window = _without_limit(_UNKNOWN_SECONDS)
                 self.changed.notify_all()
 
@@ -93,7 +94,7 @@ class Pace:
                     return
                 answer = _without_limit(_WITHOUT_LIMIT_SECONDS)
             elif known and known.limit and known.reset > now and known.reset >= answer.reset:
-                # Answers overtake one another: of the same window, the smaller number is newer.
+                # Answers overtake each other: of the same window, the smaller number is newer.
                 same = known.reset == answer.reset
                 remaining = min(known.remaining, answer.remaining) if same else known.remaining
                 answer = replace(known, remaining=remaining)
@@ -102,8 +103,8 @@ class Pace:
     def refuse(self, answer: RateLimit | None, retry_after: float) -> None:
         """Learn from a 429, which holds until the reset.
 
-        With calls left in the window it was one second's burst that Stream refused: those who can
-        wait pause as well, those who cannot wait for the next second.
+        If calls are left in the window, Stream refused a burst within one second: background work
+        then pauses until the reset, callers until the next second.
         """
         now = time.time()
         with self.changed:
@@ -128,7 +129,7 @@ class Pace:
                 max(1, math.ceil(window.reset - time.time())),
             )
         if window.remaining - self.in_flight <= kept or (left_to_others and self.in_flight):
-            # Who can wait goes one by one, so that a refusal is met once, and not by all at once.
+            # Background calls go one by one, so that one of them is refused and not all at once.
             return _UNKNOWN_SECONDS
         return self._until_burst_allows(window.limit * (1 - left_to_others))
 
@@ -140,7 +141,7 @@ class Pace:
 
 
 def _without_limit(seconds: float) -> RateLimit:
-    """For so long, nothing is known of a limit; none has a limit of 0."""
+    """A window of unknown limit for ``seconds``; a ``limit`` of 0 means unknown."""
     return RateLimit(0, 0, time.time() + seconds)
 
 

@@ -39,10 +39,10 @@ class Stream:
     Every method raises StreamUnavailable and StreamRateLimited (try again later),
     StreamCredentialsRejected (nobody can be served) and StreamRejected (this request never works).
 
-    A read that fails is repeated after a pause. A write is not: when its answer is lost nobody
-    knows whether it happened, and whoever repeats it should look first. No call begins after
-    ``deadline``, in the time of ``time.monotonic()``, or waits for Stream beyond it. None is made
-    that Stream's rate limits have no room for, as far as this process knows.
+    A failed read is repeated after a pause. A write is not: if its answer was lost, Stream may have
+    applied it or not, and the caller should read before repeating it. No call begins after
+    ``deadline``, in the time of ``time.monotonic()``, or waits for Stream beyond it. No call is
+    made for which Stream's rate limits have no room, as far as this process knows.
     """
 
     def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
@@ -53,10 +53,10 @@ class Stream:
         return self._calls.made()
 
     def leaving(self, share: float) -> "Stream":
-        """The same app for somebody who leaves ``share`` of every rate limit to others."""
-        modest = copy.copy(self)
-        modest._calls = self._calls.leaving(share)
-        return modest
+        """The same app, but its calls leave ``share`` of every rate limit to others."""
+        copied = copy.copy(self)
+        copied._calls = self._calls.leaving(share)
+        return copied
 
     def query_users(self, stream_ids: Sequence[str], deadline: float) -> dict[str, dict[str, Any]]:
         """The users that exist, by id; deactivated ones too, deleted ones not (QueryUsers)."""
@@ -95,14 +95,14 @@ class Stream:
         self._calls.call(deadline, StreamChat.restore_users, stream_ids)
 
     def delete_users(self, stream_ids: Sequence[str], deadline: float) -> None:
-        """Delete up to 100 users softly; who is gone already stays so (DeleteUsers)."""
+        """Delete up to 100 users softly; deleted ones stay deleted (DeleteUsers)."""
         self._calls.call(deadline, StreamChat.delete_users, stream_ids, "soft")
 
     def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
         """Remove a user by policy: ``soft``, ``hard``, ``deactivate``, or ``keep`` without tokens.
 
-        Who is removed already stays so. A refusal is raised only if it is repeated while the user
-        is there: the first may have met the moment before somebody created them.
+        A removed user stays removed. A refusal is raised only if it repeats while the user exists:
+        the first one may have come just before somebody created the user.
         """
         for is_last in (False, True):
             try:

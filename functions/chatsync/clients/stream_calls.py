@@ -1,4 +1,4 @@
-"""Calls to Stream's API: one client for each at a time, rate limits kept, failures named.
+"""Calls to Stream's API, each with a client of its own, within rate limits, with named errors.
 
 With ``clients/stream.py`` the only module that imports ``stream_chat``.
 """
@@ -48,7 +48,7 @@ class Calls:
         self._local = threading.local()
         """The pace of the call that this thread makes."""
         self._idle: deque[StreamChat] = deque()
-        """Clients that nobody uses at the moment, with their connections."""
+        """Clients that no call uses at the moment, with their connections."""
         self._left_to_others = 0.0
         self._paces: dict[str, Pace] = {}
         """By method of the SDK."""
@@ -58,10 +58,10 @@ class Calls:
         return sum(pace.calls for pace in list(self._paces.values()))
 
     def leaving(self, share: float) -> "Calls":
-        """The same app for somebody who leaves ``share`` of every rate limit to others."""
-        modest = copy.copy(self)
-        modest._left_to_others = share
-        return modest
+        """The same app, but its calls leave ``share`` of every rate limit to others."""
+        copied = copy.copy(self)
+        copied._left_to_others = share
+        return copied
 
     def read(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         for pause in PAUSES_BETWEEN_READS:
@@ -92,10 +92,10 @@ class Calls:
 
     @contextmanager
     def client(self) -> Iterator[StreamChat]:
-        """A client for one call at a time: neither StreamChat nor requests promises more.
+        """A client for one call at a time: StreamChat and requests don't promise to bear more.
 
-        Who was used last comes first, so that no more connections are opened than there are calls
-        at once, whichever threads make them.
+        The client that was used last comes first, so that there are never more connections than
+        calls at once, whichever threads make them.
         """
         try:
             chat = self._idle.pop()
@@ -111,7 +111,7 @@ class Calls:
         chat = StreamChat(api_key, api_secret, base_url=base_url)
         session = requests.Session()
         for scheme in ("http://", "https://"):
-            # The SDK's own adapter repeats GET and DELETE, and sleeps out a Retry-After.
+            # The SDK's own adapter repeats GET and DELETE, and sleeps for a Retry-After.
             session.mount(scheme, HTTPAdapter(max_retries=0))
         # Once: requests would look for proxies, and for a .netrc on disk, at every call.
         environment = session.merge_environment_settings(chat.base_url, {}, None, None, None)
@@ -124,9 +124,9 @@ class Calls:
     def _examine(self, response: requests.Response, **_: object) -> None:
         """Note the rate limit of an answer, and raise one of our exceptions unless it succeeded.
 
-        A hook, because the SDK's own exception drops the headers, its parser fails on JSON that is
-        no object, and a redirected POST would become a GET. Decided by status and code, never by
-        text; every success of Stream's says its ``duration``.
+        It is a hook, because the SDK's own exception drops the headers, its parser fails on JSON
+        that is no object, and a redirected POST would become a GET. It decides by status and code,
+        never by text; every success of Stream has a ``duration``.
         """
         rate_limit = _rate_limit(response.headers)
         pace: Pace = self._local.pace
@@ -135,7 +135,7 @@ class Calls:
         if status in (200, 201) and "duration" in body:
             pace.note(rate_limit)
             return
-        # Without Stream's envelope it is a gateway that speaks, for Stream or in its way.
+        # An answer without Stream's fields comes from a gateway.
         code = body.get("code")
         message = f"Stream answered {status}, code {code}: {_without_values(body.get('message'))}"
         if status == 429 or code == _CODE_RATE_LIMIT:
@@ -163,7 +163,7 @@ def _json_object(response: requests.Response) -> dict[str, Any]:
 
 
 def _without_values(message: object) -> str:
-    """Stream's message without what it quotes: names and roles, which belong in no log."""
+    """Stream's message without the values it quotes: names and roles must not be logged."""
     outer = re.sub(r'^(\w+ failed with error: )"(.*)"$', r"\1\2", str(message), flags=re.DOTALL)
     return re.sub(r"""(\\?["'`]).*?\1""", "(...)", outer, flags=re.DOTALL)
 
@@ -171,7 +171,7 @@ def _without_values(message: object) -> str:
 def _retry_after(headers: Mapping[str, str], rate_limit: RateLimit | None) -> int:
     """In seconds: until the window's reset, or the next second if the window has calls left.
 
-    Where nothing is said of a window, what ``Retry-After`` says, else 60.
+    If the answer states no window, ``Retry-After``, else 60.
     """
     stated = headers.get("retry-after", "")
     seconds = int(stated) if stated.isdecimal() else 60
@@ -181,12 +181,12 @@ def _retry_after(headers: Mapping[str, str], rate_limit: RateLimit | None) -> in
 
 
 def _rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
-    """Behind proxies a value can stand twice, as in ``300, 300``; some calls have no limit."""
+    """The window; None if there is no limit. Proxies can repeat a value, as in ``300, 300``."""
     names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
     values = [headers.get(name, "").split(",")[0].strip() for name in names]
     if not all(map(str.isdecimal, values)):
         return None
     limit, remaining, reset = map(int, values)
     now = time.time()
-    # A reset in the past or in a far future means that one of the clocks is wrong.
+    # A reset in the past or in the far future means that one of the clocks is wrong.
     return RateLimit(limit, remaining, min(max(reset, now + 1), now + _MAX_WINDOW_SECONDS))

@@ -1,4 +1,4 @@
-"""Task queues: functions called later, and again until they succeed (Cloud Tasks)."""
+"""Task queues: they call functions later, and again until they succeed (Cloud Tasks)."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from ..errors import FirebaseUnavailable
 from ..side_by_side import result
 
 ENQUEUE_SECONDS = 1.0
-"""A webhook that must leave something to the outbox may wait for this twice."""
+"""A webhook that writes to the outbox may wait for this twice."""
 
 _DISPATCH_DEADLINE_SECONDS = 120
 
@@ -25,14 +25,14 @@ class TaskQueues:
     def __init__(self, app: firebase_admin.App, region: str) -> None:
         self._app = app
         self._region = region
-        # Of its own: the SDK waits for two minutes, and must not hold up reads of Firestore.
+        # Its own threads: the SDK waits for two minutes, and must not delay reads of Firestore.
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="tasks")
 
     def enqueue(self, function: str, data: dict[str, Any], task_id: str, at: float) -> bool:
-        """Have a task function called with ``data`` at the Unix time ``at``, or later.
+        """Let the queue call a task function with ``data`` at the Unix time ``at``, or later.
 
-        False if a task of this id exists, or has existed: ids stay used long after the task is
-        done. The Tasks emulator calls at once, whatever ``at`` says. Raises FirebaseUnavailable.
+        False if a task of this id exists, or has existed: ids stay used long after the task has
+        ended. The Tasks emulator calls at once, whatever ``at`` says. Raises FirebaseUnavailable.
         """
         enqueuing = self._threads.submit(self._enqueue, function, data, task_id, at)
         return result(enqueuing, time.monotonic() + ENQUEUE_SECONDS)
