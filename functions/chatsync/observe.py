@@ -17,7 +17,7 @@ from .users import Account, FirebaseState
 
 @dataclass(frozen=True)
 class PendingReads:
-    """What is being read of up to 100 users."""
+    """Reads of up to 100 users that are under way."""
 
     keys: frozenset[Key]
     documents: Future[dict[Key, FirebaseState]]
@@ -32,10 +32,10 @@ def begin_reads(
     deadline: float,
     accounts: Mapping[Key, Account] | None = None,
 ) -> PendingReads:
-    """Begin to read these users, with what Auth has just said of them, if it was asked.
+    """Begin to read these users; ``accounts`` is what Auth has just said of them, if it was asked.
 
-    For a reconciliation that follows soon: a user who is missing in Stream now could be created
-    meanwhile, and would be replaced.
+    Reconcile soon after: a user who is missing in Stream now could be created meanwhile, and the
+    reconciliation would replace them.
     """
     stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
     return PendingReads(
@@ -55,10 +55,10 @@ class Planned:
 
 
 class Observer:
-    """Reads users, and plans; what it reads of Stream is entered into their records.
+    """Reads users, plans, and enters what it reads of Stream into their records.
 
-    With ``check_accounts`` Auth is asked about everybody, else only where that matters. With
-    ``retry_refused`` what was refused before counts no more.
+    With ``check_accounts`` Auth is asked about everybody, else only if the plan needs it. With
+    ``retry_refused`` values that were refused before are planned again.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Observer:
     ) -> dict[Key, Planned]:
         """Read these users, and plan. Raises Temporary if Firestore or Auth cannot be read.
 
-        Documents are healed even while Stream cannot be read; that is then the users' error.
+        If Stream cannot be read, documents are planned all the same, and the users get that error.
         """
         reads = prefetched or begin_reads(keys, self._clients, deadline)
         asking = self._begin_asking(keys) if self._check_accounts else None
@@ -137,7 +137,7 @@ class Observer:
         }
 
     def _with_refused(self, state: FirebaseState, record: Record) -> FirebaseState:
-        """``state``, with what is not to be sent again here."""
+        """``state``, with the refused values that are not to be sent again."""
         remembered = frozenset() if self._retry_refused else record.remembered or frozenset()
         return replace(state, refused=remembered | record.refused)
 

@@ -157,14 +157,14 @@ ANSWERS: tuple[
     ),
     (Temporary, FunctionsErrorCode.UNAVAILABLE, lambda error, queued: {"repairQueued": queued}),
 )
-"""By the class of the error, the first that fits: the code, and the details from the error and from
-whether the outbox holds what could not be done. Every other error is "internal"."""
+"""The class of an error, its code, and its details by the error and ``is_queued``. The first class
+that fits counts; every other error is "internal"."""
 
 _MESSAGES = {
     FunctionsErrorCode.RESOURCE_EXHAUSTED: "too many calls to Stream Chat",
     FunctionsErrorCode.UNAVAILABLE: "not possible now, try again later",
 }
-"""In place of what Stream or Firebase said, which only the log is told."""
+"""Answered in place of Stream's or Firebase's message, which goes to the log only."""
 
 
 def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
