@@ -1,4 +1,4 @@
-"""What a user should look like according to Firebase. Pure."""
+"""A user's fields and documents as Firebase states them. Pure."""
 
 import hashlib
 import json

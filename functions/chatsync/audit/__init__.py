@@ -1,4 +1,4 @@
-"""The audit: looks for what disagrees, page by page, and repairs what it was asked to.
+"""The audit: compares the sides page by page, and repairs the kinds of findings it was asked to.
 
 ``steps`` finds, ``repair`` repairs, ``store`` keeps what was found, and ``pages`` runs it.
 """

@@ -168,7 +168,7 @@ _MESSAGES = {
 
 
 def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
-    """The documented callable error. What only an operator can mend is logged, and withheld.
+    """The documented callable error. Messages that are for operators only are logged, not answered.
 
     ``is_queued`` says whether the outbox holds what could not be done.
     """

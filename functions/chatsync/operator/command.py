@@ -533,13 +533,13 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
     done = run_to_the_end(began, clients)
     numbers = done.counts.get("users", {})
     # Users are counted here, not findings: an account can have two.
-    healed = numbers.get("records", 0) - numbers.get("agreeing", 0) - done.failed
+    repaired = numbers.get("records", 0) - numbers.get("agreeing", 0) - done.failed
     if as_json:
-        print_json(_summary(done) | {"seen": done.seen, "repaired": healed})
+        print_json(_summary(done) | {"seen": done.seen, "repaired": repaired})
     else:
         seconds = time.monotonic() - started
         print_line(
-            f"{done.seen} compared, {healed} created or patched, {done.failed} left to the"
+            f"{done.seen} compared, {repaired} created or patched, {done.failed} left to the"
             f" outbox; {done.stream_calls} calls to Stream, {seconds:.0f} s."
         )
         if seen_before:
