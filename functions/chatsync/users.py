@@ -220,6 +220,18 @@ def missing_documents(state: FirebaseState, now: object) -> dict[str, dict[str, 
     return missing
 
 
+def without_unused_names(document: Document) -> dict[str, Any]:
+    """``document`` without the names and pictures that another comes before.
+
+    The first field of either stays whatever it says: in a profile its owner edits it.
+    """
+    unused: set[str] = set()
+    for aliases, clean in ((NAME_FIELDS, _name), (PICTURE_FIELDS, _picture)):
+        stating = (field for field in aliases if _stated(document, (field,), clean) is not _ABSENT)
+        unused |= {*aliases[1:]} - {next(stating, "")}
+    return {field: value for field, value in document.items() if field not in unused}
+
+
 def _new_user(account: Account, created_at: object, now: object) -> dict[str, Any]:
     stated = {
         "displayName": _in_auth(account, "display_name", _name),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from chatsync import audit, outbox
 from chatsync.clients import Clients
-from chatsync.clients.documents import create_profile
+from chatsync.clients.documents import create_profile, read_documents
 from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_creation, reconcile_after_sign_up
 from chatsync.entry.records import ensure_profile, read_stats
@@ -141,6 +143,47 @@ def test_a_picture_that_is_no_address_or_too_long_is_left_out(
     firestore.document("user_profiles/ann").update({"photoURL": address})
     assert ensure("ann")[0].status == "ok"
     assert in_stream(chat, "ann")["image"] == "https://p/auth.png"
+
+
+WIDE = "\N{WHALE}" * 4_000
+"""Python takes four bytes for each of its characters, and for each ASCII one beside it."""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict.fromkeys((*NAME_FIELDS, *PICTURE_FIELDS, "email", "phoneNumber"), WIDE),
+        dict.fromkeys(NAME_FIELDS, "\x00" + WIDE) | dict.fromkeys(PICTURE_FIELDS, "https:" + WIDE),
+        {"displayName": b"x" * 1_000_000},
+        {"displayName": "A", "mirrored": {"displayName": b"x" * 1_000_000, "photoURL": WIDE}},
+        {"chat": {"role": WIDE, "teams": [WIDE] * 60}},
+        {"chat": {"teams": [b"x" * 10_000] * 60}},
+    ],
+    ids=["texts", "unusable texts", "bytes", "mirrored", "teams", "teams of bytes"],
+)
+def test_of_a_full_document_little_stays_in_memory(fields, clients, firestore):
+    for collection in ("users", "user_profiles", "user_stats"):
+        firestore.document(collection, HOSTILE.id).set(fields)
+    deadline = time.monotonic() + 10
+    held = read_documents([HOSTILE], clients.firestore, deadline)[HOSTILE]
+    assert len(pickle.dumps((held.user, held.profile, held.stats))) < 64_000
+
+
+def test_a_name_stands_though_others_are_beside_it(accounts, ensure, firestore, chat):
+    accounts.sign_up("ann", displayName="ann")
+    pictures = {"photoURL": "no address", "image": "https://p/1.png", "logo_url": "https://p/2.png"}
+    names = {"displayName": " ", "name": 7, "full_name": "Ann Lee", "companyName": "Ltd"}
+    firestore.document("users/ann").set({**pictures, **names})
+    assert ensure("ann")[0].status == "created"
+    user = in_stream(chat, "ann")
+    assert (user["name"], user["image"]) == ("Ann Lee", "https://p/1.png")
+
+
+def test_a_picture_is_left_out_rather_than_cut(accounts, ensure, firestore, chat):
+    accounts.sign_up("ann", displayName="Ann")
+    firestore.document("users/ann").set({"photoURL": " " * 3_000 + "https://p/" + "x" * 3_000})
+    ensure("ann")
+    assert "image" not in in_stream(chat, "ann")
 
 
 # References to other projects

@@ -32,11 +32,13 @@ from ..errors import FirebaseUnavailable, Unsettled
 from ..ids import IdFormat, Key
 from ..users import (
     EXTRA_FIELDS,
+    MAX_PICTURE_LENGTH,
     NAME_FIELDS,
     PICTURE_FIELDS,
     FirebaseState,
     missing_documents,
     profile_update,
+    without_unused_names,
 )
 
 _FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
@@ -63,20 +65,25 @@ _PROFILE_SECONDS = 20.0
 
 _LISTING_SECONDS = 40.0
 
-_READ_FIELDS = (
-    *NAME_FIELDS,
-    *PICTURE_FIELDS,
-    *EXTRA_FIELDS,
-    *("chat", "mirrored", "createdAt", "updatedAt", "refused"),
-    *("conversationsStarted", "messagesSent", "lastActiveAt"),
-)
-"""The only fields that are read of documents which an app and its users write as well."""
+_FIELDS = {
+    "user": (*NAME_FIELDS, *PICTURE_FIELDS, *EXTRA_FIELDS, "chat", "createdAt"),
+    "profile": ("displayName", "photoURL", "mirrored", "createdAt", "updatedAt"),
+    "stats": ("createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt"),
+    "refused": ("refused",),
+}
+"""What is read of the documents that apps and users write too, by field of ``FirebaseState``."""
+
+_READ_FIELDS = tuple({name: None for names in _FIELDS.values() for name in names})
+"""Firestore sends no other fields."""
 
 _NESTED_FIELDS = {"chat": ("role", "teams"), "mirrored": ("displayName", "photoURL")}
 
-MAX_TEXT_LENGTH = 4_096
+MAX_TEXT_LENGTH = 1_024
 
 _MAX_LIST_LENGTH = 1_000
+_MAX_LIST_BYTES = 30_000
+"""Of all texts of a list, in bytes. Stream takes 250 teams of 100 bytes (Stream documentation,
+"Multi Tenant & Teams"): it refuses what was cut here."""
 
 OTHER = object()
 """Stands for a value of a type that this package doesn't read, such as a map for a name."""
@@ -150,13 +157,14 @@ def read_documents(
     deadline: float,
     *,
     with_refused: bool = False,
-    also: Sequence[str] = (),
+    of_profiles: Sequence[str] = (),
 ) -> dict[Key, FirebaseState]:
     """This project's documents of each key, in one call (BatchGetDocuments).
 
-    Only the fields that this package reads, with long texts cut, and the fields in ``also``
-    uncut; with ``with_refused`` the refused values too. Documents arrive one by one and are cut at
-    once: a hundred documents that people filled to Firestore's limit need the memory of one.
+    Only the fields that this package reads, with long texts cut, and of profiles the fields in
+    ``of_profiles`` uncut; with ``with_refused`` the refused values too. Documents arrive one by one
+    and are cut at once: of a hundred that people filled to Firestore's limit, one or two are in
+    memory whole, and some 20 KB of each other.
     """
     found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
     places = {
@@ -165,9 +173,10 @@ def read_documents(
         for field, reference in _references(key, client).items()
         if with_refused or field != "refused"
     }
-    for document in _get_documents(list(places), client, deadline, also):
+    for document in _get_documents(list(places), client, deadline, of_profiles):
         key, field = places[document.name]
-        fields = read_fields(document.fields, also)
+        whole = of_profiles if field == "profile" else ()
+        fields = read_fields(document.fields, _FIELDS[field], whole)
         if field == "refused":
             found[key][field] = _texts(fields.get(field))
             continue
@@ -208,10 +217,16 @@ def _get_documents(
                 yield message.found
 
 
-def read_fields(fields: Mapping[str, Any], also: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of a document, or of a document in an event, that this package reads."""
-    read = {name: _read_value(name, fields[name]) for name in _READ_FIELDS if name in fields}
-    return read | {name: _whole(fields[name]) for name in also if name in fields}
+def read_fields(
+    fields: Mapping[str, Any], names: Sequence[str] = _READ_FIELDS, whole: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The fields of a document, or of a document in an event, that this package reads.
+
+    Long texts are cut; the fields named in ``whole`` are not.
+    """
+    read = {name: _read_value(name, fields[name]) for name in names if name in fields}
+    uncut = {name: _whole(fields[name]) for name in whole if name in fields}
+    return without_unused_names(read) | uncut
 
 
 def _read_value(name: str, value: Any) -> Any:
@@ -223,12 +238,31 @@ def _read_value(name: str, value: Any) -> Any:
                 one: _read_value(one, inner[one]) for one in _NESTED_FIELDS[name] if one in inner
             }
         case "array_value" if name in ("teams", "refused"):
-            return [_read_value("", one) for one in value.array_value.values[:_MAX_LIST_LENGTH]]
+            return _read_list(value.array_value.values)
+        case "string_value" if name in PICTURE_FIELDS:
+            # One character more than is copied: so a cut address is left out, like a long one.
+            return value.string_value.strip()[: MAX_PICTURE_LENGTH + 1]
         case "string_value":
             return value.string_value[:MAX_TEXT_LENGTH]
-        case "map_value" | "array_value":
+        case "map_value" | "array_value" | "bytes_value":
             return OTHER
     return _whole(value)
+
+
+def _read_list(values: Sequence[Any]) -> list[Any]:
+    """As many values as there is room for; the last text may be cut."""
+    read: list[Any] = []
+    room = _MAX_LIST_BYTES
+    for value in values[:_MAX_LIST_LENGTH]:
+        one = _read_value("", value)
+        if isinstance(one, str):
+            kept = one.encode()[: room + 1]
+            one = kept.decode(errors="ignore")
+            room -= len(kept)
+        read.append(one)
+        if room < 0:
+            break
+    return read
 
 
 def _whole(value: Any) -> Any:

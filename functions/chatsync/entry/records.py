@@ -1,5 +1,6 @@
 """What an app reads of a user: statistics and the profile, created on reading if missing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from firebase_functions import logger
@@ -22,9 +23,9 @@ def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
     follows it, are null unless the caller asks for their own. Raises NotFound, and the repair's
     error if the record could not be created.
     """
-    state = _read(uid, clients)
+    state = _read(uid, clients, [])
     if state.stats is None:
-        state = _repaired(uid, clients)
+        state = _repaired(uid, clients, [])
     stats = state.stats or {}
     return {
         "userId": uid,
@@ -41,15 +42,15 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
 
     ``created`` says whether the profile was missing. Raises as read_stats does.
     """
-    state = _read(uid, clients)
+    state = _read(uid, clients, ["preferences"])
     created = state.profile is None
     if created:
-        state = _repaired(uid, clients)
+        state = _repaired(uid, clients, ["preferences"])
     profile: Document = state.profile or {}
     return {
         "userId": uid,
-        "displayName": json_value(profile.get("displayName")),
-        "photoURL": json_value(profile.get("photoURL")),
+        "displayName": _text(profile, "displayName"),
+        "photoURL": _text(profile, "photoURL"),
         "preferences": json_value(profile.get("preferences")) or {},
         "createdAt": json_value(profile.get("createdAt")),
         "updatedAt": json_value(profile.get("updatedAt")),
@@ -57,16 +58,22 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     }
 
 
-def _read(uid: str, clients: Clients) -> FirebaseState:
+def _text(profile: Document, field: str) -> str | None:
+    value = profile.get(field)
+    return value if isinstance(value, str) else None
+
+
+def _read(uid: str, clients: Clients, of_profile: Sequence[str]) -> FirebaseState:
     key = Key("user", uid)
-    return read_documents([key], clients.firestore, new_deadline(), also=["preferences"])[key]
+    deadline = new_deadline()
+    return read_documents([key], clients.firestore, deadline, of_profiles=of_profile)[key]
 
 
-def _repaired(uid: str, clients: Clients) -> FirebaseState:
+def _repaired(uid: str, clients: Clients, of_profile: Sequence[str]) -> FirebaseState:
     """The documents after a repair; a failure in Stream alone is not raised."""
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
     [outcome] = outbox.reconcile([Key("user", uid)], clients)
-    state = _read(uid, clients)
+    state = _read(uid, clients, of_profile)
     if isinstance(outcome.error, NotFound) or state.stats is None or state.profile is None:
         raise NotRepaired(outcome) if outcome.error else NotFound([uid])
     return state
