@@ -58,7 +58,7 @@ class DocumentWrites:
                 self._records[key].error = result.failure
         return set(documents) if result.failure else set()
 
-    def remember_refused(self, keys: Iterable[Key], was_tried_again: bool) -> None:
+    def remember_refused(self, keys: Iterable[Key], was_tried_again: bool, deadline: float) -> None:
         """Save refused values, so that they are not sent again until they change.
 
         If saving fails, they are sent and refused once more next time. Values that were saved
@@ -77,7 +77,7 @@ class DocumentWrites:
                 changed[key] = record.remembered
         try:
             written = remember_refused(
-                changed, self._clients.settings.id_format, self._clients.firestore, self._deadline
+                changed, self._clients.settings.id_format, self._clients.firestore, deadline
             )
         except FirebaseUnavailable as error:
             logger.warn(f"Refused values could not be saved: {error}")

@@ -117,6 +117,6 @@ def _plan_for_stream(observed: Observed, policy: Policy) -> Plan:
             obstacle = Refusal.BANNED
         elif is_disabled and not policy.serves_disabled:
             obstacle = Refusal.DISABLED
-    if (create or patch) and users.refusal_of_the_rest(owned) in state.refused:
+    if (create or patch) and users.refusal_of_the_rest(owned, policy.default_role) in state.refused:
         return Plan(obstacle=Refusal.REJECTED)
     return Plan(create=create, patch=patch, obstacle=obstacle)

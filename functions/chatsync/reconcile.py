@@ -170,7 +170,8 @@ class Reconciliation:
         finally:
             # Whatever was refused or broke, every write is verified.
             again |= self._documents.note(writing, documents)
-            self._documents.remember_refused(written, self._retry_refused)
+            after = self._deadline + GRACE_SECONDS
+            self._documents.remember_refused(written, self._retry_refused, after)
             again |= self._verify_after_write(written)
         return again
 
@@ -184,8 +185,9 @@ class Reconciliation:
             record.note_creation()
         if planned.plan.create:
             record.log(f"User {record.key.id} not found in Stream Chat, attempting to create...")
-        owned = users.owned_fields(observed.state, self._clients.settings.extra_fields)
-        record.refusal_of_the_rest = users.refusal_of_the_rest(owned)
+        policy = self._clients.settings.policy(record.key.kind)
+        owned = users.owned_fields(observed.state, policy.extra_fields)
+        record.refusal_of_the_rest = users.refusal_of_the_rest(owned, policy.default_role)
 
     def _fail(self, keys: Iterable[Key], error: Temporary) -> None:
         for record in self._of(keys):

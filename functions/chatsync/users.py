@@ -135,10 +135,14 @@ def refusal(field: str, value: object) -> str:
     return hashlib.sha256(json.dumps([field, value], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def refusal_of_the_rest(owned: Mapping[str, Any]) -> str:
-    """The refusal of all fields except name and picture, which are left out one by one."""
+def refusal_of_the_rest(owned: Mapping[str, Any], role: str) -> str:
+    """The refusal of all fields but name and picture, which are left out one by one.
+
+    ``role``, that of users for whom Firebase states none, counts too: it is a setting that may be
+    what Stream refuses, and is corrected.
+    """
     rest = {field: value for field, value in owned.items() if field not in ("name", "image")}
-    return refusal("*", rest)
+    return refusal("*", {"role": role, **_with_values(rest, role)})
 
 
 def without_refused(owned: Mapping[str, Any], refused: Iterable[str]) -> dict[str, Any]:

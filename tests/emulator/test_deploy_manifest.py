@@ -195,7 +195,9 @@ def test_what_apps_dont_call_is_no_callable(deployed, name):
 def test_what_is_uploaded_is_the_functions_and_no_local_file(deployment, directory):
     with zipfile.ZipFile(directory / "source.zip") as source:
         names = source.namelist()
-    package = {f"chatsync/{file.name}" for file in (ROOT / "functions/chatsync").glob("*.py")}
+    source_folder = ROOT / "functions"
+    files = (source_folder / "chatsync").rglob("*.py")
+    package = {str(file.relative_to(source_folder)) for file in files}
     assert {"main.py", "requirements.txt", *package} <= set(names)
     settings = {name for name in names if name.startswith(".env")}  # of one's own deployments
     assert set(names) - package - settings == {"main.py", "requirements.txt"}

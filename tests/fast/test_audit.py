@@ -489,6 +489,18 @@ def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestor
     assert set(only_red.teams) == {"red"}
 
 
+def test_names_of_teams_that_are_too_long_to_be_one_stop_no_audit(
+    accounts, clients, firestore, run
+):
+    for n in range(300):
+        accounts.sign_up(f"user-{n}", displayName="Name")
+        firestore.document(f"users/user-{n}").set(
+            {"chat": {"teams": [f"{n:03}" + "\N{WHALE}" * 1_000]}}
+        )
+    audit = run(steps=["accounts"])
+    assert (audit.state, audit.counts["users"]["records"]) == ("done", 300)
+
+
 def test_of_very_many_teams_the_document_keeps_what_it_has_room_for(
     accounts, clients, firestore, run, monkeypatch
 ):

@@ -764,3 +764,7 @@ def test_a_conversation_can_be_made_beside_all_this(ann_and_bob, clients, run):
     """The commands leave what the app makes in agreement."""
     create_conversation("ann", {"participantIds": ["bob"]}, clients)
     assert run("audit").status == 0
+
+
+def test_the_settings_are_looked_for_where_the_functions_are():
+    assert (terminal._FUNCTIONS / "main.py").exists()

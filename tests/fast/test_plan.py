@@ -109,7 +109,7 @@ CASES = {
         decide(
             state(
                 user={**USER, "chat": {"role": "no-such-role"}},
-                refused=frozenset([refusal_of_the_rest({"role": "no-such-role"})]),
+                refused=frozenset([refusal_of_the_rest({"role": "no-such-role"}, "user")]),
             ),
             IN_STREAM,
         ),

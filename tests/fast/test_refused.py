@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +102,24 @@ def test_a_mended_role_is_sent(wrong_role, ensure, firestore):
     ensure("ann")
     firestore.document("users/ann").update({"chat": {"role": "admin"}})
     assert ensure("ann")[0].status == "updated"
+
+
+def test_who_was_refused_for_the_default_role_is_sent_when_that_is_another(accounts, clients, chat):
+    accounts.sign_up("ann", displayName="Ann")
+    wrong = replace(clients, settings=replace(clients.settings, user_role="no-such-role"))
+    [outcome] = outbox.reconcile([ANN], wrong)
+    assert outcome.error.reason == "rejected"
+    assert outbox.reconcile([ANN], clients)[0].status == "created"
+
+
+def test_what_was_refused_is_remembered_though_no_time_is_left(
+    wrong_role, clients, firestore, firestore_api, stream
+):
+    """Refusals take the time that a repair has, and writing takes a moment too."""
+    firestore_api.before_call = lambda call: time.sleep(0.3) if call == "batch_write" else None
+    stream.fault("UpdateUsersPartial", "delay", times=2, delay_ms=600)
+    reconcile_users([ANN], clients, deadline=time.monotonic() + 1.4)
+    assert len(remembered(firestore, "ann") or []) == 1
 
 
 def test_the_night_tries_once_what_was_refused(

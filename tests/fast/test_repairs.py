@@ -841,6 +841,30 @@ def test_rooms_whose_channels_are_limited_use_up_nobodys_limit(accounts, clients
     assert reasons == ["rate_limit"] * (len(rooms) - 1)
 
 
+def test_rooms_have_their_turn_though_people_are_at_streams_limit(accounts, clients, stream, chat):
+    queue_rooms(clients, accounts, 3)
+    stream.limit("UpdateUsers", 1, window_s=100)
+    chat.upsert_user({"id": "other"})
+    for number in range(3):
+        accounts.sign_up(f"late-{number}")
+        queue(clients, f"late-{number}")
+    drain(0, clients)
+    assert [entry["kind"] for entry in entries(clients).values()] == ["user"] * 3
+
+
+# Parked
+
+
+def test_who_is_parked_again_keeps_nobody_waiting(accounts, clients):
+    for number in range(200):
+        queue(clients, f"{'x' * 200}-{number:03}")
+    accounts.sign_up("ann")
+    queue(clients, "ann")
+    drain(0, clients)
+    waiting = [one["key"] for one in entries(clients).values() if one["state"] == "waiting"]
+    assert waiting == []
+
+
 def queue_rooms(clients, accounts, count: int) -> list[str]:
     """Conversations that were begun and never finished."""
     accounts.sign_up("ann")

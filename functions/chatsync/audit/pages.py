@@ -38,6 +38,8 @@ MAX_TEAMS = 1_000
 _NO_TEAM = "(none)"
 
 _OTHER_TEAMS = "(others)"
+_MAX_TEAM_LENGTH = 100
+"""In characters. Stream takes no longer name, but a document may hold any."""
 
 
 def begin_nightly(clients: Clients) -> None:
@@ -126,7 +128,7 @@ def _advanced(
     teams = {team: Counter(numbers) for team, numbers in audit.teams.items()}
 
     def of_team(team: str | None) -> Counter[str]:
-        name = team or _NO_TEAM
+        name = (team or _NO_TEAM)[:_MAX_TEAM_LENGTH]
         has_room = name in teams or len(teams) < MAX_TEAMS
         return teams.setdefault(name if has_room else _OTHER_TEAMS, Counter())
 

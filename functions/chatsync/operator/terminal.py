@@ -41,7 +41,7 @@ _EMULATORS = {
     "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
     "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
 }
-_FUNCTIONS = Path(__file__).parents[1]
+_FUNCTIONS = Path(__file__).parents[2]
 
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """For everything but the result, so that ``--json`` can be piped."""

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from firebase_functions import logger
 
@@ -54,9 +54,12 @@ def drain(not_before: float, clients: Clients) -> None:
             break
         else:
             continue
-        for batch in batches(list(outcomes.items())):
-            apply_outcomes(dict(batch), clients, new_deadline())
+        _apply(outcomes, clients)
         resume_at = _pause_until(list(outcomes.values()))
+        if users and conversations and _rate_limit_of(outcomes):
+            # Else somebody who keeps users at Stream's limit would keep conversations from opening.
+            tried, _ = _try_conversations(conversations, clients)
+            _apply(tried, clients)
     # Before the last query: an entry written after it may rely on this wake.
     too_early = time.time() < not_before
     next_attempt = earliest(clients, new_deadline())
@@ -106,11 +109,20 @@ def _try_conversations(
 
     outcomes = _each(entries[:CONVERSATIONS_PER_TURN], reconcile)
     left = list(entries[CONVERSATIONS_PER_TURN:])
-    errors = [outcome.error for outcome in outcomes.values()]
-    limit = next((error for error in errors if isinstance(error, StreamRateLimited)), None)
+    limit = _rate_limit_of(outcomes)
     if limit is None:
         return outcomes, left
     return outcomes | {entry: Outcome(entry.key, "", None, limit) for entry in left}, []
+
+
+def _apply(outcomes: Mapping[Entry, Outcome], clients: Clients) -> None:
+    for batch in batches(list(outcomes.items())):
+        apply_outcomes(dict(batch), clients, new_deadline())
+
+
+def _rate_limit_of(outcomes: Mapping[Entry, Outcome]) -> StreamRateLimited | None:
+    errors = (outcome.error for outcome in outcomes.values())
+    return next((error for error in errors if isinstance(error, StreamRateLimited)), None)
 
 
 def _each(
@@ -142,7 +154,7 @@ def _pause_until(outcomes: Sequence[Outcome]) -> float:
     waits = [one.error.retry_after for one in users if isinstance(one.error, StreamRateLimited)]
     if waits:
         return time.time() + max(waits)
-    if not any(one.is_done for one in outcomes):
+    if not any(one.is_done or one.is_parked for one in outcomes):
         return time.time() + PAUSE_SECONDS
     return 0.0
 
