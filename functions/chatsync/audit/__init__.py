@@ -1,6 +1,6 @@
 """The audit: compares the sides page by page, and repairs the kinds of findings it was asked to.
 
-``steps`` finds, ``repair`` repairs, ``store`` keeps what was found, and ``pages`` runs it.
+``steps`` finds, ``repair`` repairs, ``store`` saves audits and findings, ``pages`` runs the pages.
 """
 
 from .pages import SWEEP, begin_nightly, run, run_page

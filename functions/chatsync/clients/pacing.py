@@ -58,8 +58,7 @@ class Pace:
     def call(self, operation: str, left_to_others: float, deadline: float) -> Iterator[None]:
         """Wait for this call's turn, at most until ``deadline``, and count it.
 
-        Raises StreamRateLimited if the window has no room for this caller, and Postponed if its
-        turn does not come in time.
+        Raises StreamRateLimited if the window has no room for it, and Postponed at the deadline.
         """
         with self.changed:
             while wait := self._must_wait(operation, left_to_others):

@@ -28,8 +28,7 @@ STALE_AFTER_SECONDS = 1.0
 def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
     """Repair the user, then ``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
 
-    Raises the repair's error: a user who doesn't exist, is disabled or is not in Stream gets no
-    token.
+    Raises the repair's error: no token for users who don't exist, are disabled or not in Stream.
     """
     outcome = _repaired(uid, clients)
     now = int(time.time())
