@@ -2,10 +2,11 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_timeout
 from xprocess import ProcessStarter, XProcess
 
 from dev import emulators as local
@@ -16,6 +17,12 @@ LOG_EVENTS = Path(__file__).parent / "emulator" / "log_events.cjs"
 pytest.register_assert_rewrite("tests.conformance")
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SECONDS_ON_EMULATORS = 300
+"""The time limit of a test there, whose first one starts them; pyproject.toml has the others'."""
+
+
+class OutOfTime(BaseException):
+    """Fails a test as pytest's own Failed does, which Hypothesis would catch, to try again."""
 
 
 def pytest_configure() -> None:
@@ -27,13 +34,33 @@ def pytest_configure() -> None:
 def interrupt(number: int, frame: object) -> None:
     for again in ENDING_SIGNALS:
         signal.signal(again, signal.SIG_IGN)  # the teardown is to happen
+    signal.setitimer(signal.ITIMER_REAL, 0)  # the same of a test's time limit
     raise KeyboardInterrupt
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(
+    item: pytest.Item, settings: pytest_timeout.Settings
+) -> Generator[None, object, object]:
+    """A test that takes too long fails with the stacks of all threads, and all teardown."""
+    result = yield
+
+    def end(number: int, frame: object) -> None:
+        try:
+            pytest_timeout.timeout_sigalrm(item, settings)
+        except pytest.fail.Exception as error:
+            raise OutOfTime(str(error)) from None
+
+    signal.signal(signal.SIGALRM, end)
+    return result
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on the emulators come last: quick failures first, and no other test meets their
     environment variables."""
     items.sort(key=needs_emulators)
+    for item in filter(needs_emulators, items):
+        item.add_marker(pytest.mark.timeout(SECONDS_ON_EMULATORS))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
