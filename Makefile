@@ -15,7 +15,7 @@ LOCK = UV_PYTHON=$(VENV)/python UV_PYTHON_DOWNLOADS=never $(VENV)/uv pip compile
 
 .DEFAULT_GOAL := help
 # `tests` is a folder: make would call it up to date.
-.PHONY: help setup setup-python demo start test tests test-fast test-pythons chaos bench check format lock clean
+.PHONY: help setup setup-python demo start test tests test-fast test-pythons coverage chaos bench check format lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -33,6 +33,14 @@ tests: test
 
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast
+
+# Tracing takes twice the time: without tests that run no function here, or one for thousands of cases.
+UNTRACED := stream_server or test_dev_ or test_locks or test_documents or conformance or side_by_side \
+	or test_model or test_memory or hostile or interrupted
+
+coverage: setup-python  ## fail if fast tests no longer reach enough of the functions' code
+	@$(VENV)/coverage run -m pytest -q tests/fast -k "not ($(UNTRACED))"
+	@$(VENV)/coverage report
 
 test-pythons: setup-python  ## run the fast tests on each supported Python of this machine
 	@$(VENV)/python -m dev.pythons
