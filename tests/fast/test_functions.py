@@ -37,15 +37,15 @@ def environment(monkeypatch, clients):
         monkeypatch.delitem(firebase_admin._apps, name)
 
 
-def id_token(uid: str) -> str:
+def id_token(uid: str, project: str = "demo-chatsync") -> str:
     """An ID token as the Auth emulator signs it: not at all."""
 
     def part(content: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
     claims = {
-        "iss": "https://securetoken.google.com/demo-chatsync",
-        "aud": "demo-chatsync",
+        "iss": f"https://securetoken.google.com/{project}",
+        "aud": project,
         "sub": uid,
         "user_id": uid,
         "iat": 1_700_000_000,
