@@ -17,7 +17,7 @@ LOG_EVENTS = Path(__file__).parent / "emulator" / "log_events.cjs"
 pytest.register_assert_rewrite("tests.conformance")
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-SECONDS_ON_EMULATORS = 300
+SECONDS_ON_EMULATORS = 600
 """The time limit of a test there, whose first one starts them; pyproject.toml has the others'."""
 
 

@@ -314,3 +314,9 @@ def test_no_value_of_one_persons_documents_stops_the_others(
             assert clients.firestore.document(collection, key.id).get().exists
     left = {entry["key"] for entry in entries(clients).values() if entry["kind"] == "user"}
     assert left <= {"hostile"}
+
+
+def test_a_long_picture_of_an_account_leads_to_no_other_address(accounts, ensure, chat):
+    accounts.sign_up("ann", displayName="Ann", photoUrl="https://p/" + "x" * 3000)
+    assert ensure("ann")[0].status == "created"
+    assert "image" not in in_stream(chat, "ann")

@@ -825,7 +825,8 @@ class World:
                 self.judge_living(uid, in_stream.get(uid))
             elif not self.people[uid].unreported:
                 assert uid not in in_stream, f"{uid} is deleted, and in Stream: {in_stream[uid]}"
-                left = {path for path in self.documents() if path.endswith(f"/{uid}")}
+                names = (f"/{uid}", f"/user_{uid}")
+                left = {path for path in self.documents() if path.endswith(names)}
                 assert not left, f"{uid} is deleted, and left {left}"
         for entry in self.entries().values():
             # Who was refused stays on record until a person looks, though that may be over by now.

@@ -9,6 +9,7 @@ from google.cloud import firestore
 from ..ids import MAX_KEY_LENGTH, Key
 from ..side_by_side import batches, begin, result
 from ..users import (
+    MAX_PICTURE_LENGTH,
     Account,
 )
 from .documents import MAX_TEXT_LENGTH, read_documents, temporary_failures_named
@@ -77,7 +78,7 @@ def _account(record: auth.UserRecord) -> Account:
         uid=record.uid,
         created_at=_created_at(record.user_metadata.creation_timestamp),
         display_name=_storable(record.display_name),
-        photo_url=_storable(record.photo_url),
+        photo_url=_storable(record.photo_url, MAX_PICTURE_LENGTH + 1),
         email=_storable(record.email),
         phone_number=_storable(record.phone_number),
         disabled=record.disabled,
@@ -93,9 +94,9 @@ def _created_at(milliseconds: int | None) -> datetime | None:
         return None
 
 
-def _storable(text: str | None) -> str | None:
+def _storable(text: str | None, longest: int = MAX_TEXT_LENGTH) -> str | None:
     """``text``, cut; None with lone surrogates, which JSON allows but Firestore doesn't."""
     try:
-        return text.encode().decode()[:MAX_TEXT_LENGTH] if text else None
+        return text.encode().decode()[:longest] if text else None
     except UnicodeEncodeError:
         return None
