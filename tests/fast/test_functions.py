@@ -446,8 +446,10 @@ def create_user_profile(monkeypatch) -> Callable[[str], int]:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")  # the SDK makes a client, unused
     app = create_app("createUserProfile", str(MAIN), "cloudevent")
 
-    def deliver(uid: str) -> int:
+    def deliver(uid: str, is_named: bool = True) -> int:
         event = user_document_event(uid, {"displayName": "what the event says"})
+        if not is_named:
+            event["data"] = DocumentEventData.serialize(DocumentEventData(value={}))
         return app.test_client().post("/", **event).status_code
 
     return deliver
@@ -495,3 +497,10 @@ def test_an_instance_serves_as_many_at_once_as_the_platform_sends_it(monkeypatch
     server = GunicornApplication(app, "127.0.0.1", 0, debug=False)
     endpoint = sys.modules["main"].ensureStreamUser.__firebase_endpoint__
     assert server.options["threads"] == endpoint.concurrency > 1
+
+
+def test_the_path_of_a_document_is_that_of_the_events_attribute(create_user_profile, firestore):
+    """The data may hold no name, as where a platform passes on no more than the attributes."""
+    firestore.document("users/ann").set({"displayName": "Ann"})
+    assert create_user_profile("ann", is_named=False) == 200
+    assert firestore.document("user_profiles/ann").get().exists

@@ -53,14 +53,15 @@ def on_document(trigger: Callable[..., Any], document: str) -> Callable[[_Handle
 
         @functools.wraps(declared)
         def serve(raw: ce.CloudEvent) -> None:
-            core._with_init(handler)(_event(raw.get_data()))
+            path = raw.get_attributes()["document"]
+            core._with_init(handler)(_event(path, raw.get_data()))
 
         return cast(_Handler, serve)
 
     return declare
 
 
-def _event(data: Any) -> DocumentEvent:
+def _event(path: str, data: Any) -> DocumentEvent:
     """Parsed from Protobuf, as Eventarc and the emulator send it, or from its JSON."""
     with _parsing:
         if isinstance(data, bytes):
@@ -71,7 +72,7 @@ def _event(data: Any) -> DocumentEvent:
         before = message.old_value if message.HasField("old_value") else None
         after = message.value if message.HasField("value") else None
         return DocumentEvent(
-            id=(message.value.name or message.old_value.name).rpartition("/")[2],
+            id=path.rpartition("/")[2],
             before=read_fields(before.fields) if before else None,
             after=read_fields(after.fields) if after else None,
         )
