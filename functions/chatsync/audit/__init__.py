@@ -3,7 +3,7 @@
 ``steps`` finds, ``repair`` repairs, ``store`` saves audits and findings, ``pages`` runs the pages.
 """
 
-from .pages import SWEEP, begin_nightly, run, run_page
+from .pages import begin_nightly, run, run_page
 from .repair import CREATING, Wait, repair_findings
 from .store import (
     LAST_STEP,
@@ -21,7 +21,6 @@ __all__ = [
     "CREATING",
     "LAST_STEP",
     "MAX_FINDINGS",
-    "SWEEP",
     "Audit",
     "Wait",
     "begin_nightly",
