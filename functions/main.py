@@ -38,6 +38,8 @@ from chatsync.users import FirebaseState
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 firebase_app()
 
+SETTINGS = settings.declared()
+
 CONCURRENCY = 16
 """Requests that an instance takes at once. They wait for Stream and Firebase nearly all the time:
 sixteen use up Python's one CPU, thirty-two are no faster, and a thread costs half a megabyte
@@ -90,20 +92,20 @@ def deleteStreamUser(event: AuthEvent) -> None:
         events.remove_after_event(event.data.uid, connect_for_events())
 
 
-@on_document(on_document_created, "users/{uid}")
+@on_document(on_document_created, "user", SETTINGS)
 def createUserProfile(event: DocumentEvent) -> None:
     """A user document was created, whoever wrote it: create its profile and stats."""
     events.reconcile_after_creation(event.id, connect_for_events())
 
 
-@on_document(on_document_updated, "users/{uid}")
+@on_document(on_document_updated, "user", SETTINGS)
 def syncUserProfile(event: DocumentEvent) -> None:
     """A user document changed: copy what concerns them to profile and Stream."""
     before, after = FirebaseState(user=event.before), FirebaseState(user=event.after)
     events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
-@on_document(on_document_written, "user_profiles/{uid}")
+@on_document(on_document_written, "profile", SETTINGS)
 def syncProfileToStream(event: DocumentEvent) -> None:
     """A profile changed: copy its owner's edit to Stream."""
     before, after = FirebaseState(profile=event.before), FirebaseState(profile=event.after)

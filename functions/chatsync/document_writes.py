@@ -1,13 +1,19 @@
 """What a reconciliation writes to Firestore: missing documents, profiles, refused values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 
 from firebase_functions import logger
 
 from . import side_by_side, users
 from .clients import Clients
-from .clients.documents import WriteResult, delete_documents, remember_refused, write_documents
+from .clients.documents import (
+    Entry,
+    WriteResult,
+    delete_documents,
+    remember_refused,
+    write_documents,
+)
 from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
 from .ids import Key
 from .record import Record
@@ -24,14 +30,24 @@ class DocumentWrites:
         self._clients = clients
         self._deadline = deadline
 
-    def begin(self, documents: Mapping[Key, FirebaseState]) -> Future[WriteResult]:
-        """Begin to create missing documents and to update profiles that must follow."""
-        return side_by_side.begin(
-            write_documents, documents, self._clients.firestore, self._deadline
-        )
+    def begin(
+        self, documents: Mapping[Key, FirebaseState], undecided: Collection[Key]
+    ) -> Future[WriteResult]:
+        """Begin to create missing documents and to update profiles that must follow.
+
+        Of the ``undecided`` accounts it writes down what they are: wait for that before anything is
+        created in Stream. So two repairs that read different documents never create two Stream
+        users of one account.
+        """
+        entries = {key: self._entry(key) for key in undecided}
+        arguments = documents, entries, self._clients, self._deadline
+        return side_by_side.begin(write_documents, *arguments)
 
     def note(
-        self, writing: Future[WriteResult], documents: Mapping[Key, FirebaseState]
+        self,
+        writing: Future[WriteResult],
+        documents: Mapping[Key, FirebaseState],
+        undecided: Collection[Key],
     ) -> set[Key]:
         """Note what was created, or may have been; returns the keys to try again.
 
@@ -41,7 +57,7 @@ class DocumentWrites:
         try:
             result = side_by_side.result(writing, self._deadline)
         except FirebaseUnavailable as error:
-            result = WriteResult({}, error)
+            result = WriteResult({}, error, undecided=frozenset(undecided))
         for key, created in result.created.items():
             self._records[key].documents += created
         for key, message in result.refused.items():
@@ -49,14 +65,18 @@ class DocumentWrites:
             record.log(
                 f"Firestore refuses documents of {key.kind} {key.id}: {message}", logger.warn
             )
-            if update := users.profile_update(state):
+            if update := users.profile_update(state, self._clients.settings.config):
                 record.refused.add(users.refusal("profile", update))
             if None in (state.user, state.profile, state.stats):
                 record.error = FailedPrecondition([key.id], Refusal.REJECTED, message)
-        if result.failure:
-            for key in documents:
-                self._records[key].error = result.failure
-        return set(documents) if result.failure else set()
+        failed = {*documents, *result.undecided} if result.failure else set()
+        for key in failed:
+            self._records[key].error = result.failure
+        return failed | result.undecided
+
+    def _entry(self, key: Key) -> Entry:
+        record = self._records[key]
+        return Entry(record.kind or "user", record.stream_id)
 
     def remember_refused(self, keys: Iterable[Key], was_tried_again: bool, deadline: float) -> None:
         """Save refused values, so that they are not sent again until they change.
@@ -76,9 +96,8 @@ class DocumentWrites:
                 record.remembered = frozenset(hashes[:_MAX_REMEMBERED])
                 changed[key] = record.remembered
         try:
-            written = remember_refused(
-                changed, self._clients.settings.id_format, self._clients.firestore, deadline
-            )
+            entries = {key: self._entry(key) for key in changed}
+            written = remember_refused(changed, entries, self._clients, deadline)
         except FirebaseUnavailable as error:
             logger.warn(f"Refused values could not be saved: {error}")
             return

@@ -7,9 +7,12 @@ class Refusal(StrEnum):
     """Why a user or a conversation cannot be used in Stream; apps get it as ``reason``."""
 
     DISABLED = "disabled"
-    """In Firebase Auth, like ``anonymous``; all others are states in Stream."""
+    """In Firebase Auth, like ``anonymous``."""
 
     ANONYMOUS = "anonymous"
+    UNDECIDED = "undecided"
+    """Neither a user document nor a token has told yet whether the account is a company."""
+
     DEACTIVATED = "deactivated"
     BANNED = "banned"
     DELETED = "deleted"

@@ -10,9 +10,9 @@ from .clients.accounts import read_accounts
 from .clients.documents import read_documents
 from .errors import Temporary
 from .ids import Key
-from .plan import Observed, Payload, Plan, plan
+from .plan import Observed, Payload, Plan, Policy, plan
 from .record import Record
-from .users import Account, FirebaseState
+from .users import Account, FirebaseState, UserKind, kind_of
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,55 @@ def begin_reads(
     stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
     return PendingReads(
         frozenset(keys),
-        side_by_side.begin(read_documents, keys, clients.firestore, deadline, with_refused=True),
+        side_by_side.begin(read_documents, keys, clients, deadline),
         side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
         accounts,
     )
+
+
+def observed_of(
+    reads: PendingReads, clients: Clients, deadline: float, *, decides: bool = False
+) -> tuple[dict[Key, Observed], Temporary | None]:
+    """What was read of each user, and why Stream could not be read. Auth's part is still missing.
+
+    With ``decides``, an account of which nothing has told yet what it is counts as a person. Raises
+    Temporary if Firestore cannot be read.
+    """
+    failure = None
+    found: dict[str, Payload] = {}
+    try:
+        found = side_by_side.result(reads.stream_users, deadline)
+    except Temporary as error:
+        failure = error
+    settings = clients.settings
+    read = side_by_side.result(reads.documents, deadline)
+    otherwise: UserKind | None = "user" if decides else None
+    states = {
+        key: replace(state, kind=kind_of(key, state, settings.config) or otherwise)
+        for key, state in read.items()
+    }
+    stream_ids = {key: settings.stream_id(key, state) for key, state in states.items()}
+    # An account that is a company was asked for under the id of a person.
+    others = [
+        stream_ids[key] for key, state in states.items() if state.kind not in (None, key.kind)
+    ]
+    try:
+        found |= clients.stream.query_users(others, deadline) if failure is None else {}
+    except Temporary as error:
+        failure = error
+    observed = {
+        key: Observed(
+            key,
+            stream_ids[key],
+            state,
+            found.get(stream_ids[key]),
+            account_is_known=False,
+            stream_is_known=failure is None,
+            kind_is_recorded=read[key].kind is not None,
+        )
+        for key, state in states.items()
+    }
+    return observed, failure
 
 
 @dataclass(frozen=True)
@@ -95,26 +140,17 @@ class Observer:
 
     def _read(self, reads: PendingReads, deadline: float) -> dict[Key, Observed]:
         """What Firestore and Stream say of the users."""
-        failure = None
-        try:
-            found = side_by_side.result(reads.stream_users, deadline)
-        except Temporary as error:
-            found, failure = {}, error
-        observed = {}
-        for key, state in side_by_side.result(reads.documents, deadline).items():
+        observed, failure = observed_of(
+            reads, self._clients, deadline, decides=self._check_accounts
+        )
+        for key, one in observed.items():
             record = self._records[key]
             record.error = failure
-            record.stream_user = found.get(record.stream_id)
+            record.stream_id, record.stream_user = one.stream_id, one.stream_user
+            record.kind = one.state.kind
             if record.remembered is None:
-                record.remembered = state.refused
-            observed[key] = Observed(
-                key,
-                record.stream_id,
-                self._with_refused(state, record),
-                record.stream_user,
-                account_is_known=False,
-                stream_is_known=failure is None,
-            )
+                record.remembered = one.state.refused
+            observed[key] = replace(one, state=self._with_refused(one.state, record))
         return observed
 
     def _must_ask(self, observed: Observed) -> bool:
@@ -122,19 +158,24 @@ class Observer:
         return self._records[observed.key].is_written or self._plan(observed).ask_auth
 
     def _plan(self, observed: Observed) -> Plan:
-        policy = self._clients.settings.policy(observed.key.kind)
-        return plan(observed, replace(policy, serves_disabled=not self._check_accounts))
+        policy = Policy(self._clients.settings.config, serves_disabled=not self._check_accounts)
+        return plan(observed, policy)
 
     def read_again(self, keys: Collection[Key], deadline: float) -> dict[Key, FirebaseState]:
         """What Firebase says of these users now. Raises Temporary."""
-        reading = side_by_side.begin(read_documents, keys, self._clients.firestore, deadline)
+        fields = ["user", "profile", "stats"]
+        if any(self._records[key].kind == "company" for key in keys):
+            fields.append("company")
+        reading = side_by_side.begin(read_documents, keys, self._clients, deadline, of=fields)
         asking = self._begin_asking(keys)
         states = side_by_side.result(reading, deadline)
         accounts = side_by_side.result(asking, deadline)
-        return {
-            key: replace(self._with_refused(state, self._records[key]), account=accounts.get(key))
-            for key, state in states.items()
-        }
+        now = {}
+        for key, state in states.items():
+            record = self._records[key]
+            known = self._with_refused(replace(state, kind=record.kind), record)
+            now[key] = replace(known, account=accounts.get(key))
+        return now
 
     def _with_refused(self, state: FirebaseState, record: Record) -> FirebaseState:
         """``state``, with the refused values that are not to be sent again."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import users
+from .config import DEFAULTS, Config
 from .errors import Refusal
 from .ids import Key
-from .users import Account, FirebaseState
+from .users import Account, FirebaseState, UserKind
 
 Payload = dict[str, Any]
 """A Stream user, or a partial update of one: ``{id, set, unset}``."""
@@ -18,13 +19,16 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True)
 class Policy:
-    """What the settings say of users of one kind."""
+    """What the settings say."""
 
-    default_role: str = "user"
-    extra_fields: tuple[str, ...] = ()
-    provision_anonymous: bool = True
+    config: Config = DEFAULTS
     serves_disabled: bool = True
     """Whether a disabled account that is in Stream counts as in agreement."""
+
+    def default_role(self, kind: UserKind) -> str:
+        """The role of users for whom Firebase states none."""
+        stream = self.config.stream
+        return stream.company_role if kind == "company" else stream.user_role
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Observed:
     """Whether Auth was asked; for a company it never is."""
 
     stream_is_known: bool = True
+    kind_is_recorded: bool = True
+    """Whether ``stream_users`` says what the account is; of companies it need not."""
 
     def with_account(self, account: Account | None) -> "Observed":
         """The same user after Auth was asked."""
@@ -60,6 +66,9 @@ class Plan:
     documents: bool = False
     """Documents are missing, or the profile must follow a change."""
 
+    entry: bool = False
+    """The kind of the account is decided now, and not written down yet."""
+
     create: Payload | None = None
     """The Stream user that is missing."""
 
@@ -71,17 +80,18 @@ class Plan:
 
     @property
     def writes(self) -> bool:
-        return bool(self.documents or self.create or self.patch)
+        return bool(self.documents or self.entry or self.create or self.patch)
 
 
 def plan(observed: Observed, policy: Policy) -> Plan:
     """What to do about one user. Auth decides who exists, and is asked before any write."""
     is_company = observed.key.kind == "company"
     if not (observed.account_is_known or is_company):
-        presumed = _plan_of_existing(observed, policy)
-        if presumed.writes or not users.names_user(observed.state):
+        if users.needs_claims(policy.config):
             return Plan(ask_auth=True)
-        return presumed
+        presumed = _plan_of_existing(observed, policy)
+        is_named = users.names_user(observed.state, policy.config)
+        return Plan(ask_auth=True) if presumed.writes or not is_named else presumed
     if not users.exists(observed.key, observed.state):
         return Plan(exists=False)
     return _plan_of_existing(observed, policy)
@@ -89,34 +99,39 @@ def plan(observed: Observed, policy: Policy) -> Plan:
 
 def _plan_of_existing(observed: Observed, policy: Policy) -> Plan:
     state, account = observed.state, observed.state.account
-    if account and account.anonymous and not policy.provision_anonymous:
+    if account and account.anonymous and not policy.config.stream.provision_anonymous_users:
         return Plan(obstacle=Refusal.ANONYMOUS)
-    documents = observed.key.kind == "user" and users.documents_differ(state)
-    if not observed.stream_is_known:
-        return Plan(documents=documents)
-    in_stream = _plan_for_stream(observed, policy)
-    return replace(in_stream, documents=documents)
+    kind = users.kind_of(observed.key, state, policy.config)
+    if kind is None:
+        return Plan(obstacle=Refusal.UNDECIDED)
+    in_stream = Plan()
+    if observed.stream_is_known:
+        in_stream = _plan_for_stream(observed, policy, policy.default_role(kind))
+    if observed.key.kind == "company":
+        return in_stream
+    differ = users.documents_differ(state, policy.config)
+    return replace(in_stream, documents=differ, entry=not observed.kind_is_recorded)
 
 
-def _plan_for_stream(observed: Observed, policy: Policy) -> Plan:
+def _plan_for_stream(observed: Observed, policy: Policy, role: str) -> Plan:
     state, stream_user = observed.state, observed.stream_user
     is_disabled = bool(state.account and state.account.disabled)
-    owned = users.owned_fields(state, policy.extra_fields)
+    owned = users.owned_fields(state, policy.config)
     wanted = users.without_refused(owned, state.refused)
     obstacle = None
     create = patch = None
     if stream_user is None and is_disabled:
         obstacle = Refusal.DISABLED
     elif stream_user is None:
-        create = users.new_stream_user(observed.stream_id, wanted, policy.default_role)
+        create = users.new_stream_user(observed.stream_id, wanted, role)
     elif stream_user.get("deactivated_at"):
         obstacle = Refusal.DEACTIVATED
     else:
-        patch = users.drift(stream_user, wanted, policy.default_role)
+        patch = users.drift(stream_user, wanted, role)
         if stream_user.get("banned"):
             obstacle = Refusal.BANNED
         elif is_disabled and not policy.serves_disabled:
             obstacle = Refusal.DISABLED
-    if (create or patch) and users.refusal_of_the_rest(owned, policy.default_role) in state.refused:
+    if (create or patch) and users.refusal_of_the_rest(owned, role) in state.refused:
         return Plan(obstacle=Refusal.REJECTED)
     return Plan(create=create, patch=patch, obstacle=obstacle)

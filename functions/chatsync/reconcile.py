@@ -27,6 +27,7 @@ from .errors import (
 from .ids import Key
 from .observe import Observer, PendingReads, Planned
 from .outcome import Outcome
+from .plan import Policy
 from .record import Record
 from .stream_writes import StreamWrites
 
@@ -159,17 +160,20 @@ class Reconciliation:
         for record in self._of(written):
             record.is_written = True
         documents = {key: one.observed.state for key, one in written.items() if one.plan.documents}
-        writing = self._documents.begin(documents)
+        undecided = {key for key, one in written.items() if one.plan.entry}
+        writing = self._documents.begin(documents, undecided)
+        noted = self._documents.note(writing, documents, undecided) if undecided else set()
+        decided = {key: one.plan for key, one in written.items() if key not in undecided & noted}
         try:
             again |= self._in_stream.create(
-                {key: one.plan.create for key, one in written.items() if one.plan.create}
+                {key: plan.create for key, plan in decided.items() if plan.create}
             )
             again |= self._in_stream.patch(
-                {key: one.plan.patch for key, one in written.items() if one.plan.patch}
+                {key: plan.patch for key, plan in decided.items() if plan.patch}
             )
         finally:
             # Whatever was refused or broke, every write is verified.
-            again |= self._documents.note(writing, documents)
+            again |= noted if undecided else self._documents.note(writing, documents, undecided)
             after = self._deadline + GRACE_SECONDS
             self._documents.remember_refused(written, self._retry_refused, after)
             again |= self._verify_after_write(written)
@@ -185,9 +189,13 @@ class Reconciliation:
             record.note_creation()
         if planned.plan.create:
             record.log(f"User {record.key.id} not found in Stream Chat, attempting to create...")
-        policy = self._clients.settings.policy(record.key.kind)
-        owned = users.owned_fields(observed.state, policy.extra_fields)
-        record.refusal_of_the_rest = users.refusal_of_the_rest(owned, policy.default_role)
+        policy = Policy(self._clients.settings.config)
+        owned = users.owned_fields(observed.state, policy.config)
+        role = policy.default_role(record.kind or "user")
+        record.refusal_of_the_rest = users.refusal_of_the_rest(owned, role)
+        if refused := users.refused_role(observed.state, policy.config):
+            message = f"Role {refused} of user {record.key.id} is not among stream.allowed_roles"
+            record.log(message, logger.warn)
 
     def _fail(self, keys: Iterable[Key], error: Temporary) -> None:
         for record in self._of(keys):
@@ -213,9 +221,9 @@ class Reconciliation:
             # Documents created from old values of Auth would hide the change.
             if record.documents and was.account != now.account:
                 outdated.add(key)
-            extra = self._clients.settings.extra_fields
-            if users.owned_fields(now, extra) != users.owned_fields(was, extra) or (
-                key.kind == "user" and users.documents_differ(now)
+            config = self._clients.settings.config
+            if users.owned_fields(now, config) != users.owned_fields(was, config) or (
+                key.kind == "user" and users.documents_differ(now, config)
             ):
                 differing.add(key)
         for record in self._of(outdated):
@@ -256,7 +264,7 @@ def _outcome(record: Record) -> Outcome:
         record.stream_id,
         status=None if error else record.status or "ok",
         error=error,
-        stream_user=record.stream_user or {},
+        stream_user=dict(record.stream_user or {}),
         recheck=record.creation_unanswered or record.patch_unanswered,
         removal=record.creation_unanswered or (record.is_created and isinstance(error, Temporary)),
     )

@@ -1,7 +1,8 @@
 """What one reconciliation knows of each user, and what it has done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from firebase_functions import logger
 
@@ -9,7 +10,7 @@ from .clients.documents import CreatedDocument
 from .errors import ChatsyncError
 from .ids import Key
 from .outcome import Status
-from .plan import Payload
+from .users import UserKind
 
 
 @dataclass
@@ -18,7 +19,10 @@ class Record:
 
     key: Key
     stream_id: str
-    stream_user: Payload | None = None
+    kind: UserKind | None = None
+    """What the user is in Stream: an account may be a company. None if nothing has told yet."""
+
+    stream_user: Mapping[str, Any] | None = None
     """As it was read last; None if Stream has no such user."""
 
     status: Status | None = None

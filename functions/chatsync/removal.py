@@ -1,7 +1,7 @@
 """Remove what is left of deleted accounts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from firebase_functions import logger
@@ -9,7 +9,7 @@ from firebase_functions import logger
 from . import ids, side_by_side
 from .clients import Clients
 from .clients.accounts import existing_keys
-from .clients.documents import delete_user_documents
+from .clients.documents import delete_entries, delete_user_documents, read_documents
 from .errors import (
     ChatsyncError,
     FirebaseUnavailable,
@@ -22,6 +22,7 @@ from .errors import (
 from .ids import Key
 from .outcome import Outcome
 from .reconcile import GRACE_SECONDS, new_deadline, reconcile_users
+from .users import FirebaseState
 
 
 def remove_users(
@@ -54,22 +55,25 @@ def remove_users(
     deadline = min(new_deadline(), deadline)
     removal = from_stream and documents
     try:
-        existing = existing_keys(removable, clients.auth, clients.firestore, deadline)
+        reading = side_by_side.begin(
+            read_documents, removable, clients, deadline, of=("company", "entry")
+        )
+        existing = existing_keys(removable, clients, deadline)
+        states = side_by_side.result(reading, deadline)
     except FirebaseUnavailable as error:
         for key in removable:
-            stream_id = clients.settings.id_format.stream_id(key)
-            outcomes[key] = Outcome(key, stream_id, None, error, removal=removal)
+            outcomes[key] = Outcome(key, "", None, error, removal=removal)
         return [outcomes[key] for key in keys]
-    gone = [key for key in removable if key not in existing]
+    gone = {key: states[key] for key in removable if key not in existing}
     removed = _remove(gone, clients, from_stream, documents, deadline)
     for key, failure in removed.items():
-        stream_id = clients.settings.id_format.stream_id(key)
+        stream_id = clients.settings.stream_id(key, gone[key])
         # A deletion without an answer may come late, when the account is back.
         recheck = isinstance(failure, StreamUnavailable)
         result = failure or NotFound([key.id])
         outcomes[key] = Outcome(key, stream_id, None, result, recheck=recheck, removal=removal)
     try:
-        existing |= existing_keys(gone, clients.auth, clients.firestore, deadline + GRACE_SECONDS)
+        existing |= existing_keys(list(gone), clients, deadline + GRACE_SECONDS)
     except FirebaseUnavailable as error:
         # Nor raised here: the outbox finds who came back meanwhile.
         for key in gone:
@@ -84,25 +88,39 @@ def remove_users(
 
 
 def _remove(
-    gone: Sequence[Key],
+    gone: Mapping[Key, FirebaseState],
     clients: Clients,
     from_stream: bool,
     documents: bool,
     deadline: float,
 ) -> dict[Key, ChatsyncError | None]:
     """Remove these users from both sides, or one; the error of each who could not be removed."""
+    policy = clients.settings.config.stream.delete_policy if from_stream else ""
     uids = [key.id for key in gone if key.kind == "user" and documents]
-    deleting = side_by_side.begin(delete_user_documents, uids, clients.firestore, deadline)
-    failures = _remove_from_stream(gone, clients, deadline) if from_stream else {}
+    # Their entries tell the Stream id until nothing is left in Stream.
+    companies = [key.id for key, state in gone.items() if key.id in uids and _is_company(state)]
+    deleting = side_by_side.begin(delete_user_documents, uids, clients, deadline, companies)
+    stream_ids = {
+        key: clients.settings.stream_id(key, state)
+        for key, state in gone.items()
+        if not (_is_company(state) and state.company is not None)  # the company itself remains
+    }
+    failures = _remove_from_stream(stream_ids, policy, clients, deadline) if policy else {}
     try:
         side_by_side.result(deleting, deadline + GRACE_SECONDS)
+        done = [uid for uid in companies if Key("user", uid) not in failures]
+        delete_entries(done, clients, deadline + GRACE_SECONDS)
     except FirebaseUnavailable as error:
         # Not raised: a deletion in Stream whose answer was lost is to be looked at again.
         failures = {**dict.fromkeys(gone, error), **failures}
     for key in gone:
         if key not in failures:
-            _log(key, clients.settings.delete_policy if from_stream else "", documents)
+            _log(key, policy, documents)
     return {key: failures.get(key) for key in gone}
+
+
+def _is_company(state: FirebaseState) -> bool:
+    return (state.kind or ("company" if state.company else "user")) == "company"
 
 
 def _log(key: Key, policy: str, documents: bool) -> None:
@@ -113,22 +131,21 @@ def _log(key: Key, policy: str, documents: bool) -> None:
 
 
 def _remove_from_stream(
-    gone: Sequence[Key], clients: Clients, deadline: float
+    stream_ids: Mapping[Key, str], policy: str, clients: Clients, deadline: float
 ) -> dict[Key, ChatsyncError]:
     """Several users are softly deleted in one call: Stream allows few deletions in a minute."""
-    stream_ids = {key: clients.settings.id_format.stream_id(key) for key in gone}
-    if clients.settings.delete_policy == "soft" and len(gone) > 1:
+    if policy == "soft" and len(stream_ids) > 1:
         try:
             clients.stream.delete_users(list(stream_ids.values()), deadline)
             return {}
         except Temporary as error:
-            return dict.fromkeys(gone, error)
+            return dict.fromkeys(stream_ids, error)
         except StreamRejected as error:
-            logger.warn(f"{len(gone)} removals are tried one by one: {error}")
+            logger.warn(f"{len(stream_ids)} removals are tried one by one: {error}")
     failures: dict[Key, ChatsyncError] = {}
     for key, stream_id in stream_ids.items():
         try:
-            clients.stream.remove_user(stream_id, clients.settings.delete_policy, deadline)
+            clients.stream.remove_user(stream_id, policy, deadline)
         except (Temporary, StreamRejected) as error:
             failures[key] = error
     return failures

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment and checked in one place.
+"""All settings: of the environment what is secret or belongs to the place, of the file the rest.
 
 Only the key and the secret are declared as parameters: the Firebase CLI asks in the terminal for
 each declared parameter that has no value, at every emulator start.
@@ -8,49 +8,134 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from firebase_functions.params import SecretParam, StringParam
+from google.cloud.firestore_v1.field_path import FieldPath
 
+from . import config as config_module
+from .config import DEFAULTS, Config, Paths
 from .errors import SettingInvalid
-from .ids import IdFormat, Kind
-from .plan import Policy
-from .users import EXTRA_FIELDS
+from .ids import IdFormat, Key
+from .users import FirebaseState, kind_of
 
 STREAM_API_KEY = StringParam("STREAM_API_KEY", description="Key of the Stream app")
 STREAM_API_SECRET = SecretParam("STREAM_API_SECRET", description="Secret of the Stream app")
 
+BEFORE_THE_FILE = {
+    "STREAM_USER_ID_FORMAT": "stream.user_id",
+    "STREAM_COMPANY_ID_FORMAT": "stream.company_id",
+    "STREAM_CHANNEL_ID_FORMAT": "stream.channel_id",
+    "STREAM_CHANNEL_TYPE": "stream.channel_type",
+    "STREAM_USER_ROLE": "stream.user_role",
+    "STREAM_COMPANY_ROLE": "stream.company_role",
+    "STREAM_SERVICE_USERS": "stream.service_users",
+    "STREAM_DELETE_POLICY": "stream.delete_policy",
+    "STREAM_TOKEN_LIFETIME_SECONDS": "stream.token_lifetime_seconds",
+    "PROVISION_ANONYMOUS_USERS": "stream.provision_anonymous_users",
+    "STREAM_EXTRA_FIELDS": "users.stream_fields",
+}
+"""Variables that were settings once, and the keys that are settings now."""
 
-DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
-MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
+_STATS = ("createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt")
+
+
+@dataclass(frozen=True)
+class ReadFields:
+    """What is read of a kind of document that apps and users write too."""
+
+    types: Mapping[str, str]
+    """By path ``text``, ``picture`` or ``list``; texts are cut by it."""
+
+    alternatives: tuple[Paths, ...]
+    """Of names and of pictures: only the first of either and the one that counts are kept."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings by name; ``functions/.env.example`` says what each one means."""
+    """The settings by name; ``functions/.env.example`` and ``docs/settings.md`` tell of each."""
 
     stream_api_key: str
     stream_api_secret: str = field(repr=False)
     stream_base_url: str | None = None
-    id_format: IdFormat = field(default_factory=IdFormat)
-    channel_type: str = "messaging"
-    channel_id_prefix: str = ""
-    user_role: str = "user"
-    company_role: str = "user"
-    extra_fields: tuple[str, ...] = ()
-    service_users: tuple[str, ...] = ()
-    """Stream ids of bots and other users without an account."""
+    config: Config = field(default=DEFAULTS, hash=False)
 
-    delete_policy: str = DELETE_POLICIES[0]
-    token_lifetime_seconds: int = 3600
-    provision_anonymous_users: bool = True
-
-    def policy(self, kind: Kind) -> Policy:
-        """The settings for users of one kind, as :func:`plan.plan` needs them."""
-        return Policy(
-            default_role=self.user_role if kind == "user" else self.company_role,
-            extra_fields=self.extra_fields,
-            provision_anonymous=self.provision_anonymous_users,
+    @cached_property
+    def id_format(self) -> IdFormat:
+        stream = self.config.stream
+        return IdFormat(
+            stream.user_id.removesuffix("{uid}"), stream.company_id.removesuffix("{id}")
         )
+
+    @property
+    def channel_id_prefix(self) -> str:
+        return self.config.stream.channel_id.removesuffix("{id}")
+
+    @property
+    def channel_type(self) -> str:
+        """The type of channels that have the plain id of their conversation."""
+        return self.channel_type_of("direct")
+
+    def channel_type_of(self, conversation_type: str) -> str:
+        """The type of the channels of new conversations."""
+        types = self.config.stream.channel_type
+        if isinstance(types, str):
+            return types
+        return types["direct" if conversation_type == "direct" else "group"]
+
+    def collection_of(self, field: str) -> str:
+        """The collection of the documents in a field of ``FirebaseState``."""
+        config = self.config
+        return {
+            "user": config.users.collection,
+            "profile": config.profiles.collection,
+            "stats": config.stats.collection,
+            "company": config.companies.collection,
+        }[field]
+
+    @cached_property
+    def fields_read(self) -> dict[str, ReadFields]:
+        """By field of ``FirebaseState``; ``entry`` is the document in ``stream_users``."""
+        config = self.config
+        users, profiles, companies = config.users, config.profiles, config.companies
+        chat = dict.fromkeys((users.role, *users.stream_fields.values()), "text")
+        chat[users.teams] = "list"
+        chat = {path: kind for path, kind in chat.items() if not path.startswith("claims:")}
+
+        def fields(names: Paths, pictures: Paths, **others: str) -> ReadFields:
+            types = dict.fromkeys(names, "text") | dict.fromkeys(pictures, "picture")
+            return ReadFields({**types, **others}, (names, pictures))
+
+        of_kind = {users.company.field: "text"} if users.company.field else {}
+        ours = ("displayName",), ("photoURL",)
+        mirrored = {"mirrored.displayName": "text", "mirrored.photoURL": "picture"}
+        return {
+            "user": fields(users.name, users.image, **chat, **of_kind, createdAt="time"),
+            "profile": fields(
+                (*dict.fromkeys([*ours[0], *profiles.name]),),
+                (*dict.fromkeys([*ours[1], *profiles.image]),),
+                **mirrored,
+                createdAt="time",
+                updatedAt="time",
+            ),
+            "stats": ReadFields(dict.fromkeys(_STATS, "number"), ()),
+            "company": fields(companies.name, companies.image, **chat),
+            "entry": ReadFields({"kind": "text", "refused": "list"}, ()),
+        }
+
+    @cached_property
+    def mask(self) -> frozenset[str]:
+        """The field paths of all documents together: Firestore sends no other fields."""
+        return frozenset(
+            FieldPath(*path.split(".")).to_api_repr()
+            for wanted in self.fields_read.values()
+            for path in wanted.types
+        )
+
+    def stream_id(self, key: Key, state: FirebaseState) -> str:
+        """The Stream id of a user, who may be an account that is a company."""
+        kind = kind_of(key, state, self.config) or key.kind
+        return self.id_format.stream_id(Key(kind, key.id))
 
 
 def region(environ: Mapping[str, str] = os.environ) -> str:
@@ -60,7 +145,22 @@ def region(environ: Mapping[str, str] = os.environ) -> str:
 
 def enforce_app_check(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether callables demand App Check. Read when the functions are declared, like region."""
-    return _switch(environ, "ENFORCE_APP_CHECK", False)
+    value = (environ.get("ENFORCE_APP_CHECK") or "false").lower()
+    if value not in ("true", "false"):
+        raise SettingInvalid("ENFORCE_APP_CHECK must be true or false")
+    return value == "true"
+
+
+def load_config(environ: Mapping[str, str] = os.environ) -> Config:
+    """The file's settings. Raises SettingInvalid, also for a variable of before that differs."""
+    config = config_module.load(config_module.project_of(environ))
+    _refuse_other_variables(environ, config)
+    return config
+
+
+def declared(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings that triggers are made of: deploy discovery has no key and no secret."""
+    return Settings("", "", config=load_config(environ))
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -69,41 +169,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         stream_api_key=_required(environ, STREAM_API_KEY.name),
         stream_api_secret=_required(environ, STREAM_API_SECRET.name),
         stream_base_url=_base_url(environ),
-        id_format=_id_format(environ),
-        channel_type=_channel_type(environ),
-        channel_id_prefix=_prefix(environ, "STREAM_CHANNEL_ID_FORMAT", "{id}", 24),
-        user_role=environ.get("STREAM_USER_ROLE") or Settings.user_role,
-        company_role=environ.get("STREAM_COMPANY_ROLE") or Settings.company_role,
-        extra_fields=_extra_fields(environ),
-        service_users=_names(environ, "STREAM_SERVICE_USERS"),
-        delete_policy=_one_of(environ, "STREAM_DELETE_POLICY", DELETE_POLICIES),
-        token_lifetime_seconds=_seconds(environ, "STREAM_TOKEN_LIFETIME_SECONDS"),
-        provision_anonymous_users=_switch(
-            environ, "PROVISION_ANONYMOUS_USERS", Settings.provision_anonymous_users
-        ),
+        config=load_config(environ),
     )
-
-
-def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """The first choice is the default."""
-    value = environ.get(name) or choices[0]
-    if value not in choices:
-        raise SettingInvalid(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    return value
-
-
-def _seconds(environ: Mapping[str, str], name: str) -> int:
-    value = environ.get(name) or str(Settings.token_lifetime_seconds)
-    if not re.fullmatch(r"[0-9]{1,9}", value) or not 60 <= int(value) <= MAX_TOKEN_LIFETIME_SECONDS:
-        raise SettingInvalid(f"{name} must be from 60 to {MAX_TOKEN_LIFETIME_SECONDS} (30 days)")
-    return int(value)
-
-
-def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
-    value = (environ.get(name) or str(default)).lower()
-    if value not in ("true", "false"):
-        raise SettingInvalid(f"{name} must be true or false")
-    return value == "true"
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:
@@ -123,48 +190,15 @@ def _base_url(environ: Mapping[str, str]) -> str | None:
     return url or None
 
 
-def _id_format(environ: Mapping[str, str]) -> IdFormat:
-    formats = IdFormat(
-        user_prefix=_prefix(environ, "STREAM_USER_ID_FORMAT", "{uid}"),
-        company_prefix=_prefix(environ, "STREAM_COMPANY_ID_FORMAT", "company_{id}"),
-    )
-    if formats.user_prefix == formats.company_prefix:
-        raise SettingInvalid(
-            "STREAM_USER_ID_FORMAT and STREAM_COMPANY_ID_FORMAT must begin differently,"
-            " or a user and a company could share one Stream id"
-        )
-    return formats
-
-
-def _prefix(environ: Mapping[str, str], name: str, default: str, longest: int = 64) -> str:
-    placeholder = default[default.index("{") :]
-    value = environ.get(name) or default
-    prefix = value.removesuffix(placeholder)
-    if prefix == value or not re.fullmatch(rf"[A-Za-z0-9_-]{{0,{longest}}}", prefix):
-        raise SettingInvalid(
-            f"{name} must be up to {longest} of A-Z a-z 0-9 _ - followed by {placeholder}"
-        )
-    return prefix
-
-
-def _channel_type(environ: Mapping[str, str]) -> str:
-    value = environ.get("STREAM_CHANNEL_TYPE") or Settings.channel_type
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-        raise SettingInvalid("STREAM_CHANNEL_TYPE must be up to 64 of A-Z a-z 0-9 _ -")
-    return value
-
-
-def _extra_fields(environ: Mapping[str, str]) -> tuple[str, ...]:
-    fields = _names(environ, "STREAM_EXTRA_FIELDS")
-    for name in fields:
-        if name not in EXTRA_FIELDS:
+def _refuse_other_variables(environ: Mapping[str, str], config: Config) -> None:
+    """A variable of before the file that says something else must not be ignored."""
+    for name, key in BEFORE_THE_FILE.items():
+        section, _, field_name = key.partition(".")
+        value = getattr(getattr(config, section), field_name)
+        effective = ",".join(value) if isinstance(value, tuple | dict) else str(value)
+        stated = environ.get(name, "").replace(", ", ",").strip()
+        if stated and stated.lower() != effective.lower():
             raise SettingInvalid(
-                f"STREAM_EXTRA_FIELDS may name {', '.join(EXTRA_FIELDS)}, not {name!r}"
+                f"{name} is {stated!r}, but {key} in chatsync.toml is {effective!r}: state it in"
+                " the file, and remove the variable"
             )
-    return fields
-
-
-def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """A comma list."""
-    names = (one.strip() for one in environ.get(name, "").split(","))
-    return tuple(one for one in names if one)

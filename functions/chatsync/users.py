@@ -2,23 +2,22 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from .config import DEFAULTS, Config, Paths
 from .ids import Key
 
 Document = Mapping[str, Any]
 
-NAME_FIELDS = ("displayName", "name", "fullName", "full_name", "companyName", "company_name")
-PICTURE_FIELDS = (
-    *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),
-    *("avatarUrl", "avatar_url", "logoURL", "logo_url"),
-)
-EXTRA_FIELDS = {"email": "email", "phoneNumber": "phone_number"}
-"""What an operator may also keep in Stream: the field in documents, and in Auth."""
+UserKind = Literal["user", "company"]
+
+_IN_AUTH = {"email": "email", "phoneNumber": "phone_number"}
+"""Paths of a user document that Auth states as well, where the document says nothing."""
 
 DEFAULT_NAME = "User"
 
@@ -49,18 +48,26 @@ class Account:
     anonymous: bool = False
     """Without provider, e-mail and phone; so are accounts of custom tokens."""
 
+    claims: Document = field(default_factory=dict)
+    """Custom claims, which only the app's backend can give."""
+
 
 @dataclass(frozen=True)
 class FirebaseState:
     """What Firebase holds for one key. ``account`` is None if none exists or Auth was not asked.
 
-    ``user`` is ``users/{uid}`` or ``companies/{id}``; a company has neither profile nor stats.
+    The documents are ``users/{uid}``, ``user_profiles/{uid}``, ``user_stats/{uid}`` and
+    ``companies/{id}``, or the collections that the app has for them. A company without account has
+    the last one only.
     """
 
     account: Account | None = None
     user: Document | None = None
     profile: Document | None = None
     stats: Document | None = None
+    company: Document | None = None
+    kind: UserKind | None = None
+    """As ``stream_users/{kind}_{id}`` says; None if it was not decided yet."""
     profile_version: object = None
     """Firestore's update time of the profile, so that an update applies to what was read."""
 
@@ -70,39 +77,69 @@ class FirebaseState:
 
 def exists(key: Key, state: FirebaseState) -> bool:
     """A user exists if the account does, a company if its document does."""
-    return (state.user if key.kind == "company" else state.account) is not None
+    return (state.company if key.kind == "company" else state.account) is not None
 
 
-def names_user(state: FirebaseState) -> bool:
+def kind_of(key: Key, state: FirebaseState, config: Config = DEFAULTS) -> UserKind | None:
+    """What this user is in Stream; None if nothing has decided it yet.
+
+    An account is a company if its user document says so, by ``[users] company``, or if the app
+    wrote a company of its uid. With that setting, an account without user document is undecided.
+    """
+    if key.kind == "company":
+        return "company"
+    if state.kind:
+        return state.kind
+    if state.company is not None:
+        return "company"
+    rule = config.users.company
+    if not rule.field:
+        return "user"
+    if state.user is None:
+        return None
+    return "company" if value_at(rule.field, state.user) in rule.values else "user"
+
+
+def needs_claims(config: Config) -> bool:
+    """Whether custom claims state a field, so that Auth must always be asked."""
+    users = config.users
+    paths = (users.role, users.teams, *users.stream_fields.values())
+    return any(path.startswith(_CLAIM) for path in paths)
+
+
+def names_user(state: FirebaseState, config: Config = DEFAULTS) -> bool:
     """Whether the documents name the user, so that Auth need not be asked."""
-    return isinstance(owned_fields(replace(state, account=None)).get("name"), str)
+    return isinstance(owned_fields(replace(state, account=None), config).get("name"), str)
 
 
-def owned_fields(state: FirebaseState, extra_fields: Sequence[str] = ()) -> dict[str, Any]:
+def owned_fields(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, Any]:
     """The fields of the Stream user for which Firebase holds a value; None means "unset".
 
-    Firebase says nothing of a field that is missing here: it stays in Stream as it is.
+    Firebase says nothing of a field that is missing here: it stays in Stream as it is. Nor is a
+    role returned that ``allowed_roles`` leaves out.
     """
-    user, account = state.user or {}, state.account
+    users = config.users
+    document = state.user if state.company is None or state.kind == "user" else state.company
+    role = _stated_at(users.role, document, state.account, str)
+    allowed = config.stream.allowed_roles
     fields: dict[str, Any] = {
-        "name": _public_value(state, "displayName", NAME_FIELDS, "display_name", _name),
-        "image": _public_value(state, "photoURL", PICTURE_FIELDS, "photo_url", _picture),
-        "role": _ABSENT,
-        "teams": _ABSENT,
+        "name": _public_value(state, config, "name"),
+        "image": _public_value(state, config, "image"),
+        "role": role if role is None or not allowed or role in allowed else _ABSENT,
+        "teams": _stated_teams(_value(users.teams, document, state.account)),
         **{
-            field: _first(
-                _stated(user, (field,), _extra), _in_auth(account, EXTRA_FIELDS[field], _extra)
-            )
-            for field in extra_fields
+            field: _stated_extra(path, document, state.account)
+            for field, path in users.stream_fields.items()
         },
     }
-    chat = user.get("chat", _ABSENT)
-    if chat is None:
-        chat = {"role": None, "teams": None}
-    if isinstance(chat, Mapping):
-        fields["role"] = _stated(chat, ("role",), str)
-        fields["teams"] = _stated_teams(chat)
     return {field: value for field, value in fields.items() if value is not _ABSENT}
+
+
+def refused_role(state: FirebaseState, config: Config) -> str:
+    """The role that Firebase states and ``allowed_roles`` leaves out; empty if there is none."""
+    role = _stated_at(config.users.role, state.user, state.account, str)
+    allowed = config.stream.allowed_roles
+    return role if isinstance(role, str) and allowed and role not in allowed else ""
 
 
 def new_stream_user(stream_id: str, owned: Mapping[str, Any], role: str) -> dict[str, Any]:
@@ -178,12 +215,13 @@ def changes_nothing(payload: Mapping[str, Any]) -> bool:
     return payload.get("set") == {} and not payload.get("unset")
 
 
-def documents_differ(state: FirebaseState) -> bool:
+def documents_differ(state: FirebaseState, config: Config = DEFAULTS) -> bool:
     """Whether a user lacks a document, or has a profile that must follow a change."""
-    return None in (state.user, state.profile, state.stats) or bool(profile_update(state))
+    lacks = None in (state.user, state.profile, state.stats)
+    return lacks or bool(profile_update(state, config))
 
 
-def profile_update(state: FirebaseState) -> dict[str, Any]:
+def profile_update(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, Any]:
     """The update of a profile in the fields that its owner has not edited; empty if not needed.
 
     Empty, too, if Firestore refused the same update before: the profile has no room for it.
@@ -192,19 +230,18 @@ def profile_update(state: FirebaseState) -> dict[str, Any]:
     mirrored = profile.get("mirrored")
     if not isinstance(mirrored, Mapping):
         return {}
-    owned = owned_fields(state)
+    owned = owned_fields(state, config)
     update: dict[str, Any] = {}
-    for field, stream_field, clean in (
-        ("displayName", "name", _name),
-        ("photoURL", "image", _picture),
-    ):
-        edited = _cleaned(profile.get(field), clean) != _cleaned(mirrored.get(field), clean)
-        if not edited and stream_field in owned and owned[stream_field] != profile.get(field):
-            update |= {field: owned[stream_field], f"mirrored.{field}": owned[stream_field]}
+    for name, (ours, _, clean) in _PUBLIC.items():
+        edited = _cleaned(profile.get(ours), clean) != _cleaned(mirrored.get(ours), clean)
+        if not edited and name in owned and owned[name] != profile.get(ours):
+            update |= {ours: owned[name], f"mirrored.{ours}": owned[name]}
     return {} if refusal("profile", update) in state.refused else update
 
 
-def missing_documents(state: FirebaseState, now: object) -> dict[str, dict[str, Any]]:
+def missing_documents(
+    state: FirebaseState, now: object, config: Config = DEFAULTS
+) -> dict[str, dict[str, Any]]:
     """The documents to create for a user, by field of ``state``; existing ones are left alone.
 
     ``now`` is a datetime or Firestore's server timestamp. ``users/{uid}`` is created from Auth's
@@ -218,21 +255,23 @@ def missing_documents(state: FirebaseState, now: object) -> dict[str, dict[str, 
     if state.user is None and account:
         missing["user"] = _new_user(account, created_at, now)
     if state.profile is None:
-        missing["profile"] = _new_profile(state, created_at, now)
+        missing["profile"] = _new_profile(state, created_at, now, config)
     if state.stats is None:
         missing["stats"] = new_stats(created_at, now)
     return missing
 
 
-def without_unused_names(document: Document) -> dict[str, Any]:
-    """``document`` without the names and pictures that another comes before.
+def without_unused_names(document: Document, lists: Sequence[Paths]) -> dict[str, Any]:
+    """``document`` without the names and pictures that another one comes before.
 
-    The first field of either stays whatever it says: in a profile its owner edits it.
+    ``lists`` are the paths of names and those of pictures.
+
+    The first field of each list stays whatever it says: in a profile its owner edits it.
     """
     unused: set[str] = set()
-    for aliases, clean in ((NAME_FIELDS, _name), (PICTURE_FIELDS, _picture)):
-        stating = (field for field in aliases if _stated(document, (field,), clean) is not _ABSENT)
-        unused |= {*aliases[1:]} - {next(stating, "")}
+    for paths, clean in zip(lists, (_name, _picture), strict=False):
+        stating = (path for path in paths if _usable(document.get(path), clean))
+        unused |= {*paths[1:]} - {next(stating, "")}
     return {field: value for field, value in document.items() if field not in unused}
 
 
@@ -250,13 +289,15 @@ def _new_user(account: Account, created_at: object, now: object) -> dict[str, An
     }
 
 
-def _new_profile(state: FirebaseState, created_at: object, now: object) -> dict[str, Any]:
+def _new_profile(
+    state: FirebaseState, created_at: object, now: object, config: Config
+) -> dict[str, Any]:
     """Name and picture as known now, and ``mirrored``, which shows a later edit."""
-    owned = owned_fields(state)
+    owned = owned_fields(state, config)
     mirrored = {"displayName": owned.get("name"), "photoURL": owned.get("image")}
     return {
+        **{"preferences": {}, **config.profiles.defaults},
         **mirrored,
-        "preferences": {},
         "createdAt": created_at,
         "updatedAt": now,
         "mirrored": mirrored,
@@ -274,6 +315,8 @@ def new_stats(created_at: object, now: object) -> dict[str, Any]:
 
 
 _ABSENT = object()
+
+_CLAIM = "claims:"
 
 Clean = Callable[[str], object]
 """Turns a text into its copy: blank if nothing is left, absent if it must be left out."""
@@ -299,29 +342,41 @@ def _extra(text: str) -> object:
     return text if len(text) <= MAX_EXTRA_LENGTH else _ABSENT
 
 
+_PUBLIC: dict[str, tuple[str, str, Clean]] = {
+    "name": ("displayName", "display_name", _name),
+    "image": ("photoURL", "photo_url", _picture),
+}
+"""Of name and picture: the field in a profile of ours, that in Auth, and how it is cleaned."""
+
+
 def _cleaned(value: object, clean: Clean) -> object:
     return clean(value) if isinstance(value, str) else value
 
 
-def _public_value(
-    state: FirebaseState, field: str, aliases: Sequence[str], in_auth: str, clean: Clean
-) -> Any:
-    """Name or picture: the profile's if its owner edited it, else the user document's, else Auth's.
+def _public_value(state: FirebaseState, config: Config, name: str) -> Any:
+    """Name or picture of the company, else the profile's if it is its owner's, else the user
+    document's, else Auth's.
 
-    The profile was edited if it differs from ``mirrored``, the value last copied into it; a blank
-    edit means that the owner wants none. A profile without ``mirrored`` counts only if the user
-    document has no value.
+    A profile that we made is its owner's if it differs from ``mirrored``, the value last copied
+    into it; a blank edit means that the owner wants none. A profile without ``mirrored``, which
+    was there first, is always its owner's, but no blank counts.
     """
+    field, in_auth, clean = _PUBLIC[name]
+    company = state.company if state.kind != "user" else None
+    in_company = _stated(company or {}, getattr(config.companies, name), clean)
+    if isinstance(in_company, str):
+        return in_company
     profile = state.profile or {}
-    in_profile = _stated(profile, (field,), clean)
     mirrored = profile.get("mirrored")
-    if isinstance(mirrored, Mapping):
-        value = _cleaned(profile.get(field), clean)
-        if field in profile and value != _cleaned(mirrored.get(field), clean):
+    in_profile = _ABSENT
+    if not isinstance(mirrored, Mapping):
+        in_profile = _stated(profile, getattr(config.profiles, name), clean)
+    elif field in profile:
+        value = _cleaned(profile[field], clean)
+        if value != _cleaned(mirrored.get(field), clean):
             return value if value is _ABSENT or (isinstance(value, str) and value) else None
-        in_profile = _ABSENT
-    in_user = _stated(state.user or {}, aliases, clean)
-    return _first(in_user, in_profile, _in_auth(state.account, in_auth, clean))
+    in_user = _stated(state.user or {}, getattr(config.users, name), clean)
+    return _first(in_profile, in_user, in_company, _in_auth(state.account, in_auth, clean))
 
 
 def _first(*values: Any) -> Any:
@@ -336,24 +391,62 @@ def _in_auth(account: Account | None, field: str, clean: Clean) -> Any:
     return _ABSENT if stated is None else stated
 
 
-def _stated(document: Document, fields: Sequence[str], clean: Clean) -> Any:
-    """The first non-blank text among ``fields``; None if a null comes first, else absent."""
-    for field in fields:
-        value = document.get(field, _ABSENT)
+def _stated(document: Document, paths: Sequence[str], clean: Clean) -> Any:
+    """The first non-blank text among ``paths``; None if a null comes first, else absent."""
+    for path in paths:
+        value = value_at(path, document)
         if value is None:
             return None
-        if isinstance(value, str) and value.strip():
-            cleaned = clean(value)
-            if isinstance(cleaned, str) and cleaned:
-                return cleaned
+        if text := _usable(value, clean):
+            return text
     return _ABSENT
 
 
-def _stated_teams(chat: Document) -> Any:
-    teams = chat.get("teams", _ABSENT)
+def _usable(value: object, clean: Clean) -> str:
+    """The copy of a text; empty if there is nothing to copy."""
+    cleaned = clean(value) if isinstance(value, str) and value.strip() else ""
+    return cleaned if isinstance(cleaned, str) else ""
+
+
+def _stated_at(path: str, document: Document | None, account: Account | None, clean: Clean) -> Any:
+    """The text at a path, or in a claim; None if it is null, absent if it is no text."""
+    return _stated({"": _value(path, document, account)}, ("",), clean)
+
+
+def _stated_extra(path: str, document: Document | None, account: Account | None) -> Any:
+    """A text, number or truth value; of e-mail and phone number Auth's if the document has none."""
+    value = _value(path, document, account)
+    if isinstance(value, bool | int | float):
+        return value if not isinstance(value, float) or math.isfinite(value) else _ABSENT
+    in_document = _stated({"": value}, ("",), _extra)
+    return _first(in_document, _in_auth(account, _IN_AUTH.get(path, ""), _extra))
+
+
+def _stated_teams(teams: Any) -> Any:
+    """Texts, each once."""
     if isinstance(teams, list):
         return list(dict.fromkeys(team for team in teams if isinstance(team, str)))
     return None if teams is None else _ABSENT
+
+
+def _value(path: str, document: Document | None, account: Account | None) -> Any:
+    """What stands at a path of a document, or in a claim of the account; else absent."""
+    if not path.startswith(_CLAIM):
+        return value_at(path, document or {})
+    # Without the account nothing is known of its claims.
+    return account.claims.get(path.removeprefix(_CLAIM), _ABSENT) if account else _ABSENT
+
+
+def value_at(path: str, document: Document) -> Any:
+    """What stands at a dotted path: absent if a part is missing, None if a part is null."""
+    value: Any = document
+    for name in path.split("."):
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or name not in value:
+            return _ABSENT
+        value = value[name]
+    return value
 
 
 def _with_values(owned: Mapping[str, Any], role: str) -> dict[str, Any]:

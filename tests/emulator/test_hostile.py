@@ -16,7 +16,7 @@ import requests
 from firebase_admin import auth
 from google.cloud import firestore as google_firestore
 
-from chatsync.users import NAME_FIELDS, PICTURE_FIELDS
+from chatsync.config import DEFAULTS
 from dev.emulators import url
 from tests.fast.test_functions import id_token
 from tests.limited_memory import Limited, deployed, start
@@ -32,7 +32,9 @@ FULL = 1_000_000
 WIDE = "\N{WHALE}" * 4_000
 """Of 16 KB. Python takes four bytes for each character of a text that has one of these."""
 
-WIDE_TEXTS = dict.fromkeys((*NAME_FIELDS, *PICTURE_FIELDS, "email", "phoneNumber"), WIDE)
+WIDE_TEXTS = dict.fromkeys(
+    (*DEFAULTS.users.name, *DEFAULTS.users.image, "email", "phoneNumber"), WIDE
+)
 FILLS: list[dict[str, Any]] = [
     {"displayName": "x" * FULL},
     {"displayName": b"x" * FULL},

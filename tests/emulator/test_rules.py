@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatsync import users
+from chatsync.config import DEFAULTS
 from tests.emulator.rules_client import REMOVED, SERVER_TIME, Denied, Person, sign_in
 
 OWNER = "rules-owner"  # of the documents that most of this is about
@@ -79,8 +79,8 @@ READ_ONLY_PATHS = [STATS_PATH, COMPANY_PATH, CONVERSATION_PATH, *SERVER_ONLY_PAT
 
 # What the functions read in a user document that its owner writes, and how long it may be.
 MOST_CHARACTERS = {
-    **dict.fromkeys(users.NAME_FIELDS, 256),
-    **dict.fromkeys(users.PICTURE_FIELDS, 2048),
+    **dict.fromkeys(DEFAULTS.users.name, 256),
+    **dict.fromkeys(DEFAULTS.users.image, 2048),
     "email": 320,
     "phoneNumber": 32,
 }

@@ -29,6 +29,7 @@ from tests.fast.firebase_in_memory import (
     MemoryTasks,
     firestore_client,
 )
+from tests.settings import settings_with
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -139,7 +140,7 @@ def clients(
 def with_settings(clients: Clients) -> Callable[..., Clients]:
     """The same sides, with some settings changed."""
 
-    def with_settings(**changed: Any) -> Clients:
-        return replace(clients, settings=replace(clients.settings, **changed))
+    def with_settings(**sections: Any) -> Clients:
+        return replace(clients, settings=settings_with(clients.settings, **sections))
 
     return with_settings

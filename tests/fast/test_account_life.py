@@ -12,6 +12,7 @@ from google.api_core.exceptions import ServiceUnavailable
 from google.cloud import firestore as google_firestore
 
 from chatsync import outbox
+from chatsync.config import DELETE_POLICIES
 from chatsync.entry import tokens
 from chatsync.entry.events import (
     reconcile_after_change,
@@ -28,9 +29,8 @@ from chatsync.errors import (
     Postponed,
     StreamUnavailable,
 )
-from chatsync.ids import IdFormat, Key
+from chatsync.ids import Key
 from chatsync.reconcile import reconcile_users
-from chatsync.settings import DELETE_POLICIES
 from chatsync.users import FirebaseState
 from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
@@ -151,7 +151,9 @@ def test_an_extra_field_that_changed_reaches_stream(ann, with_settings, firestor
         FirebaseState(user={"email": "old@example.com"}),
         FirebaseState(user={"email": "new@example.com"}),
     )
-    reconcile_after_change("ann", before, after, with_settings(extra_fields=("email",)))
+    reconcile_after_change(
+        "ann", before, after, with_settings(users={"stream_fields": {"email": "email"}})
+    )
     assert stream_user(chat)["email"] == "new@example.com"
 
 
@@ -201,7 +203,7 @@ def delete_account(accounts) -> None:
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
 def test_a_deleted_account_leaves_stream_by_policy(ann, accounts, with_settings, chat, policy):
     delete_account(accounts)
-    remove_after_event("ann", with_settings(delete_policy=policy))
+    remove_after_event("ann", with_settings(stream={"delete_policy": policy}))
     user = stream_user(chat)
     left = "deactivated" if user and user.get("deactivated_at") else "there" if user else "gone"
     assert (
@@ -231,7 +233,7 @@ def test_a_deleted_account_leaves_no_documents(ann, accounts, clients, firestore
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
 def test_a_deletion_delivered_twice_is_no_error(ann, accounts, with_settings, policy):
     delete_account(accounts)
-    clients = with_settings(delete_policy=policy)
+    clients = with_settings(stream={"delete_policy": policy})
     remove_after_event("ann", clients)
     remove_after_event("ann", clients)
 
@@ -270,7 +272,7 @@ def test_a_late_deletion_event_of_an_account_that_is_back_removes_nothing(
 def test_a_kept_user_has_no_tokens_left(ann, accounts, clients, with_settings, chat):
     earlier = claims(tokens.issue_token("ann", clients)["token"])["iat"]
     delete_account(accounts)
-    remove_after_event("ann", with_settings(delete_policy="keep"))
+    remove_after_event("ann", with_settings(stream={"delete_policy": "keep"}))
     before = datetime.fromisoformat(stream_user(chat)["revoke_tokens_issued_before"])
     assert earlier < before.timestamp()
 
@@ -373,7 +375,7 @@ def test_a_hard_deleted_id_is_reported_and_not_retried(
     ann, accounts, clients, with_settings, capsys
 ):
     delete_account(accounts)
-    remove_after_event("ann", with_settings(delete_policy="hard"))
+    remove_after_event("ann", with_settings(stream={"delete_policy": "hard"}))
     accounts.sign_up("ann")
     reconcile_after_sign_up("ann", clients)
     assert "User ann cannot be reconciled: user is deleted" in capsys.readouterr().err
@@ -392,7 +394,7 @@ def claims(token: str) -> dict:
 
 
 def test_a_token_names_the_stream_user_and_ends(ann, with_settings):
-    issued = tokens.issue_token("ann", with_settings(id_format=IdFormat("crew_")))
+    issued = tokens.issue_token("ann", with_settings(stream={"user_id": "crew_{uid}"}))
     assert (issued["userId"], issued["streamUserId"], issued["apiKey"]) == (
         "ann",
         "crew_ann",
@@ -404,7 +406,7 @@ def test_a_token_names_the_stream_user_and_ends(ann, with_settings):
 
 
 def test_a_token_lives_as_long_as_the_settings_say(ann, with_settings):
-    clients = with_settings(token_lifetime_seconds=120)
+    clients = with_settings(stream={"token_lifetime_seconds": 120})
     said = claims(tokens.issue_token("ann", clients)["token"])
     assert abs(said["exp"] - time.time() - 120) < 5
 
@@ -480,7 +482,7 @@ def test_a_deactivated_user_gets_no_token(ann, clients, chat):
 
 
 def test_revocation_hits_every_token_until_now_and_none_after(ann, with_settings, chat):
-    clients = with_settings(id_format=IdFormat("crew_"))
+    clients = with_settings(stream={"user_id": "crew_{uid}"})
     for _ in range(3):
         earlier = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         tokens.revoke_tokens("ann", clients)
@@ -626,7 +628,7 @@ def test_anonymous_accounts_are_provisioned_by_default(accounts, clients, chat):
 def test_anonymous_accounts_are_skipped_where_the_setting_says_so(
     accounts, with_settings, chat, firestore_api
 ):
-    clients = with_settings(provision_anonymous_users=False)
+    clients = with_settings(stream={"provision_anonymous_users": False})
     accounts.sign_up("ann")
     accounts.sign_up("bob", email="bob@example.com")
     accounts.sign_up("eve", providerUserInfo=[{"providerId": "google.com", "rawId": "1"}])
@@ -640,6 +642,6 @@ def test_anonymous_accounts_are_skipped_where_the_setting_says_so(
 
 def test_a_caller_hears_why_an_anonymous_account_is_skipped(accounts, with_settings):
     accounts.sign_up("ann")
-    clients = with_settings(provision_anonymous_users=False)
+    clients = with_settings(stream={"provision_anonymous_users": False})
     [outcome] = reconcile_users([Key("user", "ann")], clients)
     assert outcome.error.reason == "anonymous"

@@ -423,7 +423,7 @@ def test_ids_that_nobody_can_have_stop_no_audit(
 def test_service_users_are_no_orphans(people, chat, run, clients, with_settings):
     for stream_id in ("support-bot", "ghost"):
         chat.upsert_user({"id": stream_id})
-    audit = run(with_settings(service_users=("support-bot",)))
+    audit = run(with_settings(stream={"service_users": ("support-bot",)}))
     assert [one.key for one in audit_module.findings_of(audit, clients)] == ["user:ghost"]
 
 
@@ -454,13 +454,13 @@ def test_who_is_left_alone_on_purpose_is_no_finding(accounts, clients, chat, peo
 
 def test_anonymous_accounts_that_are_not_provisioned_are_no_records(accounts, run, with_settings):
     accounts.sign_up("guest")
-    audit = run(with_settings(provision_anonymous_users=False))
+    audit = run(with_settings(stream={"provision_anonymous_users": False}))
     assert (audit.findings, audit.sync_rate) == (0, None)
 
 
 @pytest.mark.parametrize("policy", ["keep", "deactivate"])
 def test_what_a_delete_policy_leaves_is_no_orphan(people, accounts, run, with_settings, policy):
-    clients = with_settings(delete_policy=policy)
+    clients = with_settings(stream={"delete_policy": policy})
     accounts.delete("eve")
     outbox.remove([Key("user", "eve")], clients)
     assert run(clients).findings == 0

@@ -303,7 +303,7 @@ def test_a_dry_repair_of_nobody_says_so(run, name):
 
 def test_a_dry_repair_would_not_remove_whom_the_policy_keeps(run, chat, with_settings, monkeypatch):
     chat.upsert_user({"id": "ghost"})
-    keeping = with_settings(delete_policy="keep")
+    keeping = with_settings(stream={"delete_policy": "keep"})
     monkeypatch.setattr(cli, "connect", lambda: keeping)
     ran = run("repair", "ghost", "--json")
     assert [one["kind"] for one in ran.json()] == ["not_found"]

@@ -10,6 +10,7 @@ import pytest
 from google.api_core.exceptions import InternalServerError
 
 from chatsync import outbox
+from chatsync.config import Config, Stream
 from chatsync.conversations import channel as channel_module
 from chatsync.conversations import cid_of, conversation_id_of, reconcile_conversations
 from chatsync.conversations.create import create_conversation
@@ -794,7 +795,8 @@ def test_many_conversations_are_looked_at_by_the_thirty(accounts, ann, create, c
 
 
 def test_ids_lead_to_channels_and_back():
-    settings = Settings("key", "secret", channel_type="team", channel_id_prefix="room_")
+    stream = Stream(channel_type="team", channel_id="room_{id}")
+    settings = Settings("key", "secret", config=Config(stream=stream))
     for cid, kept_under in (
         ("team:room_42", "42"),
         ("team:lobby", "team:lobby"),

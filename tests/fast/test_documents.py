@@ -1,18 +1,23 @@
 """The documents name what a user of the bundle meets."""
 
 import ast
+import json
 import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
 
-from chatsync import errors, users
+from chatsync import errors
 from chatsync.audit import steps as findings
+from chatsync.config import DEFAULTS, ChannelPattern, CompanyRule, Config
 from chatsync.entry.callables import ANSWERS
 from chatsync.errors import Refusal
 from chatsync.operator import command as cli
 from chatsync.outcome import Parked, Waiting
+from chatsync.settings import BEFORE_THE_FILE
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -76,12 +81,12 @@ def test_every_reason_of_a_refusal_has_its_line():
 
 def test_the_rules_cap_every_text_that_the_functions_read_in_a_user_document():
     rules = (ROOT / "firestore.rules").read_text()
-    read = [*users.NAME_FIELDS, *users.PICTURE_FIELDS, *users.EXTRA_FIELDS]
+    read = [*DEFAULTS.users.name, *DEFAULTS.users.image, "email", "phoneNumber"]
     assert re.findall(r"isCapped\('(\w+)'", rules) == read
 
 
 def test_every_field_that_the_rules_cap_has_its_line():
-    read = {*users.NAME_FIELDS, *users.PICTURE_FIELDS, *users.EXTRA_FIELDS}
+    read = {*DEFAULTS.users.name, *DEFAULTS.users.image, "email", "phoneNumber"}
     assert set(table(CALLABLES, "Profile and statistics")) == read | {"preferences"}
 
 
@@ -93,7 +98,30 @@ def test_every_setting_has_its_line():
 
 def test_every_setting_that_is_read_is_in_the_example():
     read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', source("settings")))
-    assert read == set(table(OPERATIONS, "Settings"))
+    assert read - set(BEFORE_THE_FILE) == set(table(OPERATIONS, "Settings"))
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Config)])
+def test_every_key_of_the_file_has_its_line_and_its_default(name):
+    text = (ROOT / "docs" / "settings.md").read_text()
+    heading = "[[channels]]" if name == "channels" else f"[{name}]"
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \|", text.split(f"## `{heading}`")[1].split("\n## ")[0], re.M
+    )
+    kind = ChannelPattern if name == "channels" else type(getattr(DEFAULTS, name))
+    defaults = {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else {}
+        for field in msgspec.structs.fields(kind)
+    }
+    assert [key for key, _ in rows] == list(defaults)
+    for key, cell in rows:
+        default = defaults[key]
+        stated = tomllib.loads(f"value = {cell.strip('`')}")["value"] if cell != "none" else None
+        if default is msgspec.NODEFAULT:
+            assert stated is None, key
+        else:
+            in_file = {} if default == CompanyRule() else default
+            assert stated == json.loads(msgspec.json.encode(in_file)), key
 
 
 def test_every_command_has_its_line():

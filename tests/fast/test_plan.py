@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from chatsync import audit, outbox
 from chatsync.audit.steps import disagreements_of
+from chatsync.config import CompanyRule, Config, Stream, Users
 from chatsync.errors import Refusal
 from chatsync.ids import Key
 from chatsync.plan import Observed, Plan, Policy, plan
@@ -47,6 +48,15 @@ def decide(
     return plan(observed, policy or Policy())
 
 
+WITHOUT_ANONYMOUS = Config(stream=Stream(provision_anonymous_users=False))
+
+WITH_COMPANIES = Config(
+    stream=Stream(company_role="business"),
+    users=Users(company=CompanyRule(field="type", values=("company",))),
+)
+WITH_CLAIMS = Config(users=Users(role="claims:role"))
+WITHOUT_ADMINS = Config(stream=Stream(allowed_roles=("user",)))
+
 NEW = {"id": "ann", "name": "Ann", "role": "user", "teams": []}
 NEW_NAME = {"id": "ann", "set": {"name": "Ann"}, "unset": []}
 
@@ -78,7 +88,7 @@ CASES = {
         Plan(patch=NEW_NAME, obstacle=Refusal.BANNED),
     ),
     "anonymous, not to be provisioned": (
-        decide(FirebaseState(account(anonymous=True)), None, Policy(provision_anonymous=False)),
+        decide(FirebaseState(account(anonymous=True)), None, Policy(WITHOUT_ANONYMOUS)),
         Plan(obstacle=Refusal.ANONYMOUS),
     ),
     "Stream unknown": (
@@ -117,13 +127,41 @@ CASES = {
     ),
     "a company": (
         decide(
-            FirebaseState(user={"name": "Acme"}),
+            FirebaseState(company={"name": "Acme"}),
             None,
-            Policy(default_role="user"),
+            None,
             ACME,
             account_is_known=False,
         ),
         Plan(create={"id": "acme", "name": "Acme", "role": "user", "teams": []}),
+    ),
+    "an account of which nobody has written down what it is": (
+        decide(IN_AGREEMENT, IN_STREAM, kind_is_recorded=False),
+        Plan(entry=True),
+    ),
+    "an account before its user document, where that tells whether it is a company": (
+        decide(FirebaseState(ACCOUNT), None, Policy(WITH_COMPANIES)),
+        Plan(obstacle=Refusal.UNDECIDED),
+    ),
+    "an account that is a company": (
+        decide(
+            state(user={"name": "Acme", "type": "company"}, profile=PROFILE),
+            None,
+            Policy(WITH_COMPANIES),
+        ),
+        Plan(create={**NEW, "name": "Acme", "role": "business"}, documents=True),
+    ),
+    "a role in the claims of an account that was not asked for": (
+        decide(IN_AGREEMENT, IN_STREAM, Policy(WITH_CLAIMS), account_is_known=False),
+        Plan(ask_auth=True),
+    ),
+    "a role in the claims": (
+        decide(state(account=account(claims={"role": "coach"})), IN_STREAM, Policy(WITH_CLAIMS)),
+        Plan(patch={"id": "ann", "set": {"role": "coach"}, "unset": []}),
+    ),
+    "a role that is not allowed": (
+        decide(state(user={**USER, "chat": {"role": "admin"}}), IN_STREAM, Policy(WITHOUT_ADMINS)),
+        Plan(),
     ),
     "a company without document": (
         decide(FirebaseState(), None, key=ACME, account_is_known=False),
@@ -210,12 +248,17 @@ def test_the_audit_finds_something_just_where_the_repair_writes(
             chat.upsert_user({"id": "moderator"})
             chat.ban_user("ann", user_id="moderator")
     before = dict(firestore_api.documents)
+
+    def without_entry() -> dict[str, Any]:
+        documents = firestore_api.documents.items()
+        return {name: one for name, one in documents if "/stream_users/" not in name}
+
     found = audit.start("operator", clients, steps=["accounts"])
     page = audit.run_page(found, clients)
     firestore_api.documents = dict(before)
     since = stream.last_request()
     outbox.reconcile([ANN], clients)
-    wrote = firestore_api.documents != before or any(
+    wrote = without_entry() != before or any(
         operation.startswith("UpdateUsers") for operation in stream.operations(since)
     )
     assert bool(page.findings) == wrote

@@ -17,6 +17,7 @@ from chatsync.outbox import drain, retry
 from chatsync.outcome import Outcome
 from chatsync.reconcile import reconcile_users
 from tests.fast.outbox import drain_until_settled, entries
+from tests.settings import settings_with
 
 ANN = Key("user", "ann")
 
@@ -106,7 +107,9 @@ def test_a_mended_role_is_sent(wrong_role, ensure, firestore):
 
 def test_who_was_refused_for_the_default_role_is_sent_when_that_is_another(accounts, clients, chat):
     accounts.sign_up("ann", displayName="Ann")
-    wrong = replace(clients, settings=replace(clients.settings, user_role="no-such-role"))
+    wrong = replace(
+        clients, settings=settings_with(clients.settings, stream={"user_role": "no-such-role"})
+    )
     [outcome] = outbox.reconcile([ANN], wrong)
     assert outcome.error.reason == "rejected"
     assert outbox.reconcile([ANN], clients)[0].status == "created"

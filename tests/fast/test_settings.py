@@ -1,14 +1,26 @@
-"""Settings come from the environment, and a wrong one is named."""
+"""Settings come from the environment and from ``chatsync.toml``, and a wrong one is named."""
 
-from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-from chatsync import settings
+from chatsync import config, settings
+from chatsync.config import DEFAULTS
 from chatsync.errors import SettingInvalid
 from chatsync.ids import IdFormat
 
 REQUIRED = {"STREAM_API_KEY": "key", "STREAM_API_SECRET": "secret"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the deployed folder's ``chatsync.toml`` lies."""
+    monkeypatch.setattr(config, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "chatsync.toml") -> None:
+    (folder / name).write_text(text)
 
 
 def test_only_key_and_secret_are_required():
@@ -26,82 +38,144 @@ def test_the_region_is_known_without_key_and_secret():
     assert settings.region({"CHATSYNC_REGION": "europe-west1"}) == "europe-west1"
 
 
-def test_every_setting_is_read_from_its_variable():
-    loaded = settings.load(
-        {
-            "STREAM_API_KEY": "key",
-            "STREAM_API_SECRET": "secret",
-            "STREAM_BASE_URL": "https://chat.example.com/",
-            "STREAM_USER_ID_FORMAT": "crew_{uid}",
-            "STREAM_COMPANY_ID_FORMAT": "{id}",
-            "STREAM_CHANNEL_TYPE": "team",
-            "STREAM_CHANNEL_ID_FORMAT": "chat-{id}",
-            "STREAM_USER_ROLE": "member",
-            "STREAM_COMPANY_ROLE": "business",
-            "STREAM_EXTRA_FIELDS": "email, phoneNumber",
-            "STREAM_SERVICE_USERS": "bot, support",
-            "STREAM_DELETE_POLICY": "keep",
-            "STREAM_TOKEN_LIFETIME_SECONDS": "120",
-            "PROVISION_ANONYMOUS_USERS": "false",
-        }
-    )
-    assert loaded == settings.Settings(
-        stream_api_key="key",
-        stream_api_secret="secret",
-        stream_base_url="https://chat.example.com",
-        id_format=IdFormat("crew_", ""),
-        channel_type="team",
-        channel_id_prefix="chat-",
-        user_role="member",
-        company_role="business",
-        extra_fields=("email", "phoneNumber"),
-        service_users=("bot", "support"),
-        delete_policy="keep",
-        token_lifetime_seconds=120,
-        provision_anonymous_users=False,
-    )
-    # A setting that is left out above would agree in its default.
-    defaults = asdict(settings.Settings("", ""))
-    left_out = [name for name, value in asdict(loaded).items() if value == defaults[name]]
-    assert left_out == []
+def test_the_address_of_stream_is_that_of_the_place():
+    loaded = settings.load({**REQUIRED, "STREAM_BASE_URL": "https://chat.example.com/"})
+    assert loaded.stream_base_url == "https://chat.example.com"
+    with pytest.raises(SettingInvalid, match="STREAM_BASE_URL"):
+        settings.load({**REQUIRED, "STREAM_BASE_URL": "chat.example.com"})
 
 
-@pytest.mark.parametrize("policy", ["soft", "hard", "deactivate", "keep"])
-def test_a_deleted_account_may_meet_four_policies(policy):
-    loaded = settings.load({**REQUIRED, "STREAM_DELETE_POLICY": policy})
-    assert loaded.delete_policy == policy
-
-
-@pytest.mark.parametrize("seconds", [60, 30 * 24 * 3600])
-def test_a_token_may_live_from_a_minute_to_thirty_days(seconds):
-    loaded = settings.load({**REQUIRED, "STREAM_TOKEN_LIFETIME_SECONDS": str(seconds)})
-    assert loaded.token_lifetime_seconds == seconds
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("STREAM_USER_ID_FORMAT", "user"),
-        ("STREAM_USER_ID_FORMAT", "{id}"),
-        ("STREAM_USER_ID_FORMAT", "a b{uid}"),
-        ("STREAM_USER_ID_FORMAT", "{uid}_x"),
-        ("STREAM_USER_ID_FORMAT", "company_{uid}"),
-        ("STREAM_COMPANY_ID_FORMAT", "@{id}"),
-        ("STREAM_BASE_URL", "chat.example.com"),
-        ("STREAM_EXTRA_FIELDS", "email,birthday"),
-        ("STREAM_CHANNEL_TYPE", "a b"),
-        ("STREAM_CHANNEL_ID_FORMAT", "x" * 25 + "{id}"),
-        ("STREAM_DELETE_POLICY", "forget"),
-        ("STREAM_TOKEN_LIFETIME_SECONDS", "59"),
-        ("STREAM_TOKEN_LIFETIME_SECONDS", "2592001"),
-        ("STREAM_TOKEN_LIFETIME_SECONDS", "an hour"),
-        ("PROVISION_ANONYMOUS_USERS", "no"),
-    ],
-)
-def test_an_unusable_setting_is_named(name, value):
-    with pytest.raises(SettingInvalid, match=name):
-        settings.load({**REQUIRED, name: value})
+def test_app_check_is_demanded_only_where_it_says_so():
+    assert settings.enforce_app_check({"ENFORCE_APP_CHECK": "True"})
+    assert not settings.enforce_app_check({})
+    with pytest.raises(SettingInvalid, match="ENFORCE_APP_CHECK"):
+        settings.enforce_app_check({"ENFORCE_APP_CHECK": "yes"})
 
 
 def test_the_secret_stays_out_of_what_is_printed():
     assert "s3cr3t" not in repr(settings.load({**REQUIRED, "STREAM_API_SECRET": "s3cr3t"}))
+
+
+def test_the_file_lies_beside_the_package():
+    assert (config.FOLDER / "main.py").exists()
+
+
+def test_without_a_file_everything_has_its_default(folder):
+    assert settings.load(REQUIRED).config == DEFAULTS
+
+
+def test_a_file_changes_what_it_states_and_nothing_else(folder):
+    write(
+        folder,
+        """
+        [stream]
+        user_id = "crew_{uid}"
+        company_id = "{id}"
+        channel_id = "chat-{id}"
+        channel_type = {direct = "messaging", group = "team"}
+        [users]
+        name = ["username"]
+        company = {field = "type", values = ["company"]}
+        [[channels]]
+        id = "event_{event}_*"
+        owner = "events/{event}"
+        """,
+    )
+    loaded = settings.load(REQUIRED)
+    assert loaded.id_format == IdFormat("crew_", "")
+    assert loaded.channel_id_prefix == "chat-"
+    assert [loaded.channel_type_of(one) for one in ("direct", "group")] == ["messaging", "team"]
+    assert loaded.config.users.name == ("username",)
+    assert loaded.config.users.image == DEFAULTS.users.image
+    assert loaded.config.channels[0].owner == "events/{event}"
+
+
+def test_the_file_of_a_project_overlays_the_other_key_by_key(folder):
+    write(folder, '[stream]\nuser_role = "member"\nservice_users = ["a", "b"]\n')
+    write(folder, '[stream]\nservice_users = ["c"]\n', "chatsync.a-project.toml")
+    stream = settings.load({**REQUIRED, "GCLOUD_PROJECT": "a-project"}).config.stream
+    assert (stream.user_role, stream.service_users) == ("member", ("c",))
+    assert settings.load(REQUIRED).config.stream.service_users == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "stated", ['[users]\ncollection = "people"', '[firestore]\ndatabase = "x"']
+)
+def test_what_triggers_are_made_of_stands_in_the_file_of_all_projects(folder, stated):
+    write(folder, stated, "chatsync.a-project.toml")
+    with pytest.raises(
+        SettingInvalid, match=r"chatsync.a-project.toml, line 2: .*chatsync.toml only"
+    ):
+        settings.load({**REQUIRED, "GCLOUD_PROJECT": "a-project"})
+
+
+MISTAKES = {
+    'user_id = "{uid}"': r"line 1: user_id: is no key",
+    '[stream]\n\nuser_idd = "{uid}"': r"line 3: stream.user_idd: is no key",
+    "[people]\nx = 1": r"line 1: people: is no key",
+    "[stream]\nuser_id = 7": r"line 2: stream.user_id: expected str, got int",
+    '[stream]\nuser_id = "user"': r"line 2: stream.user_id: expected up to 64 of .* by \{uid\}",
+    '[stream]\nuser_id = "{id}"': r"line 2: stream.user_id",
+    '[stream]\nuser_id = "a b{uid}"': r"line 2: stream.user_id",
+    '[stream]\nuser_id = "company_{uid}"': r"stream.company_id: expected another beginning",
+    '[stream]\ncompany_id = "@{id}"': r"line 2: stream.company_id",
+    f'[stream]\nchannel_id = "{"x" * 25}{{id}}"': r"line 2: stream.channel_id: expected up to 24",
+    '[stream]\nchannel_type = "a b"': r"line 2: stream.channel_type",
+    '[stream]\nchannel_type = {direct = "a"}': r"line 2: stream.channel_type: expected a type for",
+    '[stream]\ndelete_policy = "forget"': r"line 2: .*delete_policy: invalid enum value 'forget'",
+    "[stream]\ntoken_lifetime_seconds = 59": r"line 2: stream.token_lifetime_seconds: .*>= 60",
+    "[stream]\ntoken_lifetime_seconds = 2592001": r"line 2: .*<= 2592000",
+    "[stream]\ntrust_hours = -1": r"line 2: stream.trust_hours: .*>= 0",
+    '[stream]\nprovision_anonymous_users = "no"': r"line 2: .*expected bool, got str",
+    '[users]\nname = "username"': r"line 2: users.name: expected array, got str",
+    '[users]\nname = ["a..b"]': r"line 2: users.name: expected a path such as a.b, not 'a..b'",
+    '[users]\nrole = "claims:"': r"line 2: users.role: expected a path",
+    '[users]\ncollection = "a/b"': r"line 2: users.collection: expected a collection",
+    '[users]\ncompany = {field = "type"}': r"line 2: users.company: expected both",
+    '[users.stream_fields]\nname = "nick"': r"line 2: users.stream_fields.name: is a field that",
+    '[teams]\nformat = "gym"': r"line 2: teams.format: expected \{value\} once",
+    '[[channels]]\nid = "a"\n\n[[channels]]\nid = "b c"': r"line 5: channels\[1\].id: expected",
+    '[[channels]]\nid = "{e}_{e}"': r"line 2: channels\[0\].id",
+    '[[channels]]\nid = "a"\nowner = "events"': r"line 3: channels\[0\].owner",
+    '[[channels]]\nid = "a"\nowner = "events/{e}"': r"line 3: channels\[0\].owner",
+    "[[channels]]\nrecord = true": r"line 1: channels\[0\]: .*missing required field id",
+    "[limits]\ntoken_per_minute = 0": r"line 2: limits.token_per_minute: .*>= 1",
+    "[safety]\nmax_percent = 101": r"line 2: safety.max_percent: .*<= 100",
+    '[conversations]\nforeign = "no"': r"line 2: conversations.foreign",
+    "[stream\n": r"chatsync.toml: .*line 1",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES.items())
+def test_a_mistake_is_told_with_file_line_key_and_what_was_expected(folder, text, message):
+    write(folder, text)
+    with pytest.raises(SettingInvalid, match=message) as raised:
+        settings.load(REQUIRED)
+    assert str(raised.value).startswith("chatsync.toml")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [
+        ("STREAM_USER_ID_FORMAT", "crew_{uid}", "stream.user_id"),
+        ("STREAM_COMPANY_ID_FORMAT", "{id}", "stream.company_id"),
+        ("STREAM_CHANNEL_TYPE", "team", "stream.channel_type"),
+        ("STREAM_CHANNEL_ID_FORMAT", "chat-{id}", "stream.channel_id"),
+        ("STREAM_USER_ROLE", "member", "stream.user_role"),
+        ("STREAM_COMPANY_ROLE", "business", "stream.company_role"),
+        ("STREAM_EXTRA_FIELDS", "email, phoneNumber", "users.stream_fields"),
+        ("STREAM_SERVICE_USERS", "bot, support", "stream.service_users"),
+        ("STREAM_DELETE_POLICY", "keep", "stream.delete_policy"),
+        ("STREAM_TOKEN_LIFETIME_SECONDS", "120", "stream.token_lifetime_seconds"),
+        ("PROVISION_ANONYMOUS_USERS", "false", "stream.provision_anonymous_users"),
+    ],
+)
+def test_a_variable_of_before_must_agree_with_the_file(folder, variable, value, key):
+    with pytest.raises(SettingInvalid, match=rf"{variable} is .*{key} in chatsync.toml is"):
+        settings.load({**REQUIRED, variable: value})
+
+
+def test_a_variable_of_before_that_agrees_does_no_harm(folder):
+    write(folder, '[stream]\nservice_users = ["bot", "support"]\n')
+    agreeing = {"STREAM_SERVICE_USERS": "bot, support", "PROVISION_ANONYMOUS_USERS": "True"}
+    assert settings.load({**REQUIRED, **agreeing}).config.stream.service_users == ("bot", "support")

@@ -31,7 +31,7 @@ def test_sign_up_repair_conversation_deletion_and_return_hold(
     accounts, firestore, chat, stream, with_settings, monkeypatch, switch, value
 ):
     stream.switch(**{switch: value})
-    clients = with_settings(delete_policy=POLICIES.get(switch, "soft"))
+    clients = with_settings(stream={"delete_policy": POLICIES.get(switch, "soft")})
     # Of one name and team: where names are unique, the second goes without.
     sam = {"displayName": "Sam", "chat": {"teams": ["red"]}}
 

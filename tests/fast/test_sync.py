@@ -358,7 +358,7 @@ def test_extra_fields_reach_stream_at_sign_up_in_one_write(
     accounts, reconcile, chat, stream, with_settings
 ):
     accounts.sign_up("ann", email="ann@example.com")
-    reconcile("ann", clients=with_settings(extra_fields=("email",)))
+    reconcile("ann", clients=with_settings(users={"stream_fields": {"email": "email"}}))
     assert stream_user(chat, "ann")["email"] == "ann@example.com"
     assert stream.operations()[:2] == ["QueryUsers", "UpdateUsers"]
     assert "UpdateUsersPartial" not in stream.operations()
@@ -478,7 +478,7 @@ def test_a_role_that_stream_does_not_know_does_not_use_up_its_limit(
     uids = [f"user-{n}" for n in range(100)]
     for uid in uids:
         accounts.sign_up(uid)
-    outcomes = reconcile(*uids, clients=with_settings(user_role="not-defined"))
+    outcomes = reconcile(*uids, clients=with_settings(stream={"user_role": "not-defined"}))
     assert all(outcome.error for outcome in outcomes)
     assert len(stream.requests()) < 100
 
@@ -522,10 +522,12 @@ def test_a_picture_that_is_always_refused_is_not_called_an_update(accounts, reco
 
 
 def test_a_user_whom_somebody_else_created_meanwhile_is_not_taken_back(
-    accounts, reconcile, chat, stream, firestore_api
+    accounts, reconcile, chat, stream, firestore, firestore_api
 ):
     """Our own call was refused for its rate, so the Stream user cannot be ours."""
     accounts.sign_up("ann")
+    # Otherwise this would be written first, and Stream be called afterwards.
+    firestore.document("stream_users/user_ann").set({"kind": "user"})
     stream.limit("UpdateUsers", 0)
 
     def somebody_else(call: str) -> None:
@@ -570,7 +572,7 @@ def test_a_company_without_document_gets_nobody_into_stream(clients, stream):
 
 def test_an_empty_company_document_is_a_company(with_settings, firestore, chat, accounts):
     firestore.document("companies/7").set({})
-    clients = with_settings(company_role="moderator")
+    clients = with_settings(stream={"company_role": "moderator"})
     [outcome] = reconcile_users([Key("company", "7")], clients)
     assert outcome.status == "created"
     user = stream_user(chat, "company_7")

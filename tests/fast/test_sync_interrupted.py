@@ -183,7 +183,9 @@ def test_a_recreated_account_is_there_in_its_newest_state(world, chat, begin):
     for at, _ in every_interruption(world, chat, begin, world.recreate):
         assert (user_in_stream(chat) or {}).get("name") == "New", f"before call {at}"
         names = {path.split("/")[-2] for path in world.api.documents}
-        assert names == {"users", "user_profiles", "user_stats"}, f"before call {at}"
+        assert names == {"users", "user_profiles", "user_stats", "stream_users"}, (
+            f"before call {at}"
+        )
 
 
 def test_an_account_that_comes_back_during_its_removal_is_not_harmed(world, chat):
@@ -197,7 +199,7 @@ def test_an_account_that_comes_back_during_its_removal_is_not_harmed(world, chat
                 break
             where = f"deleted before call {deleted_at}, back before call {back_at}"
             assert (user_in_stream(chat) or {}).get("name") == "New", where
-            assert len(world.api.documents) == 3, where
+            assert len(world.api.documents) == 4, where
 
 
 @pytest.mark.parametrize("begin", BEGINNINGS)
@@ -240,7 +242,7 @@ def test_a_call_that_fails_once_is_made_good_in_the_same_repair(world, chat, beg
             continue  # Stream's side could not be read at all, or was out of the question.
         assert outcome.error is None, f"call {at} failed"
         assert user_in_stream(chat)["name"] == "Old", f"call {at} failed"
-        assert len(world.api.documents) == 3, f"call {at} failed"
+        assert len(world.api.documents) == 4, f"call {at} failed"
 
 
 @pytest.mark.parametrize(

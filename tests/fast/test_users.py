@@ -1,9 +1,11 @@
 """What a Stream user should look like, given what Firebase says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from chatsync.config import Config, Users
 from chatsync.users import (
     Account,
     FirebaseState,
@@ -20,6 +22,10 @@ NOW = datetime(2024, 5, 2, tzinfo=UTC)
 
 def account(**fields):
     return Account("ann", CREATED, **fields)
+
+
+def with_fields(**stream_fields):
+    return Config(users=Users(stream_fields=stream_fields))
 
 
 def profile(displayName=None, photoURL=None, mirrored=None):  # noqa: N803
@@ -56,9 +62,7 @@ def test_a_picture_that_its_owner_removed_from_the_profile_is_unset():
     assert owned_fields(held) == {"image": None}
 
 
-@pytest.mark.parametrize(
-    "field", ["displayName", "name", "fullName", "full_name", "companyName", "company_name"]
-)
+@pytest.mark.parametrize("field", ["displayName", "name", "fullName", "full_name"])
 def test_a_name_is_understood_in_every_legacy_spelling(field):
     assert owned_fields(FirebaseState(None, {field: "Ann"})) == {"name": "Ann"}
 
@@ -67,11 +71,57 @@ def test_a_name_is_understood_in_every_legacy_spelling(field):
     "field",
     [
         *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),
-        *("avatarUrl", "avatar_url", "logoURL", "logo_url"),
+        *("avatarUrl", "avatar_url"),
     ],
 )
 def test_a_picture_is_understood_in_every_legacy_spelling(field):
     assert owned_fields(FirebaseState(None, {field: "https://p"})) == {"image": "https://p"}
+
+
+@pytest.mark.parametrize("field", ["name", "displayName", "company_name", "companyName"])
+def test_a_company_is_named_in_every_legacy_spelling(field):
+    assert owned_fields(FirebaseState(company={field: "Acme"})) == {"name": "Acme"}
+
+
+@pytest.mark.parametrize("field", ["logo_url", "logoURL", "photoURL", "image_url"])
+def test_a_companys_picture_is_understood_in_every_legacy_spelling(field):
+    assert owned_fields(FirebaseState(company={field: "https://p"})) == {"image": "https://p"}
+
+
+def test_an_account_that_is_a_company_has_the_name_of_its_company():
+    held = FirebaseState(account(display_name="Ann"), {"name": "Ann"}, company={"name": "Acme"})
+    assert owned_fields(held) == {"name": "Acme"}
+    assert owned_fields(replace(held, kind="user")) == {"name": "Ann"}
+
+
+def test_names_and_custom_fields_are_found_where_the_app_keeps_them():
+    config = Config(
+        users=Users(
+            name=("profile.nick", "username"),
+            image=("profileImageUrl",),
+            role="access.role",
+            teams="access.gyms",
+            stream_fields={"language": "settings.language", "vip": "claims:vip", "level": "level"},
+        )
+    )
+    user = {
+        "profile": {"nick": " "},
+        "username": "ann",
+        "profileImageUrl": "https://p/a.png",
+        "settings": {"language": "de", "theme": "dark"},
+        "access": {"role": "coach", "gyms": ["gym_1"]},
+        "level": 7,
+    }
+    assert owned_fields(FirebaseState(account(claims={"vip": True}), user), config) == {
+        "name": "ann",
+        "image": "https://p/a.png",
+        "role": "coach",
+        "teams": ["gym_1"],
+        "language": "de",
+        "vip": True,
+        "level": 7,
+    }
+    assert owned_fields(FirebaseState(account(), {"settings": None}), config) == {"language": None}
 
 
 def test_what_no_side_states_is_not_owned():
@@ -96,10 +146,17 @@ def test_a_blank_name_in_auth_states_nothing():
     assert owned_fields(FirebaseState(account(display_name="  "))) == {}
 
 
-def test_a_profile_that_was_never_mirrored_counts_where_the_user_document_has_nothing():
-    own = {"displayName": "Annie"}
+@pytest.mark.parametrize("field", ["displayName", "full_name", "name"])
+def test_a_profile_that_was_there_first_counts_as_its_owners(field):
+    own = {field: "Annie"}
     assert owned_fields(FirebaseState(account(display_name="Ann"), {}, own)) == {"name": "Annie"}
-    assert owned_fields(FirebaseState(None, {"displayName": "Ann"}, own)) == {"name": "Ann"}
+    assert owned_fields(FirebaseState(None, {"displayName": "Ann"}, own)) == {"name": "Annie"}
+
+
+@pytest.mark.parametrize("blank", ["", None, 7])
+def test_a_blank_in_a_profile_that_was_there_first_takes_nothing_away(blank):
+    held = FirebaseState(None, {"displayName": "Ann"}, {"displayName": blank})
+    assert owned_fields(held) == {"name": "Ann"}
 
 
 @pytest.mark.parametrize("blank", ["", "  ", 7, ["Ann"]])
@@ -140,7 +197,7 @@ def test_teams_are_texts_and_each_counts_once():
 def test_an_address_stays_out_of_stream_unless_named_in_the_settings():
     held = FirebaseState(None, {"email": "ann@example.com"})
     assert owned_fields(held) == {}
-    assert owned_fields(held, ["email"]) == {"email": "ann@example.com"}
+    assert owned_fields(held, with_fields(email="email")) == {"email": "ann@example.com"}
 
 
 def test_auth_is_needed_for_a_name_only_where_no_document_has_one():
@@ -159,7 +216,9 @@ def test_role_and_teams_that_are_unset_fall_back_to_what_a_new_user_gets():
 
 def test_an_extra_field_comes_from_auth_where_the_document_has_none():
     held = FirebaseState(account(phone_number="+15550100"), {})
-    assert owned_fields(held, ["phoneNumber"]) == {"phoneNumber": "+15550100"}
+    assert owned_fields(held, with_fields(phoneNumber="phoneNumber")) == {
+        "phoneNumber": "+15550100"
+    }
 
 
 def test_a_new_stream_user_gets_defaults_where_firebase_states_nothing():

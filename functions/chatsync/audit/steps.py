@@ -15,14 +15,15 @@ from firebase_functions import logger
 from .. import conversations, ids, users
 from ..clients import Clients
 from ..clients.accounts import count_accounts, existing_keys, list_accounts, read_accounts
-from ..clients.documents import count_documents, list_documents, read_documents
+from ..clients.documents import count_documents, list_documents
 from ..clients.stream import CHANNELS, MAX_OFFSET
 from ..errors import InvalidArgument, Refusal
 from ..ids import Key
-from ..plan import Observed, Plan, plan
+from ..observe import begin_reads, observed_of
+from ..plan import Observed, Plan, Policy, plan
 from ..settings import Settings
 from ..side_by_side import BATCH, batches, begin, result
-from ..users import Document, FirebaseState
+from ..users import FirebaseState
 
 USER_STEPS = ("accounts", "companies", "stream_users", "documents")
 CHANNEL_STEPS = ("channels", "conversations")
@@ -46,7 +47,6 @@ PAGE_SECONDS = 40.0
 # write of the audit's document, of which Firestore recommends one per second at most.
 _LISTS_PER_PAGE = 10
 _DOCUMENTS_PER_PAGE = 1000
-_COLLECTIONS_OF_USERS = ("users", "user_profiles", "user_stats")
 
 
 class Finding(NamedTuple):
@@ -70,6 +70,10 @@ class Page:
     seen: int = 0
 
 
+def _collections_of_users(settings: Settings) -> list[str]:
+    return [settings.collection_of(field) for field in ("user", "profile", "stats")]
+
+
 def expected(steps: Sequence[str], clients: Clients) -> int | None:
     """About how many items these steps will compare, for a progress bar.
 
@@ -82,10 +86,13 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
             return None
         counts["accounts"] = counts["stream_users"] = accounts
     if "companies" in steps:
-        counts["companies"] = count_documents("companies", clients.firestore)
+        counts["companies"] = count_documents(
+            clients.settings.config.companies.collection, clients.firestore
+        )
     if "documents" in steps:
         counts["documents"] = sum(
-            count_documents(collection, clients.firestore) for collection in _COLLECTIONS_OF_USERS
+            count_documents(collection, clients.firestore)
+            for collection in _collections_of_users(clients.settings)
         )
     if {"channels", "conversations"} & set(steps):
         conversation_count = count_documents(conversations.COLLECTION, clients.firestore)
@@ -98,20 +105,17 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     settings = clients.settings
     deadline = time.monotonic() + PAGE_SECONDS
     accounts = begin(read_accounts, keys, clients.auth)
-    documents = begin(read_documents, keys, clients.firestore, deadline)
-    found = clients.stream.query_users(
-        [settings.id_format.stream_id(key) for key in keys], deadline
-    )
+    observed = _observed(keys, clients, deadline)
     known = result(accounts, deadline)
     page = Page()
-    for key, read in result(documents, deadline).items():
-        state = replace(read, account=known.get(key))
+    for key, one in observed.items():
+        one = one.with_account(known.get(key))
+        state, stream_user = one.state, one.stream_user
         if users.exists(key, state):
-            _judge(key, state, found, page, None, settings)
+            _judge(one, page, None, settings)
             continue
         page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
-        stream_user = found.get(settings.id_format.stream_id(key))
-        policy_removes = settings.delete_policy != "keep"
+        policy_removes = settings.config.stream.delete_policy != "keep"
         if stream_user and policy_removes and _is_orphan(stream_user, settings):
             page.findings.append(Finding("orphan_stream_user", name_of(key), None, ""))
         if (state.user, state.profile, state.stats) != (None, None, None):
@@ -125,14 +129,17 @@ def _accounts(cursor: str, team: str | None, clients: Clients) -> Page:
     accounts, next_cursor = list_accounts(cursor, clients.auth)
     page = Page(next_cursor, seen=len(accounts))
     for batch in batches(_with_possible_id(accounts, page, settings)):
-        deadline = time.monotonic() + PAGE_SECONDS
-        reading = begin(read_documents, batch, clients.firestore, deadline)
-        found = clients.stream.query_users(
-            [settings.id_format.stream_id(key) for key in batch], deadline
-        )
-        for key, state in result(reading, deadline).items():
-            _judge(key, replace(state, account=accounts[key]), found, page, team, settings)
+        for key, one in _observed(batch, clients, time.monotonic() + PAGE_SECONDS).items():
+            _judge(one.with_account(accounts[key]), page, team, settings)
     return page
+
+
+def _observed(keys: Sequence[Key], clients: Clients, deadline: float) -> dict[Key, Observed]:
+    """Documents and Stream users. Raises Temporary if either could not be read."""
+    observed, failure = observed_of(begin_reads(keys, clients, deadline), clients, deadline)
+    if failure:
+        raise failure
+    return observed
 
 
 def _team_among(teams: object, wanted: str | None) -> str | None:
@@ -155,42 +162,33 @@ def _with_possible_id(keys: Iterable[Key], page: Page, settings: Settings) -> li
 
 def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     settings = clients.settings
-    listed, next_cursor = list_documents("companies", cursor, BATCH, clients.firestore, fields=())
+    listed, next_cursor = list_documents(
+        settings.config.companies.collection, cursor, BATCH, clients.firestore, fields=()
+    )
     page = Page(next_cursor, seen=len(listed))
     keys = _with_possible_id(
         [Key("company", document_id) for document_id, _ in listed], page, settings
     )
-    deadline = time.monotonic() + PAGE_SECONDS
-    reading = begin(read_documents, keys, clients.firestore, deadline)
-    stream_ids = [settings.id_format.stream_id(key) for key in keys]
-    found = clients.stream.query_users(stream_ids, deadline)
-    for key, state in result(reading, deadline).items():
-        if state.user is not None:
-            _judge(key, state, found, page, team, settings)
+    for one in _observed(keys, clients, time.monotonic() + PAGE_SECONDS).values():
+        if one.state.company is not None:
+            _judge(one, page, team, settings)
     return page
 
 
-def _judge(
-    key: Key,
-    state: FirebaseState,
-    found: Mapping[str, Document],
-    page: Page,
-    wanted_team: str | None,
-    settings: Settings,
-) -> None:
+def _judge(one: Observed, page: Page, wanted_team: str | None, settings: Settings) -> None:
     """Compare an existing user or company with what was found in Stream.
 
     A user of several teams counts for ``wanted_team``, else for the first.
     """
-    policy, stream_id = settings.policy(key.kind), settings.id_format.stream_id(key)
-    its_plan = plan(Observed(key, stream_id, state, found.get(stream_id)), policy)
-    if its_plan.obstacle == Refusal.ANONYMOUS:
+    state = replace(one.state, refused=frozenset())  # what is refused disagrees all the same
+    its_plan = plan(replace(one, account_is_known=True, state=state), Policy(settings.config))
+    if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED):
         return
-    disagreements = disagreements_of(its_plan, state)
-    teams = users.owned_fields(state, policy.extra_fields).get("teams")
+    disagreements = disagreements_of(its_plan, one.state)
+    teams = users.owned_fields(one.state, settings.config).get("teams")
     team = _team_among(teams, wanted_team)
     for kind, detail in disagreements:
-        page.findings.append(Finding(kind, name_of(key), team, detail))
+        page.findings.append(Finding(kind, name_of(one.key), team, detail))
     page.records.append(("users", team, not disagreements))
 
 
@@ -211,7 +209,7 @@ def disagreements_of(its_plan: Plan, state: FirebaseState) -> list[tuple[str, st
 def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
     """Look for Stream users without account or company, a thousand in the order of ids."""
     settings = clients.settings
-    if settings.delete_policy == "keep":
+    if settings.config.stream.delete_policy == "keep":
         return Page()
     page = Page(cursor)
     present: dict[Key, dict[str, Any]] = {}
@@ -225,7 +223,7 @@ def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
         if not page.cursor:
             break
     deadline = time.monotonic() + PAGE_SECONDS
-    existing = existing_keys(list(present), clients.auth, clients.firestore, deadline)
+    existing = existing_keys(list(present), clients, deadline)
     for key, user in present.items():
         if key not in existing:
             its_team = _team_among(user.get("teams"), team)
@@ -239,22 +237,23 @@ def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
     A deactivated user counts as removed, by the delete policy or by a moderator.
     """
     removed = stream_user.get("deactivated_at")
-    return not removed and stream_user["id"] not in settings.service_users
+    return not removed and stream_user["id"] not in settings.config.stream.service_users
 
 
 def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     """Look for documents without account, a thousand of a collection."""
-    collections = _COLLECTIONS_OF_USERS
-    collection, _, after = (cursor or collections[0]).partition("/")
+    collections = _collections_of_users(clients.settings)
+    number, _, after = (cursor or "0").partition("/")
+    collection = collections[int(number)]
     documents, last = list_documents(
         collection, after, _DOCUMENTS_PER_PAGE, clients.firestore, fields=()
     )
-    following = collections[collections.index(collection) + 1 :]
-    next_cursor = f"{collection}/{last}" if last else next(iter(following), "")
+    following = str(int(number) + 1) if int(number) + 1 < len(collections) else ""
+    next_cursor = f"{number}/{last}" if last else following
     page = Page(next_cursor, seen=len(documents))
     keys = [Key("user", document_id) for document_id, _ in documents]
     deadline = time.monotonic() + PAGE_SECONDS
-    existing = existing_keys(keys, clients.auth, clients.firestore, deadline)
+    existing = existing_keys(keys, clients, deadline)
     for key in keys:
         if key not in existing:
             finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")

@@ -55,7 +55,9 @@ def _connected(config: Settings) -> Clients:
     app = firebase_app()
     return Clients(
         # Not firebase_admin.firestore: it demands credentials, which the emulator does not need.
-        firestore=firestore.Client(project=app.project_id),
+        firestore=firestore.Client(
+            project=app.project_id, database=config.config.firestore.database
+        ),
         auth=auth.Client(app),
         stream=Stream(config.stream_api_key, config.stream_api_secret, config.stream_base_url),
         tasks=TaskQueues(app, settings.region()),

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from firebase_admin import auth
-from google.cloud import firestore
 
 from ..ids import MAX_KEY_LENGTH, Key
 from ..side_by_side import batches, begin, result
@@ -12,6 +11,7 @@ from ..users import (
     MAX_PICTURE_LENGTH,
     Account,
 )
+from . import Clients
 from .documents import MAX_TEXT_LENGTH, read_documents, temporary_failures_named
 
 _MOST_COUNTED = 100_000
@@ -56,20 +56,20 @@ def count_accounts(client: auth.Client) -> int | None:
     return None
 
 
-def existing_keys(
-    keys: Sequence[Key], client: auth.Client, documents: firestore.Client, deadline: float
-) -> set[Key]:
+def existing_keys(keys: Sequence[Key], clients: Clients, deadline: float) -> set[Key]:
     """The keys that exist: users have an account in Auth, companies a document.
 
     They are looked up a hundred at a time, side by side.
     """
     people = [key for key in keys if key.kind == "user"]
     companies = [key for key in keys if key.kind == "company"]
-    accounts = [begin(read_accounts, batch, client) for batch in batches(people)]
-    reading = [begin(read_documents, batch, documents, deadline) for batch in batches(companies)]
+    accounts = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
+    reading = [begin(read_documents, batch, clients, deadline) for batch in batches(companies)]
     existing = {key for found in accounts for key in result(found, deadline)}
     for read in reading:
-        existing |= {key for key, state in result(read, deadline).items() if state.user is not None}
+        existing |= {
+            key for key, state in result(read, deadline).items() if state.company is not None
+        }
     return existing
 
 
@@ -82,6 +82,7 @@ def _account(record: auth.UserRecord) -> Account:
         email=_storable(record.email),
         phone_number=_storable(record.phone_number),
         disabled=record.disabled,
+        claims=record.custom_claims or {},
         anonymous=not (record.provider_data or record.email or record.phone_number),
     )
 

@@ -1,7 +1,7 @@
 """Firestore: how this package reads and writes its documents."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -29,17 +29,17 @@ from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 from google.rpc import code_pb2
 
 from ..errors import FirebaseUnavailable, Unsettled
-from ..ids import IdFormat, Key
+from ..ids import Key
+from ..settings import ReadFields
 from ..users import (
-    EXTRA_FIELDS,
     MAX_PICTURE_LENGTH,
-    NAME_FIELDS,
-    PICTURE_FIELDS,
     FirebaseState,
+    UserKind,
     missing_documents,
     profile_update,
     without_unused_names,
 )
+from . import Clients
 
 _FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
 
@@ -65,19 +65,6 @@ _PROFILE_SECONDS = 20.0
 
 _LISTING_SECONDS = 40.0
 
-_FIELDS = {
-    "user": (*NAME_FIELDS, *PICTURE_FIELDS, *EXTRA_FIELDS, "chat", "createdAt"),
-    "profile": ("displayName", "photoURL", "mirrored", "createdAt", "updatedAt"),
-    "stats": ("createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt"),
-    "refused": ("refused",),
-}
-"""What is read of the documents that apps and users write too, by field of ``FirebaseState``."""
-
-_READ_FIELDS = tuple({name: None for names in _FIELDS.values() for name in names})
-"""Firestore sends no other fields."""
-
-_NESTED_FIELDS = {"chat": ("role", "teams"), "mirrored": ("displayName", "photoURL")}
-
 MAX_TEXT_LENGTH = 1_024
 
 _MAX_LIST_LENGTH = 1_000
@@ -85,8 +72,17 @@ _MAX_LIST_BYTES = 30_000
 """Of all texts of a list, in bytes. Stream takes 250 teams of 100 bytes (Stream documentation,
 "Multi Tenant & Teams"): it refuses what was cut here."""
 
+_NOTHING = ReadFields({}, ())
+
 OTHER = object()
 """Stands for a value of a type that this package doesn't read, such as a map for a name."""
+
+
+class Entry(NamedTuple):
+    """``stream_users/{kind}_{id}``: what an account is, and its Stream id."""
+
+    kind: UserKind
+    stream_id: str
 
 
 class CreatedDocument(NamedTuple):
@@ -108,6 +104,9 @@ class WriteResult(NamedTuple):
 
     refused: Mapping[Key, str] = {}
     """Keys whose documents Firestore refuses, with its message: a document may be too large."""
+
+    undecided: frozenset[Key] = frozenset()
+    """Accounts of which somebody else wrote down first what they are, or may have."""
 
 
 def count_documents(collection: str, client: firestore.Client) -> int:
@@ -153,44 +152,54 @@ def list_snapshots(
 
 def read_documents(
     keys: Iterable[Key],
-    client: firestore.Client,
+    clients: Clients,
     deadline: float,
     *,
-    with_refused: bool = False,
-    of_profiles: Sequence[str] = (),
+    of: Collection[str] = ("user", "profile", "stats", "company", "entry"),
+    whole: Mapping[str, Sequence[str]] = {},
 ) -> dict[Key, FirebaseState]:
-    """This project's documents of each key, in one call (BatchGetDocuments).
+    """The documents of each key, in one call (BatchGetDocuments): those ``of`` these fields.
 
-    Only the fields that this package reads, with long texts cut, and of profiles the fields in
-    ``of_profiles`` uncut; with ``with_refused`` the refused values too. Documents arrive one by one
-    and are cut at once: of a hundred that people filled to Firestore's limit, one or two are in
-    memory whole, and some 20 KB of each other.
+    Only the fields that this package reads, with long texts cut; ``whole`` names further ones by
+    field of ``FirebaseState``, which are read uncut. Documents arrive one by one and are cut at
+    once: of a hundred that people filled to Firestore's limit, one or two are in memory whole, and
+    some 20 KB of each other.
     """
     found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
     places = {
         reference._document_path: (key, field)
         for key in found
-        for field, reference in _references(key, client).items()
-        if with_refused or field != "refused"
+        for field, reference in _references(key, clients).items()
+        if field in of
     }
-    for document in _get_documents(list(places), client, deadline, of_profiles):
+    also = {name for names in whole.values() for name in names}
+    for document in _get_documents(list(places), clients, deadline, also):
         key, field = places[document.name]
-        whole = of_profiles if field == "profile" else ()
-        fields = read_fields(document.fields, _FIELDS[field], whole)
-        if field == "refused":
-            found[key][field] = _texts(fields.get(field))
+        fields = read_fields(document.fields, clients.settings.fields_read[field])
+        uncut = {
+            name: _whole(document.fields[name])
+            for name in whole.get(field, ())
+            if name in document.fields
+        }
+        if field == "entry":
+            found[key]["kind"] = _kind(fields.get("kind"))
+            found[key]["refused"] = _texts(fields.get("refused"))
             continue
-        found[key][field] = fields
+        found[key][field] = fields | uncut
         if field == "profile":
             found[key]["profile_version"] = _time(document.update_time)
     return {key: FirebaseState(**fields) for key, fields in found.items()}
 
 
+def _kind(value: object) -> UserKind | None:
+    return "user" if value == "user" else "company" if value == "company" else None
+
+
 def _get_documents(
     names: Sequence[str],
-    client: firestore.Client,
+    clients: Clients,
     deadline: float,
-    also: Sequence[str] = (),
+    also: Iterable[str] = (),
     transaction: bytes | None = None,
 ) -> Iterator[Any]:
     """The documents that exist, as Protobuf messages.
@@ -201,10 +210,11 @@ def _get_documents(
     """
     if not names:
         return
+    client = clients.firestore
     request = {
         "database": client._database_string,
         "documents": names,
-        "mask": {"field_paths": sorted({*_READ_FIELDS, *also})},
+        "mask": {"field_paths": sorted({*clients.settings.mask, *also})},
         "transaction": transaction,
     }
     with temporary_failures_named():
@@ -217,34 +227,39 @@ def _get_documents(
                 yield message.found
 
 
-def read_fields(
-    fields: Mapping[str, Any], names: Sequence[str] = _READ_FIELDS, whole: Sequence[str] = ()
-) -> dict[str, Any]:
+def read_fields(fields: Mapping[str, Any], wanted: ReadFields) -> dict[str, Any]:
     """The fields of a document, or of a document in an event, that this package reads.
 
-    Long texts are cut; the fields named in ``whole`` are not.
+    Long texts are cut.
     """
-    read = {name: _read_value(name, fields[name]) for name in names if name in fields}
-    uncut = {name: _whole(fields[name]) for name in whole if name in fields}
-    return without_unused_names(read) | uncut
+    names = {path.partition(".")[0] for path in wanted.types}
+    read = {name: _read_value(name, fields[name], wanted) for name in names if name in fields}
+    return without_unused_names(read, wanted.alternatives)
 
 
-def _read_value(name: str, value: Any) -> Any:
+def _read_value(path: str, value: Any, wanted: ReadFields) -> Any:
     kind = value.WhichOneof("value_type")
     match kind:
-        case "map_value" if name in _NESTED_FIELDS:
+        case "map_value":
             inner = value.map_value.fields
-            return {
-                one: _read_value(one, inner[one]) for one in _NESTED_FIELDS[name] if one in inner
+            below = [
+                one.removeprefix(f"{path}.") for one in wanted.types if one.startswith(f"{path}.")
+            ]
+            names = {one.partition(".")[0] for one in below}
+            read = {
+                one: _read_value(f"{path}.{one}", inner[one], wanted)
+                for one in names
+                if one in inner
             }
-        case "array_value" if name in ("teams", "refused"):
+            return read if below else OTHER
+        case "array_value" if wanted.types.get(path) == "list":
             return _read_list(value.array_value.values)
-        case "string_value" if name in PICTURE_FIELDS:
+        case "string_value" if wanted.types.get(path) == "picture":
             # One character more than is copied: so a cut address is left out, like a long one.
             return value.string_value.strip()[: MAX_PICTURE_LENGTH + 1]
         case "string_value":
             return value.string_value[:MAX_TEXT_LENGTH]
-        case "map_value" | "array_value" | "bytes_value":
+        case "array_value" | "bytes_value":
             return OTHER
     return _whole(value)
 
@@ -254,7 +269,7 @@ def _read_list(values: Sequence[Any]) -> list[Any]:
     read: list[Any] = []
     room = _MAX_LIST_BYTES
     for value in values[:_MAX_LIST_LENGTH]:
-        one = _read_value("", value)
+        one = _read_value("", value, _NOTHING)
         if isinstance(one, str):
             kept = one.encode()[: room + 1]
             one = kept.decode(errors="ignore")
@@ -299,27 +314,38 @@ def _texts(value: object) -> frozenset[str]:
 
 
 def write_documents(
-    states: Mapping[Key, FirebaseState], client: firestore.Client, deadline: float
+    states: Mapping[Key, FirebaseState],
+    entries: Mapping[Key, Entry],
+    clients: Clients,
+    deadline: float,
 ) -> WriteResult:
     """Create the documents that these users lack, and let unedited profiles follow (BatchWrite).
+
+    ``entries`` are created too: they write down what accounts are.
 
     Each write succeeds or fails on its own. Documents that somebody else has created or changed
     meanwhile stay as they are; verification finds what was not written. Raises errors that concern
     everybody, such as a missing role.
     """
-    batch = BulkWriteBatch(client)
+    batch = BulkWriteBatch(clients.firestore)
+    config, now = clients.settings.config, firestore.SERVER_TIMESTAMP
     written: list[tuple[Key, firestore.DocumentReference | None]] = []
     """For each write its key, and the document if it creates one."""
     for key, state in states.items():
-        references = _references(key, client)
-        for field, document in missing_documents(state, firestore.SERVER_TIMESTAMP).items():
+        references = _references(key, clients)
+        for field, document in missing_documents(state, now, config).items():
             batch.create(references[field], document)
             written.append((key, references[field]))
-        if update := profile_update(state):
-            unchanged = client.write_option(last_update_time=state.profile_version)
+        if update := profile_update(state, config):
+            unchanged = clients.firestore.write_option(last_update_time=state.profile_version)
             update["updatedAt"] = firestore.SERVER_TIMESTAMP
             batch.update(references["profile"], update, unchanged)
             written.append((key, None))
+    in_entries = len(written)
+    for key, entry in entries.items():
+        reference = _references(key, clients)["entry"]
+        batch.create(reference, {"kind": entry.kind, "streamUserId": entry.stream_id})
+        written.append((key, reference))
     if not written:
         return WriteResult({})
     try:
@@ -328,7 +354,7 @@ def write_documents(
             response = batch.commit(retry=None, timeout=_seconds_until(deadline))
     except FirebaseUnavailable as error:
         maybe = ((key, CreatedDocument(reference, None)) for key, reference in written if reference)
-        return WriteResult(_by_key(maybe), error)
+        return WriteResult(_by_key(maybe), error, undecided=frozenset(entries))
     answers = list(zip(written, response.status, response.write_results, strict=True))
     created = _by_key(
         (key, CreatedDocument(reference, result.update_time))
@@ -341,7 +367,8 @@ def write_documents(
             raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
         if status.code == code_pb2.INVALID_ARGUMENT:
             refused[key] = status.message
-    return WriteResult(created, refused=refused)
+    undecided = {key for (key, _), status, _ in answers[in_entries:] if status.code != code_pb2.OK}
+    return WriteResult(created, refused=refused, undecided=frozenset(undecided))
 
 
 def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[CreatedDocument]]:
@@ -351,16 +378,33 @@ def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[Crea
     return documents
 
 
-def delete_user_documents(uids: Iterable[str], client: firestore.Client, deadline: float) -> None:
-    """Remove this project's documents of up to 100 uids, whoever wrote them last."""
-    batch = client.batch()
+def delete_user_documents(
+    uids: Iterable[str], clients: Clients, deadline: float, with_entry: Collection[str] = ()
+) -> None:
+    """Remove this project's documents of up to 100 uids, whoever wrote them last.
+
+    Not ``companies/{uid}``, which the app wrote, nor the entries of the uids in ``with_entry``.
+    """
+    batch = clients.firestore.batch()
     for uid in uids:
-        for reference in _references(Key("user", uid), client).values():
-            batch.delete(reference)
-    if not len(batch):
-        return
-    with temporary_failures_named():
-        batch.commit(**until(deadline))
+        for field, reference in _references(Key("user", uid), clients).items():
+            if field != "company" and not (field == "entry" and uid in with_entry):
+                batch.delete(reference)
+    _commit_deletions(batch, deadline)
+
+
+def delete_entries(uids: Iterable[str], clients: Clients, deadline: float) -> None:
+    """Remove what ``stream_users`` says of these accounts."""
+    batch = clients.firestore.batch()
+    for uid in uids:
+        batch.delete(_references(Key("user", uid), clients)["entry"])
+    _commit_deletions(batch, deadline)
+
+
+def _commit_deletions(batch: firestore.WriteBatch, deadline: float) -> None:
+    if len(batch):
+        with temporary_failures_named():
+            batch.commit(**until(deadline))
 
 
 def delete_documents(
@@ -386,25 +430,27 @@ def delete_documents(
         raise FirebaseUnavailable("a document could not be deleted")
 
 
-def create_profile(uid: str, client: firestore.Client) -> list[str]:
-    """Create ``user_profiles/{uid}`` and ``user_stats/{uid}`` where absent; returns their paths.
+def create_profile(uid: str, clients: Clients) -> list[str]:
+    """Create the profile and the stats of a user where absent; returns their paths.
 
     A transaction reads ``users/{uid}``: no profile is created for a user document that is gone by
     then. An existing document is never overwritten, however often the event is delivered.
     """
     key = Key("user", uid)
-    references = _references(key, client)
+    references = _references(key, clients)
+    config = clients.settings.config
 
     @firestore.transactional
     def create(transaction: firestore.Transaction, state: FirebaseState) -> list[str]:
         # Only the user document is read here: its lock is shared, so deliveries of the same event
         # don't abort each other.
         name = references["user"]._document_path
-        users = list(_get_documents([name], client, deadline, transaction=transaction.id))
+        users = list(_get_documents([name], clients, deadline, transaction=transaction.id))
         if not users:
             return []
-        state = replace(state, user=read_fields(users[0].fields))
-        missing = missing_documents(state, firestore.SERVER_TIMESTAMP)
+        wanted = clients.settings.fields_read["user"]
+        state = replace(state, user=read_fields(users[0].fields, wanted))
+        missing = missing_documents(state, firestore.SERVER_TIMESTAMP, config)
         for field, document in missing.items():
             transaction.create(references[field], document)
         return [references[field].path for field in missing]
@@ -412,11 +458,11 @@ def create_profile(uid: str, client: firestore.Client) -> list[str]:
     # After each conflict, another delivery has created a document since it was read.
     deadline = time.monotonic() + _PROFILE_SECONDS
     for _ in range(_MAX_CONFLICTS):
-        state = read_documents([key], client, deadline)[key]
+        state = read_documents([key], clients, deadline, of=("user", "profile", "stats"))[key]
         if state.user is None or (state.profile is not None and state.stats is not None):
             return []
         with suppress(AlreadyExists):
-            paths: list[str] = create(client.transaction(), state)
+            paths: list[str] = create(clients.firestore.transaction(), state)
             return paths
     raise Unsettled(f"the profile of user {uid} kept changing")
 
@@ -440,44 +486,39 @@ def _seconds_until(deadline: float) -> float:
     return max(0.1, deadline - time.monotonic())
 
 
-def _references(key: Key, client: firestore.Client) -> dict[str, firestore.DocumentReference]:
-    """The document of each field of ``FirebaseState``."""
-    refused = client.document("stream_users", f"{key.kind}_{key.id}")
-    if key.kind == "company":
-        return {"user": client.document("companies", key.id), "refused": refused}
-    return {
-        "user": client.document("users", key.id),
-        "profile": client.document("user_profiles", key.id),
-        "stats": client.document("user_stats", key.id),
-        "refused": refused,
+def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentReference]:
+    """The document of each field of ``FirebaseState``, and the ``entry`` in ``stream_users``."""
+    fields = ("company",) if key.kind == "company" else ("user", "profile", "stats", "company")
+    entry = clients.firestore.document("stream_users", f"{key.kind}_{key.id}")
+    collection_of = clients.settings.collection_of
+    documents = {
+        field: clients.firestore.document(f"{collection_of(field)}/{key.id}") for field in fields
     }
+    return {**documents, "entry": entry}
 
 
 def remember_refused(
     refused: Mapping[Key, Iterable[str]],
-    id_format: IdFormat,
-    client: firestore.Client,
+    entries: Mapping[Key, Entry],
+    clients: Clients,
     deadline: float,
 ) -> dict[Key, CreatedDocument]:
     """Save the hashes of refused values, in place of those saved before (BatchWrite).
 
     Returns the documents. Raises FirebaseUnavailable if some could not be written.
     """
-    batch = BulkWriteBatch(client)
+    batch = BulkWriteBatch(clients.firestore)
     for key, hashes in refused.items():
-        fields = {
-            "kind": key.kind,
-            "streamUserId": id_format.stream_id(key),
-            "refused": list(hashes),
-        }
-        batch.set(_references(key, client)["refused"], fields, merge=True)
+        entry = entries[key]
+        fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": list(hashes)}
+        batch.set(_references(key, clients)["entry"], fields, merge=True)
     if not len(batch):
         return {}
     with temporary_failures_named():
         response = batch.commit(**until(deadline))
     if any(status.code != code_pb2.OK for status in response.status):
         raise FirebaseUnavailable("refused values could not be saved")
-    return {key: CreatedDocument(_references(key, client)["refused"], None) for key in refused}
+    return {key: CreatedDocument(_references(key, clients)["entry"], None) for key in refused}
 
 
 def add_write(

@@ -64,8 +64,17 @@ class Request:
     def caller(self) -> Key:
         return self.members[0]
 
-    def conversation_id(self) -> str:
-        """The same for the same pair and team, or for the same caller and key; else random."""
+    def conversation_id(self, settings: Settings) -> str:
+        """The same for the same pair and team, or for the same caller and key; else random.
+
+        It is the cid if the channel is of another type than most.
+        """
+        channel_type = settings.channel_type_of(self.conversation_type)
+        is_usual = channel_type == settings.channel_type
+        prefix = "" if is_usual else f"{channel_type}:{settings.channel_id_prefix}"
+        return prefix + self._plain_id()
+
+    def _plain_id(self) -> str:
         if self.conversation_type == "direct":
             return _hash("direct", self.team, sorted(self.members))
         if self.idempotency_key:
@@ -86,10 +95,10 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     """
     request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    conversation_id = request.conversation_id()
+    conversation_id = request.conversation_id(clients.settings)
     reading = begin(document_store.read, conversation_id, clients, deadline)
     states = _read_members(request, clients, deadline)
-    _check_members(request, states)
+    _check_members(request, states, clients.settings)
     document = result(reading, deadline)
     _check_arguments(request, document)
 
@@ -193,7 +202,7 @@ def _read_members(request: Request, clients: Clients, deadline: float) -> dict[K
         if request.team or key.kind == "company" or key == request.caller
     ]
     documents = [
-        begin(read_documents, batch, clients.firestore, deadline)
+        begin(read_documents, batch, clients, deadline, of=("user", "stats", "company", "entry"))
         for batch in batches(with_documents)
     ]
     people = [key for key in request.members if key.kind == "user"]
@@ -220,7 +229,9 @@ def _begin_reads(
     return begin_reads(keys, clients, deadline, accounts)
 
 
-def _check_members(request: Request, states: Mapping[Key, FirebaseState]) -> None:
+def _check_members(
+    request: Request, states: Mapping[Key, FirebaseState], settings: Settings
+) -> None:
     """Raises NotFound with all members who don't exist, FailedPrecondition, PermissionDenied."""
     unknown = [key.id for key in request.members if key not in states]
     if unknown:
@@ -230,7 +241,8 @@ def _check_members(request: Request, states: Mapping[Key, FirebaseState]) -> Non
         raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
     if not request.team:
         return
-    teams = {key: users.owned_fields(states[key]).get("teams") or [] for key in request.members}
+    fields = {key: users.owned_fields(states[key], settings.config) for key in request.members}
+    teams = {key: owned.get("teams") or [] for key, owned in fields.items()}
     mine = teams[request.caller]
     if request.team not in mine:
         logger.warn(
@@ -296,7 +308,7 @@ def _begin(
         # Somebody else wrote one of the three first.
         document = document_store.read(document.id, clients, deadline)
         _check_arguments(request, document)
-        read = read_documents([request.caller], clients.firestore, deadline)
+        read = read_documents([request.caller], clients, deadline, of=["stats"])
         stats = read[request.caller].stats
     raise Unsettled(f"conversation {document.id} kept changing")
 

@@ -17,6 +17,7 @@ from firebase_functions import core
 from google.events.cloud.firestore import DocumentEventData
 
 from ..clients.documents import read_fields
+from ..settings import ReadFields, Settings
 from ..users import Document
 from .auth_events import retried
 
@@ -41,27 +42,32 @@ class DocumentEvent:
 _Handler = Callable[[DocumentEvent], None]
 
 
-def on_document(trigger: Callable[..., Any], document: str) -> Callable[[_Handler], _Handler]:
+def on_document(
+    trigger: Callable[..., Any], field: str, settings: Settings
+) -> Callable[[_Handler], _Handler]:
     """Declare a function by a trigger of the SDK's ``firestore_fn``, such as on_document_created.
 
-    ``document`` is a pattern such as ``users/{uid}``. The event of a failed execution is delivered
-    again. The event is read here, not by the SDK.
+    ``field`` says of which documents, by the field of ``FirebaseState`` that holds them. The event
+    of a failed execution is delivered again. The event is read here, not by the SDK.
     """
+    collection = settings.collection_of(field)
+    database = settings.config.firestore.database
 
     def declare(handler: _Handler) -> _Handler:
-        declared = retried(trigger(document=document)(handler))
+        pattern = f"{collection}/{{id}}"
+        declared = retried(trigger(document=pattern, database=database)(handler))
 
         @functools.wraps(declared)
         def serve(raw: ce.CloudEvent) -> None:
             path = raw.get_attributes()["document"]
-            core._with_init(handler)(_event(path, raw.get_data()))
+            core._with_init(handler)(_event(path, raw.get_data(), settings.fields_read[field]))
 
         return cast(_Handler, serve)
 
     return declare
 
 
-def _event(path: str, data: Any) -> DocumentEvent:
+def _event(path: str, data: Any, wanted: ReadFields) -> DocumentEvent:
     """Parsed from Protobuf, as Eventarc and the emulator send it, or from its JSON."""
     with _parsing:
         if isinstance(data, bytes):
@@ -73,6 +79,6 @@ def _event(path: str, data: Any) -> DocumentEvent:
         after = message.value if message.HasField("value") else None
         return DocumentEvent(
             id=path.rpartition("/")[2],
-            before=read_fields(before.fields) if before else None,
-            after=read_fields(after.fields) if after else None,
+            before=read_fields(before.fields, wanted) if before else None,
+            after=read_fields(after.fields, wanted) if after else None,
         )

@@ -68,10 +68,10 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
     If the repair itself created the document, profile and Stream agree with it already.
     """
     key = Key("user", uid)
-    state = read_documents([key], clients.firestore, new_deadline())[key]
+    state = read_documents([key], clients, new_deadline(), of=("user", "profile", "stats"))[key]
     lacking = state.profile is None or state.stats is None
-    created = lacking and create_profile(uid, clients.firestore)
-    if created or users.profile_update(state):
+    created = lacking and create_profile(uid, clients)
+    if created or users.profile_update(state, clients.settings.config):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients)
 
@@ -84,7 +84,7 @@ def reconcile_after_change(
     No call is made for other fields that an app keeps there, or for a profile that the repair
     updated.
     """
-    fields = [users.owned_fields(state, clients.settings.extra_fields) for state in (before, after)]
+    fields = [users.owned_fields(state, clients.settings.config) for state in (before, after)]
     if fields[0] != fields[1]:
         reconcile_after_event(uid, clients)
 

@@ -66,7 +66,7 @@ def _text(profile: Document, field: str) -> str | None:
 def _read(uid: str, clients: Clients, of_profile: Sequence[str]) -> FirebaseState:
     key = Key("user", uid)
     deadline = new_deadline()
-    return read_documents([key], clients.firestore, deadline, of_profiles=of_profile)[key]
+    return read_documents([key], clients, deadline, whole={"profile": of_profile})[key]
 
 
 def _repaired(uid: str, clients: Clients, of_profile: Sequence[str]) -> FirebaseState:

@@ -33,7 +33,7 @@ def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
     outcome = _repaired(uid, clients)
     now = int(time.time())
     issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
-    expires_at = now + clients.settings.token_lifetime_seconds
+    expires_at = now + clients.settings.config.stream.token_lifetime_seconds
     return {
         "token": clients.stream.user_token(outcome.stream_id, issued_at, expires_at),
         "userId": uid,

@@ -192,7 +192,7 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
     counted = clients.firestore.document(_COUNTED, ids.document_id(message_id))
     record = clients.firestore.document("user_stats", key.id)
     for _ in range(_MAX_CONFLICTS):
-        stats = read_documents([key], clients.firestore, deadline)[key].stats
+        stats = read_documents([key], clients, deadline, of=["stats"])[key].stats
         account: Account | None = None
         if stats is None:
             asking = begin(read_accounts, [key], clients.auth)

@@ -1,0 +1,353 @@
+"""``chatsync.toml``: what the app calls things, read and checked (``docs/settings.md``).
+
+A key that is left out has its default here; without the file, all have. ``chatsync.PROJECT.toml``
+overlays the file for one project. Both lie beside this package, in the deployed folder.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .errors import SettingInvalid
+
+FOLDER = Path(__file__).parent.parent
+
+DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
+CONVERSATION_TYPES = ("direct", "group")
+MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
+
+Paths = tuple[str, ...]
+"""Dotted paths into a document, or ``claims:name``; the first with a text wins."""
+
+Collection = Annotated[str, Meta(min_length=1, max_length=200)]
+Role = Annotated[str, Meta(min_length=1, max_length=64)]
+Natural = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class Firestore(Section, frozen=True):
+    database: Annotated[str, Meta(min_length=1)] = "(default)"
+
+
+class Stream(Section, frozen=True):
+    user_id: str = "{uid}"
+    company_id: str = "company_{id}"
+    channel_id: str = "{id}"
+    channel_type: str | dict[Literal["direct", "group"], str] = "messaging"
+    user_role: Role = "user"
+    company_role: Role = "user"
+    allowed_roles: tuple[str, ...] = ()
+    service_users: tuple[str, ...] = ()
+    delete_policy: Literal["soft", "hard", "deactivate", "keep"] = "soft"
+    token_lifetime_seconds: Annotated[int, Meta(ge=60, le=MAX_TOKEN_LIFETIME_SECONDS)] = 3600
+    trust_hours: Annotated[float, Meta(ge=0)] = 24
+    provision_anonymous_users: bool = True
+
+
+class CompanyRule(Section, frozen=True):
+    """An account is a company if this field of its user document has one of these values."""
+
+    field: str = ""
+    values: tuple[str, ...] = ()
+
+
+class Users(Section, frozen=True):
+    collection: Collection = "users"
+    name: Paths = ("displayName", "name", "fullName", "full_name")
+    image: Paths = (
+        *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),
+        *("avatarUrl", "avatar_url"),
+    )
+    role: str = "chat.role"
+    teams: str = "chat.teams"
+    company: CompanyRule = CompanyRule()
+    stream_fields: dict[str, str] = {}
+
+
+class Profiles(Section, frozen=True):
+    collection: Collection = "user_profiles"
+    name: Paths = ("displayName", "full_name", "name")
+    image: Paths = ("photoURL", "avatar_url", "image")
+    defaults: dict[str, Any] = {}
+    list: bool = False
+
+
+class Stats(Section, frozen=True):
+    collection: Collection = "user_stats"
+    public_fields: tuple[str, ...] = ()
+
+
+class Companies(Section, frozen=True):
+    collection: Collection = "companies"
+    name: Paths = ("name", "displayName", "company_name", "companyName")
+    image: Paths = ("logo_url", "logoURL", "photoURL", "image_url")
+
+
+class Conversations(Section, frozen=True):
+    collection: Collection = "conversations"
+    foreign: Literal["report", "ignore"] = "report"
+    max_members: Annotated[int, Meta(ge=2, le=1000)] = 100
+    anonymous_may_start_groups: bool = False
+
+
+class Teams(Section, frozen=True):
+    required: bool = False
+    channel_field: str = ""
+    format: str = "{value}"
+
+
+class ChannelPattern(Section, frozen=True):
+    """What channels of other origin are, whose ids have this pattern."""
+
+    id: str
+    conversation_type: Literal["direct", "group", ""] = ""
+    owner: str = ""
+    record: bool = True
+
+
+class Limits(Section, frozen=True):
+    ensure_per_minute: Natural = 600
+    ensure_calls_per_minute: Natural = 40
+    token_per_minute: Natural = 10
+    revoke_per_minute: Natural = 3
+    conversations_per_minute: Natural = 20
+    new_conversations_per_day: Natural = 200
+    anonymous_factor: Share = 0.25
+
+
+class Safety(Section, frozen=True):
+    max_percent: Annotated[float, Meta(gt=0, le=100)] = 5
+
+
+class Config(Section, frozen=True):
+    """All tables of the file."""
+
+    firestore: Firestore = Firestore()
+    stream: Stream = Stream()
+    users: Users = Users()
+    profiles: Profiles = Profiles()
+    stats: Stats = Stats()
+    companies: Companies = Companies()
+    conversations: Conversations = Conversations()
+    teams: Teams = Teams()
+    channels: tuple[ChannelPattern, ...] = ()
+    limits: Limits = Limits()
+    safety: Safety = Safety()
+
+
+DEFAULTS = Config()
+
+
+def load(project: str = "", folder: Path | None = None) -> Config:
+    """The settings of the file and its overlay. Raises SettingInvalid.
+
+    The error names file, line, key and what was expected there.
+    """
+    folder = folder or FOLDER
+    return _load(project, folder, *(_stamp(folder / name) for name in _names_of_files(project)))
+
+
+def project_of(environ: Mapping[str, str] = os.environ) -> str:
+    """The id of the Firebase project, empty if unknown."""
+    return environ.get("GCLOUD_PROJECT") or environ.get("GOOGLE_CLOUD_PROJECT") or ""
+
+
+def _names_of_files(project: str) -> list[str]:
+    return ["chatsync.toml", *([f"chatsync.{project}.toml"] if project else [])]
+
+
+def _stamp(file: Path) -> float:
+    return file.stat().st_mtime if file.exists() else 0.0
+
+
+@cache
+def _load(project: str, folder: Path, *stamps: float) -> Config:
+    """Read once per process, and again only if a file has changed."""
+    values: dict[str, Any] = {}
+    config = Config()
+    for name in _names_of_files(project):
+        file = folder / name
+        if not file.exists():
+            continue
+        text = file.read_text()
+        try:
+            stated = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingInvalid(f"{name}: {error}") from None
+        if name != "chatsync.toml":
+            _refuse_what_triggers_are_made_of(stated, name, text)
+        values = _merged(values, stated)
+        config = _checked(values, name, text)
+    return config
+
+
+def _refuse_what_triggers_are_made_of(stated: Mapping[str, Any], name: str, text: str) -> None:
+    for section, fields in stated.items():
+        for key in ("collection", "database"):
+            if isinstance(fields, dict) and key in fields:
+                raise _error(f"{section}.{key}", "stands in chatsync.toml only", name, text)
+
+
+def _merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged; lists and single values of the overlay replace those of the base."""
+    both = {
+        key: _merged(base[key], value)
+        for key, value in overlay.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return {**base, **overlay, **both}
+
+
+_PLACE = re.compile(r"^(.*) - at `\$\.?(.*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+
+
+def _checked(values: Mapping[str, Any], name: str, text: str) -> Config:
+    try:
+        config = msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        problem, key = str(error), ""
+        if match := _PLACE.match(problem):
+            problem, key = match.groups()
+        if unknown := _UNKNOWN.match(problem):
+            known = "see docs/settings.md for all keys"
+            key = f"{key}.{unknown[1]}".lstrip(".")
+            raise _error(key, f"is no key of chatsync: {known}", name, text) from None
+        raise _error(key, problem.replace("`", ""), name, text) from None
+    for key, problem in _problems(config):
+        raise _error(key, problem, name, text)
+    return config
+
+
+def _error(key: str, problem: str, name: str, text: str) -> SettingInvalid:
+    line = line_of(key, text)
+    where = f"{name}, line {line}" if line else name
+    return SettingInvalid(f"{where}: {key}: {problem[:1].lower()}{problem[1:]}")
+
+
+_TABLE = re.compile(r"\s*\[\[?\s*([\w.\"'-]+)\s*\]\]?")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+
+
+def line_of(key: str, text: str) -> int:
+    """The line of ``users.name``, ``channels[1].id`` or the table around it; 0 if there is none.
+
+    ``tomllib`` keeps no lines.
+    """
+    lines: dict[str, int] = {}
+    table = ""
+    entries: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _TABLE.match(line):
+            table = match[1].replace('"', "").replace("'", "")
+            if line.lstrip().startswith("[["):
+                entries[table] = entries.get(table, -1) + 1
+                table = f"{table}[{entries[table]}]"
+            lines.setdefault(table, number)
+        elif match := _KEY.match(line):
+            name = match[1].replace('"', "").replace("'", "")
+            lines.setdefault(f"{table}.{name}".lstrip("."), number)
+    while key and key not in lines:
+        key = re.sub(r"(\.[^.\[\]]*|\[[^\[\]]*\])$", "", key) if re.search(r"[.\[]", key) else ""
+    return lines.get(key, 0)
+
+
+_PREFIX = {"user_id": ("{uid}", 64), "company_id": ("{id}", 64), "channel_id": ("{id}", 24)}
+_CHANNEL_TYPE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SEGMENT = r"[^.\s`\x00-\x1f/]+"
+_PATH = re.compile(rf"{_SEGMENT}(\.{_SEGMENT})*")
+_CLAIM = re.compile(r"claims:[^\s]+")
+_COLLECTION = re.compile(r"[^/\s`]+(/[^/\s`]+/[^/\s`]+)*")
+_OWNER = re.compile(r"[^/]+/[^/]+(/[^/]+/[^/]+)*")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def _problems(config: Config) -> list[tuple[str, str]]:
+    """What is of the right type and impossible all the same: the key, and what was expected."""
+    problems = [*_problems_of_stream(config.stream), *_problems_of_channels(config)]
+    for section in ("users", "profiles", "stats", "companies", "conversations"):
+        collection = getattr(config, section).collection
+        if not _COLLECTION.fullmatch(collection) or collection.startswith("__"):
+            problems.append((f"{section}.collection", f"expected a collection, not {collection!r}"))
+    for section in ("users", "profiles", "companies"):
+        for field in ("name", "image"):
+            problems += [
+                (f"{section}.{field}", f"expected a path such as a.b, not {path!r}")
+                for path in getattr(getattr(config, section), field)
+                if not is_path(path)
+            ]
+    users = config.users
+    single = {"role": users.role, "teams": users.teams}
+    single |= {f"stream_fields.{name}": path for name, path in users.stream_fields.items()}
+    problems += [
+        (f"users.{key}", f"expected a path such as a.b, or claims:NAME, not {path!r}")
+        for key, path in single.items()
+        if not is_path(path)
+    ]
+    problems += [
+        (f"users.stream_fields.{name}", "is a field that chatsync writes itself")
+        for name in users.stream_fields
+        if name in ("id", "name", "image", "role", "teams")
+    ]
+    if bool(users.company.field) != bool(users.company.values):
+        problems.append(("users.company", "expected both field and values"))
+    if users.company.field and not _PATH.fullmatch(users.company.field):
+        problems.append(("users.company.field", "expected a path such as a.b"))
+    if _PLACEHOLDER.findall(config.teams.format) != ["value"]:
+        problems.append(("teams.format", 'expected {value} once, as in "gym_{value}"'))
+    return problems
+
+
+def _problems_of_stream(stream: Stream) -> list[tuple[str, str]]:
+    problems = []
+    for name, (placeholder, longest) in _PREFIX.items():
+        value = getattr(stream, name)
+        prefix = value.removesuffix(placeholder)
+        if prefix == value or not re.fullmatch(rf"[A-Za-z0-9_-]{{0,{longest}}}", prefix):
+            expected = f"up to {longest} of A-Z a-z 0-9 _ - followed by {placeholder}"
+            problems.append((f"stream.{name}", f"expected {expected}, not {value!r}"))
+    if stream.user_id.removesuffix("{uid}") == stream.company_id.removesuffix("{id}"):
+        problem = "expected another beginning than that of user_id: both could share a Stream id"
+        problems.append(("stream.company_id", problem))
+    types = stream.channel_type
+    if isinstance(types, dict) and set(types) != set(CONVERSATION_TYPES):
+        problems.append(("stream.channel_type", "expected a type for direct and for group"))
+    for one in types.values() if isinstance(types, dict) else [types]:
+        if not _CHANNEL_TYPE.fullmatch(one):
+            problem = f"expected up to 64 of A-Z a-z 0-9 _ -, not {one!r}"
+            problems.append(("stream.channel_type", problem))
+    return problems
+
+
+def _problems_of_channels(config: Config) -> list[tuple[str, str]]:
+    problems = []
+    for place, pattern in enumerate(config.channels):
+        key = f"channels[{place}]"
+        names = _PLACEHOLDER.findall(pattern.id)
+        if not re.fullmatch(r"[\w!*{}-]{1,100}", pattern.id, re.ASCII) or len(set(names)) < len(
+            names
+        ):
+            problem = "expected letters, digits, _ - ! with {name} and *, each name once"
+            problems.append((f"{key}.id", f"{problem}, not {pattern.id!r}"))
+        if pattern.owner and (
+            not _OWNER.fullmatch(pattern.owner)
+            or not set(_PLACEHOLDER.findall(pattern.owner)) <= set(names)
+        ):
+            problem = "expected the path of a document, with placeholders of id"
+            problems.append((f"{key}.owner", f"{problem}, not {pattern.owner!r}"))
+    return problems
+
+
+def is_path(text: str) -> bool:
+    return bool(_CLAIM.fullmatch(text) if text.startswith("claims:") else _PATH.fullmatch(text))
