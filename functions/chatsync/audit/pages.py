@@ -17,11 +17,7 @@ from .. import outbox
 from ..clients import Clients
 from ..errors import Postponed, StreamRateLimited, Temporary
 from .repair import CREATING, Wait, repair_page
-from .steps import (
-    KINDS_OF_USERS,
-    STEPS,
-    Page,
-)
+from .steps import KINDS_OF_USERS, STEPS, Page
 from .store import LAST_STEP, Audit, read, save, set_state, start, unfinished, write_findings
 
 SWEEP = "runSweep"

@@ -14,15 +14,7 @@ from ..outcome import Outcome
 from ..reconcile import reconcile_users
 from ..removal import remove_users
 from ..side_by_side import BATCH, batches, two_at_once
-from .steps import (
-    CLOSED,
-    DELETED,
-    FOLLOWED,
-    RECONCILED,
-    REMOVED,
-    Finding,
-    subject,
-)
+from .steps import CLOSED, DELETED, FOLLOWED, RECONCILED, REMOVED, Finding, subject
 from .store import Audit, save
 
 CREATING = (*RECONCILED, *FOLLOWED)
@@ -33,10 +25,7 @@ Wait = Callable[[int], None] | None
 
 
 def repair_findings(
-    audit: Audit,
-    findings: Sequence[Finding],
-    clients: Clients,
-    wait: Wait,
+    audit: Audit, findings: Sequence[Finding], clients: Clients, wait: Wait
 ) -> Audit:
     """Repair these findings of an audit that is done, and nothing else."""
     kinds = {finding.kind for finding in findings}

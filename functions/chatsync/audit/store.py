@@ -17,12 +17,7 @@ from ..clients import Clients
 from ..clients.documents import add_write, commit, temporary_failures_named, until
 from ..errors import Temporary
 from ..side_by_side import batches
-from .steps import (
-    CHANNEL_STEPS,
-    USER_STEPS,
-    Finding,
-    Page,
-)
+from .steps import CHANNEL_STEPS, USER_STEPS, Finding, Page
 
 COLLECTION = "audits"
 

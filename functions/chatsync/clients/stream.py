@@ -12,10 +12,7 @@ from typing import Any
 
 from stream_chat import StreamChat
 
-from ..errors import (
-    StreamRejected,
-    StreamUnavailable,
-)
+from ..errors import StreamRejected, StreamUnavailable
 from ..side_by_side import BATCH, batches
 from .stream_calls import Calls
 

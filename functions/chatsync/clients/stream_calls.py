@@ -77,10 +77,7 @@ class Calls:
     def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         operation = method.__name__
         pace = self._local.pace = self._paces.setdefault(operation, Pace())
-        with (
-            pace.call(operation, self._left_to_others, deadline),
-            self.client() as chat,
-        ):
+        with pace.call(operation, self._left_to_others, deadline), self.client() as chat:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Postponed(f"{operation}: no time left for it")

@@ -150,10 +150,7 @@ ANSWERS: tuple[
     (
         StreamRateLimited,
         FunctionsErrorCode.RESOURCE_EXHAUSTED,
-        lambda error, queued: {
-            "retryAfterSeconds": error.retry_after,
-            "repairQueued": queued,
-        },
+        lambda error, queued: {"retryAfterSeconds": error.retry_after, "repairQueued": queued},
     ),
     (Temporary, FunctionsErrorCode.UNAVAILABLE, lambda error, queued: {"repairQueued": queued}),
 )

@@ -146,8 +146,7 @@ def audit(
     users: Annotated[bool, typer.Option("--users", help="Users only.")] = False,
     channels: Annotated[bool, typer.Option("--channels", help="Channels only.")] = False,
     repair: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Repair this kind of finding: {', '.join(KINDS)}."),
+        list[str] | None, typer.Option(help=f"Repair this kind of finding: {', '.join(KINDS)}.")
     ] = None,
     apply: Apply = False,
     yes: Yes = False,

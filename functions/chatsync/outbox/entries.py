@@ -30,9 +30,7 @@ from google.rpc import code_pb2
 from .. import ids
 from ..clients import Clients
 from ..clients.documents import CHANGED, temporary_failures_named, until
-from ..errors import (
-    FirebaseUnavailable,
-)
+from ..errors import FirebaseUnavailable
 from ..ids import Key
 from ..outcome import Outcome, Waiting
 from ..side_by_side import BATCH, batches
@@ -104,12 +102,7 @@ def document_id(key: Key) -> str:
 
 
 def begin_entry(
-    key: Key,
-    batch: firestore.WriteBatch,
-    clients: Clients,
-    pause: float,
-    *,
-    removal: bool = False,
+    key: Key, batch: firestore.WriteBatch, clients: Clients, pause: float, *, removal: bool = False
 ) -> Entry:
     """Add to ``batch`` an entry for work that begins now, due in ``pause`` seconds.
 

@@ -69,10 +69,7 @@ def fields_after_attempt(outcome: Outcome, attempts: int) -> dict[str, Any]:
         case _:
             return _state_fields(outcome, RECHECK_SECONDS)
     pause = min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2.0 ** min(attempts, 10))
-    return {
-        **_state_fields(outcome, pause * random.uniform(0.5, 1)),
-        "attempts": attempts + 1,
-    }
+    return {**_state_fields(outcome, pause * random.uniform(0.5, 1)), "attempts": attempts + 1}
 
 
 def _state_fields(outcome: Outcome, pause: float) -> dict[str, Any]:

@@ -11,10 +11,7 @@ from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 
 from ..clients import Clients
 from ..clients.documents import temporary_failures_named, until
-from ..errors import (
-    FirebaseUnavailable,
-    StreamCredentialsRejected,
-)
+from ..errors import FirebaseUnavailable, StreamCredentialsRejected
 from ..ids import Key
 from ..outcome import Disposition, NotRepaired, Outcome
 from ..reconcile import reconcile_users
@@ -61,10 +58,7 @@ def remove(keys: Sequence[Key], clients: Clients) -> list[Outcome]:
 
 
 def _nobody_served(
-    keys: Sequence[Key],
-    error: StreamCredentialsRejected,
-    clients: Clients,
-    removal: bool = False,
+    keys: Sequence[Key], error: StreamCredentialsRejected, clients: Clients, removal: bool = False
 ) -> NotRepaired:
     outcomes = [Outcome(key, "", None, error, removal=removal) for key in keys]
     return NotRepaired(enqueue_unfinished(outcomes, clients)[0])

@@ -6,9 +6,7 @@ import time
 from firebase_functions import logger
 
 from ..clients import Clients
-from ..errors import (
-    FirebaseUnavailable,
-)
+from ..errors import FirebaseUnavailable
 
 DRAIN = "drainRepairs"
 """The task function that works the outbox off."""
