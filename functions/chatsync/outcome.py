@@ -27,19 +27,6 @@ from .ids import Key
 Status = Literal["ok", "created", "updated", "restored"]
 
 
-class Disposition(StrEnum):
-    """What comes next."""
-
-    DONE = "done"
-    """Nothing: the sides agree, the user doesn't exist, or no repair changes their state."""
-
-    RETRY = "retry"
-    """The outbox tries it again."""
-
-    PARK = "park"
-    """A person has to change something first."""
-
-
 class Waiting(StrEnum):
     """Why an entry of the outbox waits; stored, and a word for queries and logs."""
 
@@ -113,29 +100,29 @@ class Outcome:
     """Whether the outbox has an entry for it, and tries it again."""
 
     @property
-    def disposition(self) -> Disposition:
-        """What comes next. It is never final while Stream may still apply a late call."""
-        match self.reason:
-            case Waiting():
-                return Disposition.RETRY
-            case Parked():
-                return Disposition.PARK
-        return Disposition.DONE
-
-    @property
     def reason(self) -> Waiting | Parked | None:
-        """Why the outbox must have an entry; None if the repair is done."""
+        """Why the outbox must have an entry; None if the repair is done.
+
+        While Stream may still apply a call whose answer was lost, the entry always waits.
+        """
         if self.recheck:
             return self._waiting or Waiting.ANSWER_LOST
         return self._waiting or self._parked
 
     @property
     def is_done(self) -> bool:
-        return self.disposition == Disposition.DONE
+        """Whether the sides agree, the user doesn't exist, or no repair changes their state."""
+        return self.reason is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the outbox has to try it again."""
+        return isinstance(self.reason, Waiting)
 
     @property
     def is_parked(self) -> bool:
-        return self.disposition == Disposition.PARK
+        """Whether a person has to change something first."""
+        return isinstance(self.reason, Parked)
 
     @property
     def may_pass(self) -> bool:

@@ -69,7 +69,7 @@ def test_every_callable_has_its_line_and_a_section_with_dart():
 
 
 def test_every_callable_error_has_its_line():
-    wanted = {code.value for _, code, _ in ANSWERS} | {"internal"}
+    wanted = {code.value for _, code in ANSWERS} | {"internal"}
     assert wanted <= set(table(CALLABLES, "Errors"))
 
 

@@ -4,7 +4,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,6 +81,19 @@ class Audit:
         return agreeing / records if records else None
 
 
+_RENAMED = {
+    "stream_calls": "streamCalls",
+    "started_at": "startedAt",
+    "finished_at": "finishedAt",
+}
+_STORED_AS = {
+    one.name: _RENAMED.get(one.name, one.name)
+    for one in fields(Audit)
+    if one.name not in ("id", "version")
+}
+"""The fields of the document, by attribute of :class:`Audit`."""
+
+
 def start(
     mode: str,
     clients: Clients,
@@ -140,8 +153,8 @@ def write_findings(page: Page, audit: Audit, clients: Clients) -> None:
     for batch_of in batches(page.findings[:room]):
         batch = BulkWriteBatch(clients.firestore)
         for finding in batch_of:
-            fields = {**finding._asdict(), "expireAt": _expires_at(audit)}
-            batch.set(findings.document(_finding_id(finding)), fields)
+            stored = {**finding._asdict(), "expireAt": _expires_at(audit)}
+            batch.set(findings.document(_finding_id(finding)), stored)
         with temporary_failures_named():
             batch.commit(**until(deadline))
 
@@ -157,8 +170,8 @@ def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
     """The saved findings, in the order of kind and key."""
     query = _reference(audit.id, clients).collection("findings").order_by("__name__")
     for snapshot in query.stream():
-        fields = snapshot.to_dict()
-        yield Finding(fields["kind"], fields["key"], fields["team"], fields["detail"])
+        stored = snapshot.to_dict()
+        yield Finding(*(stored[name] for name in Finding._fields))
 
 
 def _expires_at(audit: Audit) -> datetime | None:
@@ -171,59 +184,26 @@ def _reference(audit_id: str, clients: Clients) -> firestore.DocumentReference:
 
 def save(audit: Audit, clients: Clients) -> Audit | None:
     """Write the document; None if somebody else wrote it since it was read."""
-    reference = _reference(audit.id, clients)
-    fields = {
-        "mode": audit.mode,
-        "state": audit.state,
-        "steps": list(audit.steps),
-        "step": audit.step,
-        "cursor": audit.cursor,
-        "page": audit.page,
-        "repair": list(audit.repair),
-        "team": audit.team,
-        "counts": {section: dict(numbers) for section, numbers in audit.counts.items()},
+    stored = {name: getattr(audit, attribute) for attribute, name in _STORED_AS.items()}
+    stored |= {
         # A list: a team's name need not be a possible name of a field.
         "teams": [{"team": team, **numbers} for team, numbers in audit.teams.items()],
         "syncRate": audit.sync_rate,
-        "repaired": audit.repaired,
-        "failed": audit.failed,
-        "findings": audit.findings,
-        "seen": audit.seen,
-        "streamCalls": audit.stream_calls,
-        "startedAt": audit.started_at,
-        "finishedAt": audit.finished_at,
         "expireAt": _expires_at(audit),
     }
     batch = clients.firestore.batch()
-    add_write(batch, reference, fields, audit.version, clients.firestore)
+    reference = _reference(audit.id, clients)
+    add_write(batch, reference, stored, audit.version, clients.firestore)
     written_at = commit(batch, time.monotonic() + CALL_SECONDS)
     return replace(audit, version=written_at[0]) if written_at else None
 
 
 def _audit(snapshot: Any) -> Audit:
-    fields = snapshot.to_dict()
-    teams = {
-        one["team"]: {name: value for name, value in one.items() if name != "team"}
-        for one in fields["teams"]
+    stored = snapshot.to_dict()
+    read = {attribute: stored[name] for attribute, name in _STORED_AS.items()}
+    read |= {
+        "steps": tuple(stored["steps"]),
+        "repair": tuple(stored["repair"]),
+        "teams": {numbers.pop("team"): numbers for numbers in stored["teams"]},
     }
-    return Audit(
-        id=snapshot.id,
-        mode=fields["mode"],
-        steps=tuple(fields["steps"]),
-        repair=tuple(fields["repair"]),
-        team=fields["team"],
-        state=fields["state"],
-        step=fields["step"],
-        cursor=fields["cursor"],
-        page=fields["page"],
-        counts=fields["counts"],
-        teams=teams,
-        repaired=fields["repaired"],
-        failed=fields["failed"],
-        findings=fields["findings"],
-        seen=fields["seen"],
-        stream_calls=fields["streamCalls"],
-        started_at=fields["startedAt"],
-        finished_at=fields["finishedAt"],
-        version=snapshot.update_time,
-    )
+    return Audit(snapshot.id, version=snapshot.update_time, **read)

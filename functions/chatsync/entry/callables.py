@@ -124,38 +124,18 @@ def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
     return request.data
 
 
-Details = dict[str, Any] | None
-
-ANSWERS: tuple[
-    tuple[type[ChatsyncError], FunctionsErrorCode, Callable[[Any, bool], Details]], ...
-] = (
-    (Unauthenticated, FunctionsErrorCode.UNAUTHENTICATED, lambda error, queued: None),
-    (
-        InvalidArgument,
-        FunctionsErrorCode.INVALID_ARGUMENT,
-        lambda error, queued: {"field": error.field},
-    ),
-    (NotFound, FunctionsErrorCode.NOT_FOUND, lambda error, queued: {"userIds": error.ids}),
-    (
-        PermissionDenied,
-        FunctionsErrorCode.PERMISSION_DENIED,
-        lambda error, queued: {"userIds": error.ids} if error.ids else None,
-    ),
-    (AlreadyExists, FunctionsErrorCode.ALREADY_EXISTS, lambda error, queued: None),
-    (
-        FailedPrecondition,
-        FunctionsErrorCode.FAILED_PRECONDITION,
-        lambda error, queued: {"userIds": error.ids, "reason": error.reason},
-    ),
-    (
-        StreamRateLimited,
-        FunctionsErrorCode.RESOURCE_EXHAUSTED,
-        lambda error, queued: {"retryAfterSeconds": error.retry_after, "repairQueued": queued},
-    ),
-    (Temporary, FunctionsErrorCode.UNAVAILABLE, lambda error, queued: {"repairQueued": queued}),
+ANSWERS: tuple[tuple[type[ChatsyncError], FunctionsErrorCode], ...] = (
+    (Unauthenticated, FunctionsErrorCode.UNAUTHENTICATED),
+    (InvalidArgument, FunctionsErrorCode.INVALID_ARGUMENT),
+    (NotFound, FunctionsErrorCode.NOT_FOUND),
+    (PermissionDenied, FunctionsErrorCode.PERMISSION_DENIED),
+    (AlreadyExists, FunctionsErrorCode.ALREADY_EXISTS),
+    (FailedPrecondition, FunctionsErrorCode.FAILED_PRECONDITION),
+    (StreamRateLimited, FunctionsErrorCode.RESOURCE_EXHAUSTED),
+    (Temporary, FunctionsErrorCode.UNAVAILABLE),
 )
-"""The class of an error, its code, and its details by the error and ``is_queued``. The first class
-that fits counts; every other error is "internal"."""
+"""The class of an error, and its code. The first class that fits counts; every other error is
+"internal"."""
 
 _MESSAGES = {
     FunctionsErrorCode.RESOURCE_EXHAUSTED: "too many calls to Stream Chat",
@@ -171,13 +151,28 @@ def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
     """
     if isinstance(error, NotRepaired) and error.outcome.error:
         return https_error(error.outcome.error, error.outcome.is_queued)
-    for kind, code, details in ANSWERS:
+    for kind, code in ANSWERS:
         if isinstance(error, kind):
             if code in _MESSAGES:
                 logger.error(f"{type(error).__name__}: {error}")
-            return HttpsError(code, _MESSAGES.get(code, str(error)), details(error, is_queued))
+            return HttpsError(code, _MESSAGES.get(code, str(error)), _details(error, is_queued))
     logger.error(f"{type(error).__name__}: {error}")
     return HttpsError(FunctionsErrorCode.INTERNAL, "INTERNAL")
+
+
+def _details(error: ChatsyncError, is_queued: bool) -> dict[str, Any] | None:
+    match error:
+        case InvalidArgument():
+            return {"field": error.field}
+        case FailedPrecondition():
+            return {"userIds": error.ids, "reason": error.reason}
+        case NotFound() | PermissionDenied():
+            return {"userIds": error.ids} if error.ids else None
+        case StreamRateLimited():
+            return {"retryAfterSeconds": error.retry_after, "repairQueued": is_queued}
+        case Temporary():
+            return {"repairQueued": is_queued}
+    return None
 
 
 def _call(request: Request, enforce_app_check: bool) -> CallableRequest[Any]:

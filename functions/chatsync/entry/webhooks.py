@@ -74,18 +74,20 @@ _MAX_CONFLICTS = 3
 _MAX_ID_LENGTH = 255
 
 
-def verified_event(
-    body: bytes, encoding: str, signature: str, settings: Settings
-) -> dict[str, Any]:
+def _verified_event(request: Request, settings: Settings) -> dict[str, Any]:
     """The event in a request. Raises Unauthenticated if Stream did not sign it.
 
     The signature covers the unpacked body. Raises InvalidArgument if the body is no gzip, too large
-    when unpacked, or signed but no JSON object.
+    when unpacked, or signed but no JSON object, and what :func:`bodies.read` raises.
     """
-    if encoding.strip().lower() == "gzip":
+    signature = request.headers.get("X-Signature", "").strip().encode(errors="replace")
+    if not signature:
+        raise Unauthenticated("the body is not signed by Stream")
+    body = bodies.read(request, MAX_BYTES)
+    if request.headers.get("Content-Encoding", "").strip().lower() == "gzip":
         body = _unpacked(body)
     expected = hmac(settings.stream_api_secret.encode(), body, sha256).hexdigest()
-    if not compare_digest(expected.encode(), signature.strip().encode(errors="replace")):
+    if not compare_digest(expected.encode(), signature):
         raise Unauthenticated("the body is not signed by Stream")
     try:
         event = json.loads(body)
@@ -266,7 +268,7 @@ def answer(request: Request, connect: Callable[[], Clients]) -> Response:
         if request.method != "POST":
             return Response("POST only", 405, {"Allow": "POST"})
         clients = connect()
-        handle(_event(request, clients.settings), clients)
+        handle(_verified_event(request, clients.settings), clients)
     except RequestEntityTooLarge:
         return Response("too large", 413)
     except ClientDisconnected:
@@ -284,12 +286,3 @@ def answer(request: Request, connect: Callable[[], Clients]) -> Response:
     finally:
         bodies.discard(request)
     return Response("", 200)
-
-
-def _event(request: Request, settings: Settings) -> dict[str, Any]:
-    """The verified event. Raises as verified_event and bodies.read do."""
-    signature = request.headers.get("X-Signature", "")
-    if not signature:
-        raise Unauthenticated("the body is not signed by Stream")
-    encoding = request.headers.get("Content-Encoding", "")
-    return verified_event(bodies.read(request, MAX_BYTES), encoding, signature, settings)
