@@ -3,34 +3,17 @@
 ``steps`` finds, ``repair`` repairs, ``store`` saves audits and findings, ``pages`` runs the pages.
 """
 
-from .pages import begin_nightly, run, run_page
-from .repair import CREATING, Wait, repair_findings
-from .store import (
-    LAST_STEP,
-    MAX_FINDINGS,
-    Audit,
-    findings_of,
-    latest,
-    read,
-    set_state,
-    start,
-    unfinished,
-)
-
-__all__ = [
-    "CREATING",
-    "LAST_STEP",
-    "MAX_FINDINGS",
-    "Audit",
-    "Wait",
-    "begin_nightly",
-    "findings_of",
-    "latest",
-    "read",
-    "repair_findings",
-    "run",
-    "run_page",
-    "set_state",
-    "start",
-    "unfinished",
-]
+from .pages import begin_nightly as begin_nightly
+from .pages import run as run
+from .pages import run_page as run_page
+from .repair import CREATING as CREATING
+from .repair import repair_findings as repair_findings
+from .store import LAST_STEP as LAST_STEP
+from .store import MAX_FINDINGS as MAX_FINDINGS
+from .store import Audit as Audit
+from .store import findings_of as findings_of
+from .store import latest as latest
+from .store import read as read
+from .store import set_state as set_state
+from .store import start as start
+from .store import unfinished as unfinished

@@ -54,8 +54,8 @@ class Finding(NamedTuple):
     key: str
     """``user:{uid}``, ``company:{id}``, or a channel's cid."""
 
-    team: str | None
-    detail: str
+    team: str | None = None
+    detail: str = ""
 
 
 @dataclass
@@ -102,44 +102,43 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
 
 def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     """The findings about up to 100 users and companies; ``not_found`` for an id of nobody."""
-    settings = clients.settings
     deadline = time.monotonic() + PAGE_SECONDS
-    accounts = begin(read_accounts, keys, clients.auth)
-    observed = _observed(keys, clients, deadline)
-    known = result(accounts, deadline)
+    asking = begin(read_accounts, keys, clients.auth)
+    read = _read_users(keys, clients)
+    accounts = result(asking, deadline)
     page = Page()
-    for key, one in observed.items():
-        one = one.with_account(known.get(key))
-        state, stream_user = one.state, one.stream_user
+    for one in read:
+        observed = one.with_account(accounts.get(one.key))
+        key, state, stream_user = observed.key, observed.state, observed.stream_user
         if users.exists(key, state):
-            _judge(one, page, None, settings)
+            _judge(observed, page, None, clients.settings)
             continue
-        page.findings.append(Finding("not_found", name_of(key), None, "no such account or company"))
-        policy_removes = settings.config.stream.delete_policy != "keep"
-        if stream_user and policy_removes and _is_orphan(stream_user, settings):
-            page.findings.append(Finding("orphan_stream_user", name_of(key), None, ""))
+        detail = "no such account or company"
+        page.findings.append(Finding("not_found", name_of(key), detail=detail))
+        if stream_user and _is_orphan(stream_user, clients.settings):
+            page.findings.append(Finding("orphan_stream_user", name_of(key)))
         if (state.user, state.profile, state.stats) != (None, None, None):
-            page.findings.append(Finding("orphan_documents", name_of(key), None, ""))
+            page.findings.append(Finding("orphan_documents", name_of(key)))
     return page.findings
+
+
+def _read_users(keys: Sequence[Key], clients: Clients) -> list[Observed]:
+    """Read documents and Stream users of up to 100 users and companies; Auth is not asked."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    observed, failure = observed_of(begin_reads(keys, clients, deadline), clients, deadline)
+    if failure:
+        raise failure
+    return list(observed.values())
 
 
 def _accounts(cursor: str, team: str | None, clients: Clients) -> Page:
     """Compare a thousand accounts, as Auth lists them, with their documents and Stream users."""
-    settings = clients.settings
     accounts, next_cursor = list_accounts(cursor, clients.auth)
     page = Page(next_cursor, seen=len(accounts))
-    for batch in batches(_with_possible_id(accounts, page, settings)):
-        for key, one in _observed(batch, clients, time.monotonic() + PAGE_SECONDS).items():
-            _judge(one.with_account(accounts[key]), page, team, settings)
+    for batch in batches(_with_possible_id(accounts, page, clients.settings)):
+        for one in _read_users(batch, clients):
+            _judge(one.with_account(accounts[one.key]), page, team, clients.settings)
     return page
-
-
-def _observed(keys: Sequence[Key], clients: Clients, deadline: float) -> dict[Key, Observed]:
-    """Documents and Stream users. Raises Temporary if either could not be read."""
-    observed, failure = observed_of(begin_reads(keys, clients, deadline), clients, deadline)
-    if failure:
-        raise failure
-    return observed
 
 
 def _team_among(teams: object, wanted: str | None) -> str | None:
@@ -155,40 +154,38 @@ def _with_possible_id(keys: Iterable[Key], page: Page, settings: Settings) -> li
         try:
             possible.append(ids.check_key(key.id, "id", key.kind, settings.id_format))
         except InvalidArgument as error:
-            page.findings.append(Finding("missing_stream_user", name_of(key), None, str(error)))
+            page.findings.append(Finding("missing_stream_user", name_of(key), detail=str(error)))
             page.records.append(("users", None, False))
     return possible
 
 
 def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
-    settings = clients.settings
-    listed, next_cursor = list_documents(
-        settings.config.companies.collection, cursor, BATCH, clients.firestore, fields=()
-    )
+    """Compare a hundred companies with their Stream users."""
+    collection = clients.settings.config.companies.collection
+    listed, next_cursor = list_documents(collection, cursor, BATCH, clients.firestore, fields=())
     page = Page(next_cursor, seen=len(listed))
-    keys = _with_possible_id(
-        [Key("company", document_id) for document_id, _ in listed], page, settings
-    )
-    for one in _observed(keys, clients, time.monotonic() + PAGE_SECONDS).values():
+    keys = [Key("company", document_id) for document_id, _ in listed]
+    for one in _read_users(_with_possible_id(keys, page, clients.settings), clients):
         if one.state.company is not None:
-            _judge(one, page, team, settings)
+            _judge(one, page, team, clients.settings)
     return page
 
 
-def _judge(one: Observed, page: Page, wanted_team: str | None, settings: Settings) -> None:
-    """Compare an existing user or company with what was found in Stream.
+def _judge(observed: Observed, page: Page, wanted_team: str | None, settings: Settings) -> None:
+    """Add to ``page`` whether an existing user or company agrees, and what does not.
 
     A user of several teams counts for ``wanted_team``, else for the first.
     """
-    state = replace(one.state, refused=frozenset())  # what is refused disagrees all the same
-    its_plan = plan(replace(one, account_is_known=True, state=state), Policy(settings.config))
+    key, config = observed.key, settings.config
+    state = replace(observed.state, refused=frozenset())  # what is refused disagrees all the same
+    its_plan = plan(replace(observed, account_is_known=True, state=state), Policy(config))
     if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED):
         return
-    disagreements = disagreements_of(its_plan, one.state)
-    teams = users.owned_fields(one.state, settings.config).get("teams")
+    disagreements = disagreements_of(its_plan, state)
+    teams = users.owned_fields(state, config).get("teams")
     team = _team_among(teams, wanted_team)
     for kind, detail in disagreements:
-        page.findings.append(Finding(kind, name_of(one.key), team, detail))
+        page.findings.append(Finding(kind, name_of(key), team, detail))
     page.records.append(("users", team, not disagreements))
 
 
@@ -227,7 +224,7 @@ def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
     for key, user in present.items():
         if key not in existing:
             its_team = _team_among(user.get("teams"), team)
-            page.findings.append(Finding("orphan_stream_user", name_of(key), its_team, ""))
+            page.findings.append(Finding("orphan_stream_user", name_of(key), its_team))
     return page
 
 
@@ -236,8 +233,9 @@ def _is_orphan(stream_user: Mapping[str, Any], settings: Settings) -> bool:
 
     A deactivated user counts as removed, by the delete policy or by a moderator.
     """
-    removed = stream_user.get("deactivated_at")
-    return not removed and stream_user["id"] not in settings.config.stream.service_users
+    stream = settings.config.stream
+    stays = stream.delete_policy == "keep" or stream_user["id"] in stream.service_users
+    return not (stays or stream_user.get("deactivated_at"))
 
 
 def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
@@ -256,8 +254,7 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     existing = existing_keys(keys, clients, deadline)
     for key in keys:
         if key not in existing:
-            finding = Finding("orphan_documents", f"{collection}/{key.id}", None, "")
-            page.findings.append(finding)
+            page.findings.append(Finding("orphan_documents", f"{collection}/{key.id}"))
     return page
 
 
@@ -281,7 +278,7 @@ def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
     for conversation_id, channel in by_id.items():
         if documents[conversation_id].status in ("", "deleted"):
             its_team = channel.get("team") or None
-            page.findings.append(Finding("only_in_stream", channel["cid"], its_team, ""))
+            page.findings.append(Finding("only_in_stream", channel["cid"], its_team))
     return page
 
 

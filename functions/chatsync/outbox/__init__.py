@@ -4,36 +4,18 @@
 task queue call the drain, ``service`` enters unfinished repairs, and ``drain`` works them off.
 """
 
-from .entries import (
-    Entry,
-    apply_outcomes,
-    begin_entry,
-    count,
-    document_id,
-    due,
-    entries_of,
-    retry_parked,
-    sample,
-    write_entries,
-)
-from .service import complete, enqueue_unfinished, reconcile, remove
-from .wakes import try_to_wake, wake
-
-__all__ = [
-    "Entry",
-    "apply_outcomes",
-    "begin_entry",
-    "complete",
-    "count",
-    "document_id",
-    "due",
-    "enqueue_unfinished",
-    "entries_of",
-    "reconcile",
-    "remove",
-    "retry_parked",
-    "sample",
-    "try_to_wake",
-    "wake",
-    "write_entries",
-]
+from .entries import Entry as Entry
+from .entries import apply_outcomes as apply_outcomes
+from .entries import begin_entry as begin_entry
+from .entries import count as count
+from .entries import document_id as document_id
+from .entries import due as due
+from .entries import entries_of as entries_of
+from .entries import retry_parked as retry_parked
+from .entries import sample as sample
+from .entries import write_entries as write_entries
+from .service import complete as complete
+from .service import enqueue_unfinished as enqueue_unfinished
+from .service import reconcile as reconcile
+from .service import remove as remove
+from .wakes import try_to_wake as try_to_wake
