@@ -25,8 +25,8 @@ from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
+from chatsync.operator import channels, options, terminal
 from chatsync.operator import command as cli
-from chatsync.operator import terminal
 from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
 from dev import seed as seeds
@@ -47,7 +47,7 @@ class Ran:
 
 @pytest.fixture
 def run(clients, monkeypatch, capsys) -> Callable[..., Ran]:
-    monkeypatch.setattr(cli, "connect", lambda: clients)
+    monkeypatch.setattr(options, "connect", lambda: clients)
     monkeypatch.setattr(cli.logger, "write", cli.logger.write)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
     monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
@@ -304,7 +304,7 @@ def test_a_dry_repair_of_nobody_says_so(run, name):
 def test_a_dry_repair_would_not_remove_whom_the_policy_keeps(run, chat, with_settings, monkeypatch):
     chat.upsert_user({"id": "ghost"})
     keeping = with_settings(stream={"delete_policy": "keep"})
-    monkeypatch.setattr(cli, "connect", lambda: keeping)
+    monkeypatch.setattr(options, "connect", lambda: keeping)
     ran = run("repair", "ghost", "--json")
     assert [one["kind"] for one in ran.json()] == ["not_found"]
 
@@ -421,10 +421,10 @@ def test_a_backfill_waits_at_streams_rate_limit(run, accounts, stream, monkeypat
 
 
 def test_the_command_leaves_room_in_streams_limits(accounts, clients, stream, monkeypatch):
-    monkeypatch.setattr(cli.client_module, "connect", lambda: clients)
-    monkeypatch.setattr(terminal, "use_project", lambda: None)
+    monkeypatch.setattr(options.client_module, "connect", lambda: clients)
+    monkeypatch.setattr(options, "use_project", lambda: None)
     stream.limit("UpdateUsers", 2, window_s=60)
-    operator = cli.connect()
+    operator = options.connect()
     for uid in ("ann", "bob"):
         accounts.sign_up(uid)
     [ann] = outbox.reconcile([Key("user", "ann")], operator)
@@ -508,7 +508,7 @@ def test_fix_team_refuses_what_no_team_is_called(run, seed, team):
 
 def test_fix_team_believes_only_what_it_sees(run, seed, monkeypatch):
     monkeypatch.setattr(Stream, "update_channel_partial", lambda *_: None)
-    monkeypatch.setattr(cli, "PAUSES_SECONDS", (0.01,))
+    monkeypatch.setattr(channels, "PAUSES_SECONDS", (0.01,))
     ran = run("fix-team", "room_General_4", "--team", "gym_5", "--apply")
     assert (ran.status, "still reports another team" in ran.err) == (2, True)
 
@@ -631,7 +631,7 @@ def test_doctor_knows_a_webhook_by_the_newer_setting_too(run, chat, no_webhook_a
 def test_doctor_tells_of_a_wrong_secret(run, clients, stream, monkeypatch):
     wrong = Stream("local-key", "wrong", stream.url)
     sides = replace(clients, stream=wrong)
-    monkeypatch.setattr(cli, "connect", lambda: sides)
+    monkeypatch.setattr(options, "connect", lambda: sides)
     ran = run("doctor", "--json")
     assert ran.status == 1
     assert {one["check"]: one["ok"] for one in ran.json()}["Stream"] is False
@@ -641,7 +641,7 @@ def test_errors_say_what_to_do(run, clients, stream, monkeypatch, accounts):
     accounts.sign_up("ann")
     wrong = Stream("local-key", "wrong", stream.url)
     sides = replace(clients, stream=wrong)
-    monkeypatch.setattr(cli, "connect", lambda: sides)
+    monkeypatch.setattr(options, "connect", lambda: sides)
     ran = run("audit")
     assert (ran.status, "STREAM_API_SECRET" in ran.err) == (2, True)
     nobody = Stream("local-key", "local-secret", "http://127.0.0.1:1")
@@ -735,9 +735,9 @@ def test_missing_settings_are_named():
 def test_a_projects_settings_come_from_its_own_file_too(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("STREAM_API_KEY=of-all\nSTREAM_USER_ROLE=guest\n")
     (tmp_path / ".env.a-project").write_text("STREAM_API_KEY='its-own'\n# STREAM_BASE_URL=none\n")
-    monkeypatch.setattr(terminal, "_FUNCTIONS", tmp_path)
+    monkeypatch.setattr(options, "_FUNCTIONS", tmp_path)
     monkeypatch.setattr(os, "environ", {"GOOGLE_CLOUD_PROJECT": "a-project"})
-    terminal.use_project()
+    options.use_project()
     settings = {name: value for name, value in os.environ.items() if name.startswith("STREAM_")}
     assert settings == {"STREAM_API_KEY": "its-own", "STREAM_USER_ROLE": "guest"}
 
@@ -767,4 +767,4 @@ def test_a_conversation_can_be_made_beside_all_this(ann_and_bob, clients, run):
 
 
 def test_the_settings_are_looked_for_where_the_functions_are():
-    assert (terminal._FUNCTIONS / "main.py").exists()
+    assert (options._FUNCTIONS / "main.py").exists()

@@ -1,18 +1,11 @@
-"""The command's edge: the project, what people read, and each error in one line.
-
-Exit status 2 means that it could not be done.
-"""
+"""The command's edge: what people read, and each error in one line."""
 
 import json
 import math
-import os
-import socket
 import sys
 import traceback
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import requests
@@ -20,7 +13,8 @@ import typer
 from firebase_admin.exceptions import FirebaseError
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 
 from ..errors import (
     ChatsyncError,
@@ -31,24 +25,10 @@ from ..errors import (
     StreamUnavailable,
 )
 from ..settings import STREAM_API_SECRET
-
-FAILED = 2
-
-# The Firebase CLI never uses a real project for such a name.
-_LOCAL_PROJECT = "demo-"
-_EMULATORS = {
-    "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
-    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
-    "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
-}
-_FUNCTIONS = Path(__file__).parents[2]
+from .options import FAILED
 
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """For everything but the result, so that ``--json`` can be piped."""
-
-
-class Refused(ChatsyncError):
-    """The command doesn't do what was asked; the message says why."""
 
 
 @contextmanager
@@ -113,63 +93,6 @@ def fail(message: str) -> NoReturn:
     sys.exit(FAILED)
 
 
-def use_project() -> None:
-    """Let clients and settings use the environment's project; ``demo-...`` means the emulators."""
-    name = os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
-    if not name:
-        raise Refused(
-            "Which project? Name it before the command, as in `--project ID audit`, or set"
-            " GOOGLE_CLOUD_PROJECT."
-        )
-    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
-    files = [".env", f".env.{name}"]
-    if is_local(name):
-        files = [".env.local", ".secret.local"]
-        warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
-        for variable, address in _EMULATORS.items():
-            os.environ.setdefault(variable, address)
-        refuse_without_emulators()
-    elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
-        # Compared with half of a project, Stream's users would look like orphans.
-        raise Refused(
-            f"{' and '.join(variables)} point to emulators, not to project {name}: unset them, or"
-            " use a project named demo-..."
-        )
-    for variable, value in _values_of(files).items():
-        os.environ[variable] = os.environ.get(variable) or value
-
-
-def is_local(project: str) -> bool:
-    return project.startswith(_LOCAL_PROJECT)
-
-
-def refuse_without_emulators() -> None:
-    """Fails at once; the clients would try for most of a minute."""
-    for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
-        host, _, port = os.environ[variable].rpartition(":")
-        if not port.isdecimal():
-            raise Refused(f"{variable} must be host:port, not {os.environ[variable]!r}.")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except OSError:
-            raise Refused(
-                f"No emulator answers at {os.environ[variable]}: run `make start` in another"
-                " terminal, and wait until it is up."
-            ) from None
-
-
-def _values_of(files: Sequence[str]) -> dict[str, str]:
-    """The variables in files of the functions' directory; a later file wins."""
-    values = {}
-    for file in (_FUNCTIONS / name for name in files):
-        lines = file.read_text().splitlines() if file.exists() else []
-        for line in lines:
-            name, separator, value = line.partition("=")
-            if separator and not name.lstrip().startswith("#"):
-                values[name.strip()] = value.strip().strip("\"'")
-    return values
-
-
 def tell_log(entry: Mapping[str, Any]) -> None:
     """Show warnings and errors of the functions' log to the operator."""
     if entry["severity"] in ("WARNING", "ERROR"):
@@ -194,6 +117,13 @@ def console() -> Console:
 
 def print_line(text: str) -> None:
     console().print(text, soft_wrap=True)
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[RenderableType]]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
 
 
 def print_json(value: object) -> None:

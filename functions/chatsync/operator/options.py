@@ -1,0 +1,103 @@
+"""The options that commands share, and the clients of the project that they name."""
+
+import os
+import socket
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import clients as client_module
+from ..clients import Clients
+from ..clients.pacing import LEFT_BY_BACKGROUND
+from ..errors import ChatsyncError
+
+IN_SYNC, FINDINGS, FAILED = 0, 1, 2
+"""Exit statuses; the last means that it could not be done."""
+
+SECONDS = 60.0
+"""For the calls of a command that works on a few users or one channel."""
+
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Make the changes. Without it, only show them.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
+
+# The Firebase CLI never uses a real project for such a name.
+_LOCAL_PROJECT = "demo-"
+_EMULATORS = {
+    "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
+    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
+    "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
+}
+_FUNCTIONS = Path(__file__).parents[2]
+
+
+class Refused(ChatsyncError):
+    """The command doesn't do what was asked; the message says why."""
+
+
+def connect() -> Clients:
+    """The clients for the environment's project; they leave room in Stream's limits to callers."""
+    use_project()
+    return client_module.connect().leaving(LEFT_BY_BACKGROUND)
+
+
+def use_project() -> None:
+    """Let clients and settings use the environment's project; ``demo-...`` means the emulators."""
+    name = os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")
+    if not name:
+        raise Refused(
+            "Which project? Name it before the command, as in `--project ID audit`, or set"
+            " GOOGLE_CLOUD_PROJECT."
+        )
+    os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
+    files = [".env", f".env.{name}"]
+    if is_local(name):
+        files = [".env.local", ".secret.local"]
+        warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
+        for variable, address in _EMULATORS.items():
+            os.environ.setdefault(variable, address)
+        refuse_without_emulators()
+    elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
+        # Compared with half of a project, Stream's users would look like orphans.
+        raise Refused(
+            f"{' and '.join(variables)} point to emulators, not to project {name}: unset them, or"
+            " use a project named demo-..."
+        )
+    for variable, value in _values_of(files).items():
+        os.environ[variable] = os.environ.get(variable) or value
+
+
+def is_local(project: str) -> bool:
+    return project.startswith(_LOCAL_PROJECT)
+
+
+def refuse_without_emulators() -> None:
+    """Fails at once; the clients would try for most of a minute."""
+    for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
+        host, _, port = os.environ[variable].rpartition(":")
+        if not port.isdecimal():
+            raise Refused(f"{variable} must be host:port, not {os.environ[variable]!r}.")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            raise Refused(
+                f"No emulator answers at {os.environ[variable]}: run `make start` in another"
+                " terminal, and wait until it is up."
+            ) from None
+
+
+def _values_of(files: Sequence[str]) -> dict[str, str]:
+    """The variables in files of the functions' directory; a later file wins."""
+    values = {}
+    for file in (_FUNCTIONS / name for name in files):
+        lines = file.read_text().splitlines() if file.exists() else []
+        for line in lines:
+            name, separator, value = line.partition("=")
+            if separator and not name.lstrip().startswith("#"):
+                values[name.strip()] = value.strip().strip("\"'")
+    return values

@@ -1,0 +1,164 @@
+"""The commands ``status`` and ``doctor``: they only read."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from firebase_admin.exceptions import FirebaseError
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from rich.text import Text
+
+from .. import audit as audits
+from .. import outbox
+from ..audit import Audit
+from ..audit.steps import CHANNEL_STEPS, USER_STEPS
+from ..clients.accounts import list_accounts
+from ..errors import ChatsyncError, SettingInvalid
+from . import options
+from .options import FINDINGS, IN_SYNC, SECONDS, AsJson
+from .terminal import in_one_line, percent, print_json, print_line, print_table
+
+MOST_SHOWN = 50
+ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
+
+
+def status(as_json: AsJson = False) -> int:
+    """Show the outbox, parked entries, and the last audit."""
+    clients = options.connect()
+    waiting, parked = (outbox.sample(one, clients) for one in ("waiting", "parked"))
+    oldest = waiting[0].get("firstFailedAt") if waiting else None
+    last = audits.latest(clients)
+    report = {
+        "waiting": outbox.count("waiting", clients),
+        "reasons": Counter(entry.get("reason", "") for entry in waiting),
+        "oldest": oldest.isoformat() if oldest else None,
+        "parked": outbox.count("parked", clients),
+        "parkedEntries": [{name: entry.get(name) for name in ENTRY_FIELDS} for entry in parked],
+        "lastAudit": summary(last) if last else None,
+    }
+    if as_json:
+        print_json(report)
+    else:
+        _print_status(report, oldest, last)
+    return FINDINGS if report["parked"] else IN_SYNC
+
+
+def _print_status(report: Mapping[str, Any], oldest: datetime | None, last: Audit | None) -> None:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report["reasons"].items())
+    if reasons and report["waiting"] > (shown := report["reasons"].total()):
+        reasons = f"of {shown}: {reasons}"
+    print_line(f"Waiting in the outbox: {report['waiting']}" + (f" ({reasons})" if reasons else ""))
+    if oldest:
+        age = datetime.now(UTC) - oldest
+        print_line(f"The oldest is {age.total_seconds() / 60:.0f} minutes old.")
+    print_line(f"Parked: {report['parked']}")
+    if report["parkedEntries"]:
+        entries = report["parkedEntries"][:MOST_SHOWN]
+        rows = (["" if one is None else str(one) for one in entry.values()] for entry in entries)
+        print_table(ENTRY_FIELDS, rows)
+    print_line(f"Last audit: {f'{last.id}, {_described(last)}' if last else 'none'}.")
+
+
+def _described(audit: Audit) -> str:
+    """``nightly, done, 98% in sync``, with the limits of a partial audit."""
+    sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
+    only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
+    limits = [f"{only[0]} only"] if len(only) == 1 else []
+    limits += [f"team {audit.team}"] if audit.team else []
+    rate = audit.sync_rate
+    in_sync = "nothing to compare" if rate is None else f"{percent(rate)} in sync"
+    return ", ".join([audit.mode, *limits, audit.state, in_sync])
+
+
+def summary(done: Audit) -> dict[str, Any]:
+    return {
+        "id": done.id,
+        "mode": done.mode,
+        "state": done.state,
+        "steps": done.steps,
+        "team": done.team,
+        "syncRate": done.sync_rate,
+        "counts": done.counts,
+        "teams": done.teams,
+        "repaired": done.repaired,
+        "failed": done.failed,
+        "streamCalls": done.stream_calls,
+    }
+
+
+def doctor(as_json: AsJson = False) -> int:
+    """Check settings, credentials, Stream, and the webhook, with a verdict for each."""
+    verdicts = list(_verdicts())
+    if as_json:
+        print_json([{"check": name, "ok": ok, "verdict": text} for name, ok, text in verdicts])
+    else:
+        marks = {True: Text("ok", "green"), False: Text("no", "red")}
+        rows = ((marks[ok], name, text) for name, ok, text in verdicts)
+        print_table(("", "check", "verdict"), rows)
+    return IN_SYNC if all(ok for _, ok, _ in verdicts) else FINDINGS
+
+
+def _verdicts() -> Iterator[tuple[str, bool, str]]:
+    try:
+        clients = options.connect()
+    except SettingInvalid as error:
+        yield "settings", False, in_one_line(error)
+        return
+    except GoogleAuthError as error:
+        yield "settings", True, "complete"
+        yield "credentials", False, in_one_line(error)
+        return
+    yield "settings", True, "complete"
+    project = os.environ["GOOGLE_CLOUD_PROJECT"]
+    where = "the emulators" if options.is_local(project) else "Google Cloud"
+    yield "project", True, f"{project}, in {where}"
+    checks: dict[str, Callable[[], str]] = {
+        "Firestore": lambda: f"{outbox.count('waiting', clients)} entries wait in the outbox",
+        "Auth": lambda: _amount(len(list_accounts("", clients.auth)[0])),
+    }
+    for name, check in checks.items():
+        try:
+            yield name, True, check()
+        except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
+            yield name, False, in_one_line(error)
+    try:
+        app_settings = clients.stream.app_settings(time.monotonic() + SECONDS)
+    except ChatsyncError as error:
+        yield "Stream", False, in_one_line(error)
+        return
+    app = app_settings.get("name") or clients.settings.stream_api_key
+    yield "Stream", True, f"reached, app {app}"
+    yield "webhook", *_webhook_verdict(app_settings)
+
+
+def _amount(accounts: int) -> str:
+    if accounts:
+        return f"{accounts} accounts on a page"
+    return "no accounts: is this the project of your app?"
+
+
+def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
+    """By ``event_hooks``, or the older ``webhook_url`` and ``webhook_events`` (GetApp)."""
+    hooks = [
+        (str(hook.get("webhook_url") or ""), hook.get("event_types") or [])
+        for hook in app_settings.get("event_hooks") or []
+        if isinstance(hook, dict) and hook.get("enabled", True)
+    ]
+    if app_settings.get("webhook_url"):
+        legacy = (str(app_settings["webhook_url"]), app_settings.get("webhook_events") or [])
+        hooks.append(legacy)
+    # The address of a deployed function has its name in lower case.
+    ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
+    if not ours:
+        return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
+    from ..entry.webhooks import EVENTS
+
+    sent_all = any(not events for events in ours)
+    missing = set(EVENTS).difference(*ours)
+    if missing and not sent_all:
+        return False, f"does not get {', '.join(sorted(missing))}"
+    return True, "leads to streamWebhook"
