@@ -6,7 +6,8 @@ public OpenAPI document.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,10 +63,8 @@ class Stream:
             query = {"id": {"$in": ids}}
             options = {"limit": BATCH, "include_deactivated_users": True}
             response = self._calls.read(deadline, StreamChat.query_users, query, **options)
-            try:
+            with _answered("users"):
                 found.update((user["id"], user) for user in response["users"])
-            except (KeyError, TypeError) as error:
-                raise StreamUnavailable("Stream answered without users") from error
         return found
 
     def list_users(self, after: str, deadline: float) -> list[dict[str, Any]]:
@@ -139,10 +138,8 @@ class Stream:
         An existing channel is returned as it is: neither ``data`` nor its members are merged in.
         """
         response = self._calls.call(deadline, _get_or_create_channel, cid, data)
-        try:
+        with _answered("a channel"):
             return {"channel": response["channel"], "members": response["members"]}
-        except (KeyError, TypeError) as error:
-            raise StreamUnavailable("Stream answered without a channel") from error
 
     def query_channels(self, cids: Sequence[str], deadline: float) -> dict[str, dict[str, Any]]:
         """Those of up to 30 channels that exist, by cid, each with up to 100 members.
@@ -152,10 +149,8 @@ class Stream:
         options = {"limit": CHANNELS, "member_limit": BATCH, "message_limit": 0}
         query = {"cid": {"$in": list(cids)}}
         response = self._calls.read(deadline, StreamChat.query_channels, query, **options)
-        try:
+        with _answered("channels"):
             return {state["channel"]["cid"]: state for state in response["channels"]}
-        except (KeyError, TypeError) as error:
-            raise StreamUnavailable("Stream answered without channels") from error
 
     def list_channels(
         self, since: str, offset: int, team: str | None, deadline: float
@@ -239,6 +234,15 @@ def _query_members(chat: StreamChat, cid: str, offset: int) -> Any:
 def _channel(chat: StreamChat, cid: str) -> Any:
     channel_type, _, channel_id = cid.partition(":")
     return chat.channel(channel_type, channel_id)
+
+
+@contextmanager
+def _answered(what: str) -> Iterator[None]:
+    """Raise StreamUnavailable where a field of an answer is missing or of another type."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise StreamUnavailable(f"Stream answered without {what}") from error
 
 
 def _list_of(response: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

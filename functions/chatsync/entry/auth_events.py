@@ -1,7 +1,7 @@
 """Cloud functions that are triggered by Firebase Authentication.
 
-The SDK has blocking Auth triggers only (`identity_fn`). These are the events that follow a
-user's creation or deletion. The module imports only the SDK and the standard library.
+The SDK has blocking Auth triggers only (``identity_fn``). These are the events that follow a user's
+creation or deletion. The module imports only the SDK and the standard library.
 """
 
 import dataclasses
@@ -22,16 +22,13 @@ _DELETED = "google.firebase.auth.user.v2.deleted"
 
 @dataclasses.dataclass(frozen=True)
 class AuthEvent(core.CloudEvent[AuthUserRecord]):
-    """
-    A CloudEvent that contains the record of the user who was created or deleted.
+    """An event with a user's record: of a new user, or as it was before its deletion.
 
-    An account imported without a creation time has the event's time as its `creation_time`.
+    An account imported without a creation time has the event's time as its ``creation_time``.
     """
 
     tenant_id: str | None
-    """
-    The ID of the Identity Platform tenant the user belongs to, if any.
-    """
+    """Of the Identity Platform tenant that the user belongs to, if any."""
 
 
 _Handler = Callable[[AuthEvent], None]
@@ -40,61 +37,25 @@ _Value = TypeVar("_Value")
 
 
 @util.copy_func_kwargs(EventHandlerOptions)
-def on_user_created(**kwargs: Any) -> Callable[[_Handler], _Handler]:
+def on_user_created(**options: Any) -> Callable[[_Handler], _Handler]:
+    """Declare a function that is called after an account was created.
+
+    ``options`` are those of EventHandlerOptions, such as ``retry=True``.
     """
-    Event handler that triggers when a Firebase Auth user is created.
-
-    Example:
-
-    .. code-block:: python
-
-      @on_user_created(retry=True)
-      def example(event: AuthEvent) -> None:
-          print(event.data.uid)
-
-    :param \\*\\*kwargs: Event handler options.
-    :type \\*\\*kwargs: as :exc:`firebase_functions.options.EventHandlerOptions`
-    :rtype: :exc:`typing.Callable`
-            A function that takes an :exc:`AuthEvent` and returns ``None``.
-    """
-    return _decorator(EventHandlerOptions(**kwargs), _CREATED, "value")
+    return _decorator(EventHandlerOptions(**options), _CREATED, "value")
 
 
 @util.copy_func_kwargs(EventHandlerOptions)
-def on_user_deleted(**kwargs: Any) -> Callable[[_Handler], _Handler]:
-    """
-    Event handler that triggers when a Firebase Auth user is deleted.
-    The event contains the user's record as it was before.
-
-    Example:
-
-    .. code-block:: python
-
-      @on_user_deleted(retry=True)
-      def example(event: AuthEvent) -> None:
-          print(event.data.uid)
-
-    :param \\*\\*kwargs: Event handler options.
-    :type \\*\\*kwargs: as :exc:`firebase_functions.options.EventHandlerOptions`
-    :rtype: :exc:`typing.Callable`
-            A function that takes an :exc:`AuthEvent` and returns ``None``.
-    """
-    return _decorator(EventHandlerOptions(**kwargs), _DELETED, "oldValue")
+def on_user_deleted(**options: Any) -> Callable[[_Handler], _Handler]:
+    """The same, but the function is called after an account was deleted."""
+    return _decorator(EventHandlerOptions(**options), _DELETED, "oldValue")
 
 
 def retried(function: _Function) -> _Function:
-    """
-    Makes the platform deliver the events of failed executions again.
-    For triggers that have no ``retry`` option: the SDK's Firestore decorators fix it to False.
+    """Make the platform deliver the events of failed executions again.
 
-    Example:
-
-    .. code-block:: python
-
-      @retried
-      @on_document_created(document="users/{uid}")
-      def example(event: Event[DocumentSnapshot | None]) -> None:
-          pass
+    For triggers that have no ``retry`` option: the SDK's Firestore decorators fix it to False. Put
+    it above the trigger's decorator.
     """
     endpoint = getattr(function, "__firebase_endpoint__", None)
     if endpoint is None or endpoint.eventTrigger is None:
@@ -122,10 +83,11 @@ def _decorator(
 
 @dataclasses.dataclass(frozen=True)
 class _Fields:
-    """
-    The fields of a JSON object. A malformed field counts as left out, unless it is required:
-    an event that fails is delivered again for a day, and would fail each time.
-    Errors name a field and never quote its value: it may be personal.
+    """The fields of a JSON object.
+
+    A malformed field counts as left out, unless it is required: an event that fails is delivered
+    again for a day, and would fail each time. Errors name a field and never quote its value: it may
+    be personal.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The outbox: what cannot be repaired now waits in Firestore's ``repairs`` until it can.
+"""The entries of the outbox: the documents of Firestore's ``repairs``.
 
 An entry says that a user or a conversation is to be reconciled, never what to write. Each key has
 one entry at most:
@@ -139,15 +139,13 @@ def due(clients: Clients, deadline: float, after: Entry | None = None) -> list[E
         query = query.start_after(
             {"nextAttemptAt": after.next_attempt_at, "__name__": after.reference}
         )
-    with temporary_failures_named():
-        return [_entry(snapshot) for snapshot in query.get(**until(deadline))]
+    return [_entry(snapshot) for snapshot in _answer(query, deadline)]
 
 
 def earliest(clients: Clients, deadline: float) -> float | None:
     """The Unix time of the next attempt of any entry; None if no entry waits."""
     query = clients.firestore.collection(COLLECTION).order_by("nextAttemptAt").limit(1)
-    with temporary_failures_named():
-        found = query.get(**until(deadline))
+    found = _answer(query, deadline)
     return found[0].get("nextAttemptAt").timestamp() if found else None
 
 
@@ -199,8 +197,7 @@ def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:
 
 def count(state: str, clients: Clients) -> int:
     counting: Any = _in_state(state, clients).count()
-    with temporary_failures_named():
-        [[counted]] = counting.get(**until(time.monotonic() + LISTING_SECONDS))
+    [[counted]] = _answer(counting, time.monotonic() + LISTING_SECONDS)
     return int(counted.value)
 
 
@@ -209,12 +206,8 @@ def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
 
     Sorted here: a query that filters and sorts would need an index of its own.
     """
-    with temporary_failures_named():
-        snapshots = (
-            _in_state(state, clients)
-            .limit(_MOST_SHOWN)
-            .get(**until(time.monotonic() + LISTING_SECONDS))
-        )
+    query = _in_state(state, clients).limit(_MOST_SHOWN)
+    snapshots = _answer(query, time.monotonic() + LISTING_SECONDS)
     entries = [snapshot.to_dict() or {} for snapshot in snapshots]
     return sorted(entries, key=lambda entry: str(entry.get("firstFailedAt", "")))
 
@@ -224,12 +217,18 @@ def _in_state(state: str, clients: Clients) -> firestore.Query:
     return collection.where(filter=FieldFilter("state", "==", state))
 
 
+def _answer(query: Any, deadline: float) -> Any:
+    """What Firestore answers to a query or a count. Raises FirebaseUnavailable."""
+    with temporary_failures_named():
+        return query.get(**until(deadline))
+
+
 def retry_parked(clients: Clients) -> int:
     """Let the drain try up to 2,000 parked entries once more; returns their number."""
     deadline = time.monotonic() + LISTING_SECONDS
     retried = 0
+    snapshots = _answer(_in_state("parked", clients).limit(_MOST_SHOWN), deadline)
     with temporary_failures_named():
-        snapshots = list(_in_state("parked", clients).limit(_MOST_SHOWN).get(**until(deadline)))
         for some in batches(snapshots):
             batch = BulkWriteBatch(clients.firestore)
             for snapshot in some:

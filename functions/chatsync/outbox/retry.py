@@ -1,4 +1,4 @@
-"""When an entry of the outbox is tried again, and what is written into it. Pure."""
+"""When an entry of the outbox is tried again, and what its fields become. It reads no document."""
 
 import random
 import time
@@ -59,15 +59,13 @@ def fields_after_attempt(outcome: Outcome, attempts: int) -> dict[str, Any]:
 
     Only an attempt that was made and failed counts: not one that a rate limit forbade.
     """
-    match outcome.error:
-        case StreamRateLimited(retry_after=seconds):
-            return _state_fields(outcome, seconds)
-        case Postponed() if not isinstance(outcome.error, TooManyRefusals):
-            return _state_fields(outcome, SHORTEST_PAUSE_SECONDS)
-        case Temporary() | StreamCredentialsRejected():
-            pass
-        case _:
-            return _state_fields(outcome, RECHECK_SECONDS)
+    error = outcome.error
+    if isinstance(error, StreamRateLimited):
+        return _state_fields(outcome, error.retry_after)
+    if isinstance(error, Postponed) and not isinstance(error, TooManyRefusals):
+        return _state_fields(outcome, SHORTEST_PAUSE_SECONDS)
+    if not isinstance(error, Temporary | StreamCredentialsRejected):
+        return _state_fields(outcome, RECHECK_SECONDS)
     pause = min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2.0 ** min(attempts, 10))
     return {**_state_fields(outcome, pause * random.uniform(0.5, 1)), "attempts": attempts + 1}
 
