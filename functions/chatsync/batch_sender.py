@@ -21,8 +21,8 @@ Send = Callable[[list[Item], float], None]
 class BatchSender:
     """Sends batches until ``deadline``, in the time of ``time.monotonic()``.
 
-    It counts the refusals of all that it sends. After a rate limit it sends nothing more by the
-    same operation.
+    It counts the refusals of all its calls. After a rate limit it does not call the same operation
+    again.
     """
 
     def __init__(self, deadline: float) -> None:
@@ -34,7 +34,7 @@ class BatchSender:
     def send(
         self, send: Send[Item], items: Mapping[Id, Item], most_refusals: int = MAX_REFUSALS
     ) -> dict[Id, ChatsyncError]:
-        """Send all in one call, and by halves where Stream refuses, until the refused stand alone.
+        """Send all in one call; if Stream refuses, by halves, until each refused item is alone.
 
         Returns the error of each item that Stream did not take: StreamRejected if it was refused
         alone, TooManyRefusals if it was not tried for that reason, or a Temporary error.

@@ -28,7 +28,7 @@ Status = Literal["ok", "created", "updated", "restored"]
 
 
 class Waiting(StrEnum):
-    """Why an entry of the outbox waits; stored, and a word for queries and logs."""
+    """Why an entry of the outbox waits. The value is stored, queried and logged."""
 
     BEGUN = "begun"
     STREAM_UNAVAILABLE = "stream_unavailable"
@@ -41,7 +41,7 @@ class Waiting(StrEnum):
 
 
 class Parked(StrEnum):
-    """Why an entry of the outbox is parked, in the same way."""
+    """Why an entry of the outbox is parked; its value is used in the same way."""
 
     REJECTED = "rejected"
     DELETED = "deleted"
@@ -94,7 +94,7 @@ class Outcome:
     """Whether the answer to a write was lost: Stream may still apply it, after all other calls."""
 
     removal: bool = False
-    """Whether the Stream user, which this repair may have created, must go with the account."""
+    """Whether the Stream user, which this repair may have created, is removed with the account."""
 
     is_queued: bool = False
     """Whether the outbox has an entry for it, and tries it again."""

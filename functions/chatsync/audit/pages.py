@@ -2,7 +2,7 @@
 
 ``audits/{id}`` holds the steps, the position and the counts, its ``findings`` what disagrees. A
 page begins where the document says, and ends with one write of it, which succeeds only if nobody
-else has ended the same page: a page can be lost, repeated or run twice at once, and counts once.
+else has ended the same page. So a page that is lost, repeated or run twice at once counts once.
 """
 
 import time

@@ -101,7 +101,7 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
 
 
 def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
-    """The findings about up to 100 users and companies; ``not_found`` for an id of nobody."""
+    """The findings about up to 100 users and companies; ``not_found`` for an unknown id."""
     deadline = time.monotonic() + PAGE_SECONDS
     asking = begin(read_accounts, keys, clients.auth)
     read = _read_users(keys, clients)
@@ -261,7 +261,8 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
 def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
     """Look for channels without document, thirty in the order of their creation.
 
-    Several can share a time: the cursor is a time, and how many channels of that time were seen.
+    The cursor is a time, and the number of channels of that time that were seen: several can share
+    it.
     """
     deadline = time.monotonic() + PAGE_SECONDS
     since, seen = json.loads(cursor or '["", 0]')
@@ -299,7 +300,7 @@ def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
 
 
 def _is_at_home(document: conversations.Conversation, settings: Settings) -> bool:
-    """Whether a document has the id that the document of its channel has; others are left alone."""
+    """Whether a document has the id that belongs to its channel; other documents are left alone."""
     cid = conversations.cid_of(document.id, settings)
     at_home = conversations.conversation_id_of(cid, settings) == document.id
     if at_home and document.cid in ("", cid):

@@ -1,8 +1,8 @@
 """Stream Chat's REST API, as far as this package uses it.
 
-The only module that imports ``stream_chat``, which has been in maintenance mode since March 2026:
-its successor ``getstream`` can take its place here. Facts come from Stream's documentation and
-public OpenAPI document.
+Only this module and ``stream_calls`` import ``stream_chat``, which has been in maintenance mode
+since March 2026: its successor ``getstream`` can take its place here. Facts come from Stream's
+documentation and public OpenAPI document.
 """
 
 import copy
@@ -70,7 +70,7 @@ class Stream:
     def list_users(self, after: str, deadline: float) -> list[dict[str, Any]]:
         """A hundred users in the order of their ids, from the one after ``after`` on (QueryUsers).
 
-        An offset would end at 1,000. Deactivated ones are among them, deleted ones not.
+        An offset would end at 1,000. Deactivated users are included, deleted ones not.
         """
         query = {"id": {"$gt": after}} if after else {}
         sort = [{"field": "id", "direction": 1}]
@@ -142,9 +142,9 @@ class Stream:
             return {"channel": response["channel"], "members": response["members"]}
 
     def query_channels(self, cids: Sequence[str], deadline: float) -> dict[str, dict[str, Any]]:
-        """Those of up to 30 channels that exist, by cid, each with up to 100 members.
+        """The channels that exist among up to 30, by cid, each with up to 100 members.
 
-        Deleted ones are not among them (QueryChannels).
+        Deleted channels are left out (QueryChannels).
         """
         options = {"limit": CHANNELS, "member_limit": BATCH, "message_limit": 0}
         query = {"cid": {"$in": list(cids)}}
@@ -157,8 +157,8 @@ class Stream:
     ) -> list[dict[str, Any]]:
         """Thirty channels in the order of their creation, from a time on (QueryChannels).
 
-        ``offset`` skips those of that very time that were seen. Stream takes no more than 1,000:
-        beyond, the others of that time are left out.
+        ``offset`` skips the channels of exactly that time that were seen already. Stream takes no
+        offset over 1,000: with a larger one, the other channels of that time are left out.
         """
         operator = "$gte" if offset <= MAX_OFFSET else "$gt"
         query: dict[str, Any] = {"created_at": {operator: since}} if since else {}
@@ -194,7 +194,7 @@ class Stream:
         self._calls.call(deadline, _update_channel_partial, cid, fields)
 
     def delete_channel(self, cid: str, hard: bool, deadline: float) -> None:
-        """Delete a channel; softly, its messages can still be had from Stream (DeleteChannel)."""
+        """Delete a channel; Stream keeps the messages of one deleted softly (DeleteChannel)."""
         self._calls.call(deadline, _delete_channel, cid, hard)
 
     def app_settings(self, deadline: float) -> dict[str, Any]:

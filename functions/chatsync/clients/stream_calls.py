@@ -1,6 +1,6 @@
 """Calls to Stream's API, each with a client of its own, within rate limits, with named errors.
 
-With ``clients/stream.py`` the only module that imports ``stream_chat``.
+Only this module and ``stream`` import ``stream_chat``.
 """
 
 import copy
@@ -89,7 +89,7 @@ class Calls:
 
     @contextmanager
     def client(self) -> Iterator[StreamChat]:
-        """A client for one call at a time: StreamChat and requests don't promise to bear more.
+        """A client for one call at a time: StreamChat and requests don't promise thread safety.
 
         The client that was used last comes first, so that there are never more connections than
         calls at once, whichever threads make them.
@@ -110,7 +110,7 @@ class Calls:
         for scheme in ("http://", "https://"):
             # The SDK's own adapter repeats GET and DELETE, and sleeps for a Retry-After.
             session.mount(scheme, HTTPAdapter(max_retries=0))
-        # Once: requests would look for proxies, and for a .netrc on disk, at every call.
+        # Read once: requests would look for proxies, and for a .netrc on disk, at every call.
         environment = session.merge_environment_settings(chat.base_url, {}, None, None, None)
         session.proxies, session.verify = environment["proxies"], environment["verify"]
         session.trust_env = False

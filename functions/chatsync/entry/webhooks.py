@@ -64,7 +64,7 @@ INLINE_SECONDS = 2.0
 """After this time the outbox goes on: Stream waits six seconds for an answer."""
 
 REPORT_SECONDS = 1.0
-"""For writing the entry; waking the drain, twice at most, comes on top."""
+"""For writing the entry. Waking the drain, twice at most, takes more time."""
 
 COUNTED_FOR = timedelta(days=7)
 """How long a counted message is remembered; older messages are not counted."""
@@ -146,7 +146,7 @@ def _reconcile(document: Conversation, clients: Clients, deadline: float) -> boo
 
 
 def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool:
-    """Whether the document agrees with the event already: most events are our own calls' echoes."""
+    """Whether the document agrees with the event already: most events echo our own calls."""
     if kind == "channel.deleted":
         return document.status in ("", "deleted")
     if document.status not in ("ready", "pending", "failed"):

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from firebase_functions import logger
 
@@ -24,10 +25,10 @@ BATCH_SECONDS = 30.0
 """For trying one batch; writing its outcomes takes a little longer."""
 
 PAUSE_SECONDS = 5.0
-"""After a batch of which no entry was done."""
+"""After a batch in which no entry was done."""
 
 CONVERSATIONS_PER_TURN = 10
-"""Tried one after another; then users who came meanwhile have their turn."""
+"""They are tried one after another; then users who were entered meanwhile have their turn."""
 
 
 def drain(not_before: float, clients: Clients) -> None:
@@ -79,12 +80,8 @@ def _try_users(entries: Sequence[Entry], clients: Clients) -> dict[Entry, Outcom
     new = [entry for entry in entries if not entry.removal and not entry.attempts]
     failed_before = [entry for entry in entries if not entry.removal and entry.attempts]
 
-    def remove(keys: Sequence[Key]) -> list[Outcome]:
-        return remove_users(keys, clients, deadline=deadline)
-
-    def reconcile(keys: Sequence[Key]) -> list[Outcome]:
-        return reconcile_users(keys, clients, deadline=deadline)
-
+    remove = partial(remove_users, clients=clients, deadline=deadline)
+    reconcile = partial(reconcile_users, clients=clients, deadline=deadline)
     # Two batches at once: one is read while the other is written, since Stream is far away.
     outcomes: dict[Entry, Outcome] = {}
     to_reconcile = [*batches(new), *batches(failed_before)]

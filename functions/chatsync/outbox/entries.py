@@ -69,8 +69,8 @@ def write_entries(
     """Enter outcomes into the outbox: as waiting, or as parked if no retry can succeed.
 
     An entry that the drain has tried keeps its time, so that reports don't bring it forward.
-    The wake is arranged first: after a crash in between, the drain is called for nothing, but no
-    entry is left without a wake. Arranging takes up to ``tasks.ENQUEUE_SECONDS``, writing up to
+    The wake is arranged first: a crash in between leads to a needless call of the drain, but leaves
+    no entry without a wake. Arranging takes up to ``tasks.ENQUEUE_SECONDS``, writing up to
     ``seconds``; a slow write is followed by another wake.
 
     Raises FirebaseUnavailable if the outbox cannot be written.
@@ -245,7 +245,7 @@ def retry_parked(clients: Clients) -> int:
 def mark_removal(keys: Iterable[Key], clients: Clients) -> None:
     """Mark the existing entries of deleted accounts, in case the drain that repairs them dies now.
 
-    Without an entry nothing is marked: every other repair is repeated with its own event.
+    A key without an entry needs no mark: its own event is delivered again.
     """
     batch = BulkWriteBatch(clients.firestore)
     for key in keys:
