@@ -152,23 +152,19 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
     if document.status not in ("ready", "pending", "failed"):
         return False
     members = set(document.member_ids)
-    channel = event.get("channel")
     match kind:
-        case "message.new":
-            return True
         case "member.added":
             return _member(event) in members
         case "member.removed":
             return _member(event) not in members
-        case "channel.created" | "channel.updated" if isinstance(channel, dict):
-            team = channel.get("team") or None
+        case "channel.created" | "channel.updated":
+            channel = event.get("channel")
             return (
-                name_of(channel) == document.name
-                and team == document.team
+                isinstance(channel, dict)
+                and name_of(channel) == document.name
+                and (channel.get("team") or None) == document.team
                 and channel.get("member_count", len(members)) == len(members)
             )
-        case "channel.created" | "channel.updated":
-            return False
     return True
 
 
@@ -192,18 +188,16 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
     if now - sent_at > COUNTED_FOR:
         return False
     counted = clients.firestore.document(_COUNTED, ids.document_id(message_id))
-    record = clients.firestore.document("user_stats", key.id)
+    record = stats_of(key.id, clients)
     for _ in range(_MAX_CONFLICTS):
         stats = read_documents([key], clients, deadline, of=["stats"])[key].stats
-        account: Account | None = None
+        batch = clients.firestore.batch()
+        batch.create(counted, {"expireAt": now + COUNTED_FOR + timedelta(days=1)})
         if stats is None:
             asking = begin(read_accounts, [key], clients.auth)
             account = result(asking, deadline).get(key)
             if account is None:
-                return False  # a bot, or somebody who is gone
-        batch = clients.firestore.batch()
-        batch.create(counted, {"expireAt": now + COUNTED_FOR + timedelta(days=1)})
-        if stats is None:
+                return False  # a bot, or a deleted user
             batch.create(record, _first_sent(account, sent_at))
             outbox.begin_entry(key, batch, clients, retry.FIRST_ATTEMPT_SECONDS, removal=True)
         else:
@@ -218,11 +212,10 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
     raise Unsettled(f"the record of {key.id} kept changing")
 
 
-def _first_sent(account: Account | None, sent_at: datetime) -> dict[str, Any]:
+def _first_sent(account: Account, sent_at: datetime) -> dict[str, Any]:
     """New stats for a sender who had none, with this message counted."""
     now = firestore.SERVER_TIMESTAMP
-    created_at = (account and account.created_at) or now
-    return {**new_stats(created_at, now), "messagesSent": 1, "lastActiveAt": sent_at}
+    return {**new_stats(account.created_at or now, now), "messagesSent": 1, "lastActiveAt": sent_at}
 
 
 def _sent(stats: Document, sent_at: datetime) -> dict[str, Any]:

@@ -312,7 +312,6 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
         stderr.print(f"Continuing {began.id}: {began.seen} are done.")
     else:
         began = audits.start("backfill", clients, steps=steps, repair=RECONCILED)
-    seen_before = began.seen
     started = time.monotonic()
     done = run_to_the_end(began, clients)
     numbers = done.counts.get("users", {})
@@ -326,7 +325,7 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
             f"{done.seen} compared, {repaired} created or patched, {done.failed} left to the"
             f" outbox; {done.stream_calls} calls to Stream, {seconds:.0f} s."
         )
-        if seen_before:
+        if began.seen:
             print_line("Accounts imported since it first began may be missed: run it once more.")
     return FINDINGS if done.failed else IN_SYNC
 

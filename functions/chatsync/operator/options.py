@@ -26,8 +26,6 @@ Apply = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
 
-# The Firebase CLI never uses a real project for such a name.
-_LOCAL_PROJECT = "demo-"
 _EMULATORS = {
     "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
     "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
@@ -73,11 +71,12 @@ def use_project() -> None:
 
 
 def is_local(project: str) -> bool:
-    return project.startswith(_LOCAL_PROJECT)
+    """Whether it is of the emulators: the Firebase CLI uses no real project of such a name."""
+    return project.startswith("demo-")
 
 
 def refuse_without_emulators() -> None:
-    """Fails at once; the clients would try for most of a minute."""
+    """Fail at once where no emulator answers; the clients would try for most of a minute."""
     for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
         host, _, port = os.environ[variable].rpartition(":")
         if not port.isdecimal():
