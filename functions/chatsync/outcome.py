@@ -27,6 +27,19 @@ from .ids import Key
 Status = Literal["ok", "created", "updated", "restored"]
 
 
+class Disposition(StrEnum):
+    """What comes next."""
+
+    DONE = "done"
+    """Nothing: the sides agree, the user doesn't exist, or no repair changes their state."""
+
+    RETRY = "retry"
+    """The outbox tries it again."""
+
+    PARK = "park"
+    """A person has to change something first."""
+
+
 class Waiting(StrEnum):
     """Why an entry of the outbox waits. The value is stored, queried and logged."""
 
@@ -110,19 +123,22 @@ class Outcome:
         return self._waiting or self._parked
 
     @property
-    def is_done(self) -> bool:
-        """Whether the sides agree, the user doesn't exist, or no repair changes their state."""
-        return self.reason is None
+    def disposition(self) -> Disposition:
+        """What comes next."""
+        match self.reason:
+            case Waiting():
+                return Disposition.RETRY
+            case Parked():
+                return Disposition.PARK
+        return Disposition.DONE
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the outbox has to try it again."""
-        return isinstance(self.reason, Waiting)
+    def is_done(self) -> bool:
+        return self.disposition == Disposition.DONE
 
     @property
     def is_parked(self) -> bool:
-        """Whether a person has to change something first."""
-        return isinstance(self.reason, Parked)
+        return self.disposition == Disposition.PARK
 
     @property
     def may_pass(self) -> bool:

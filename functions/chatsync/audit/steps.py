@@ -95,7 +95,9 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
             for collection in _collections_of_users(clients.settings)
         )
     if {"channels", "conversations"} & set(steps):
-        conversation_count = count_documents(conversations.COLLECTION, clients.firestore)
+        conversation_count = count_documents(
+            clients.settings.config.conversations.collection, clients.firestore
+        )
         counts["channels"] = counts["conversations"] = conversation_count
     return sum(counts.get(step, 0) for step in steps)
 

@@ -313,6 +313,10 @@ def _texts(value: object) -> frozenset[str]:
     )
 
 
+def stats_of(uid: str, clients: Clients) -> firestore.DocumentReference:
+    return _references(Key("user", uid), clients)["stats"]
+
+
 def write_documents(
     states: Mapping[Key, FirebaseState],
     entries: Mapping[Key, Entry],

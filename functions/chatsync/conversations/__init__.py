@@ -6,7 +6,6 @@ agreement, and ``create`` is the callable that starts a conversation.
 
 from .channel import members_of, query
 from .document import (
-    COLLECTION,
     DEADLINE_SECONDS,
     Conversation,
     cid_of,
@@ -23,7 +22,6 @@ from .document import (
 from .reconcile import reconcile_conversations
 
 __all__ = [
-    "COLLECTION",
     "DEADLINE_SECONDS",
     "Conversation",
     "cid_of",

@@ -16,7 +16,14 @@ from .. import ids, outbox, users
 from ..as_json import json_value
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.documents import CreatedDocument, add_write, commit, delete_documents, read_documents
+from ..clients.documents import (
+    CreatedDocument,
+    add_write,
+    commit,
+    delete_documents,
+    read_documents,
+    stats_of,
+)
 from ..errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -301,7 +308,7 @@ def _begin(
             document_at, entry_at, *stats_at = written_at
             created = []
             if is_new and stats is None:
-                created.append(CreatedDocument(_stats_of(request.caller, clients), *stats_at))
+                created.append(CreatedDocument(stats_of(request.caller.id, clients), *stats_at))
             existed = document.status not in ("", "deleted")
             pending = replace(pending, version=document_at)
             return Begun(pending, replace(entry, version=entry_at), existed, created)
@@ -319,10 +326,6 @@ def _check_arguments(request: Request, document: Conversation) -> None:
         raise AlreadyExists("idempotencyKey was used before, with other arguments")
 
 
-def _stats_of(caller: Key, clients: Clients) -> firestore.DocumentReference:
-    return clients.firestore.document("user_stats", caller.id)
-
-
 def _add_to_stats(
     batch: firestore.WriteBatch,
     caller: Key,
@@ -331,7 +334,7 @@ def _add_to_stats(
     clients: Clients,
 ) -> None:
     """Count a started conversation in the caller's stats, which are created if missing."""
-    reference = _stats_of(caller, clients)
+    reference = stats_of(caller.id, clients)
     now = firestore.SERVER_TIMESTAMP
     if stats is None:
         account = states[caller].account

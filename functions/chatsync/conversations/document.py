@@ -22,8 +22,6 @@ from ..outcome import Outcome
 from ..reconcile import GRACE_SECONDS
 from ..settings import Settings
 
-COLLECTION = "conversations"
-
 DEADLINE_SECONDS = 25.0
 """Callers wait for it; the function, which may still write to the outbox, ends after 60."""
 
@@ -70,8 +68,12 @@ class ConversationOutcome(Outcome):
     """The members who had to be repaired."""
 
 
+def collection_of(clients: Clients) -> firestore.CollectionReference:
+    return clients.firestore.collection(clients.settings.config.conversations.collection)
+
+
 def reference_of(conversation_id: str, clients: Clients) -> firestore.DocumentReference:
-    return clients.firestore.document(COLLECTION, conversation_id)
+    return collection_of(clients).document(conversation_id)
 
 
 def read(conversation_id: str, clients: Clients, deadline: float) -> Conversation:
@@ -92,7 +94,8 @@ def list_page(
     after: str, size: int, clients: Clients, deadline: float
 ) -> tuple[list[Conversation], str]:
     """Conversations in the order of their ids, and the last id, which is empty at the end."""
-    snapshots = list_snapshots(COLLECTION, after, size, clients.firestore, deadline)
+    collection = clients.settings.config.conversations.collection
+    snapshots = list_snapshots(collection, after, size, clients.firestore, deadline)
     last = snapshots[-1].id if len(snapshots) == size else ""
     return [_conversation(snapshot) for snapshot in snapshots], last
 
@@ -180,7 +183,7 @@ def is_cid(text: str) -> bool:
 def documents_of(cid: str, clients: Clients) -> list[str]:
     """The ids of all documents about a channel, under any id, except ``deleted`` ones."""
     channel_type, _, channel_id = cid.partition(":")
-    collection = clients.firestore.collection(COLLECTION)
+    collection = collection_of(clients)
     deadline = time.monotonic() + DEADLINE_SECONDS
     options = until(deadline)
     with temporary_failures_named():

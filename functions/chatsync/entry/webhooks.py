@@ -25,7 +25,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from .. import ids, outbox
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.documents import commit, read_documents, temporary_failures_named, until
+from ..clients.documents import commit, read_documents, stats_of, temporary_failures_named, until
 from ..conversations import (
     Conversation,
     conversation_id_of,

@@ -13,7 +13,7 @@ from ..clients import Clients
 from ..clients.documents import temporary_failures_named, until
 from ..errors import FirebaseUnavailable, StreamCredentialsRejected
 from ..ids import Key
-from ..outcome import NotRepaired, Outcome
+from ..outcome import Disposition, NotRepaired, Outcome
 from ..reconcile import reconcile_users
 from ..removal import remove_users
 from .entries import WRITE_SECONDS, Entry, mark_removal, write_entries
@@ -94,4 +94,7 @@ def enqueue_unfinished(outcomes: Sequence[OutcomeKind], clients: Clients) -> lis
     except FirebaseUnavailable as error:
         logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in unfinished])
         return list(outcomes)
-    return [replace(one, is_queued=True) if one.is_waiting else one for one in outcomes]
+    return [
+        replace(one, is_queued=True) if one.disposition == Disposition.RETRY else one
+        for one in outcomes
+    ]
