@@ -218,7 +218,6 @@ def conversation() -> Iterator[Figure]:
     yield _conversation(100, "half missing", "<= 0.33")
     yield _conversation(100, "half without documents too")
     yield _conversation(10, "half missing")
-    yield _conversation(1000, "half missing")
 
 
 def _conversation(size: int, kind: str, goal: str = "") -> Figure:

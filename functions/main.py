@@ -112,25 +112,38 @@ def syncProfileToStream(event: DocumentEvent) -> None:
     events.reconcile_after_change(event.id, before, after, connect_for_events())
 
 
+@on_document(on_document_written, "company", SETTINGS)
+def syncCompanyToStream(event: DocumentEvent) -> None:
+    """A company was created or changed: copy it to Stream."""
+    before, after = FirebaseState(company=event.before), FirebaseState(company=event.after)
+    events.reconcile_company(event.id, before, after, connect_for_events())
+
+
 @callable_function
 def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
-    """``{userId}`` or ``{userIds}``: repair the people the caller is about to chat with."""
+    """``{userId}``, ``{companyId}`` or ``{userIds}``: repair who the caller wants to chat with."""
     caller_of(request)
     fields = fields_of(request)
     clients = connect()
+    id_format = clients.settings.id_format
     if fields.get("userIds") is not None:
-        keys = ids.check_keys(fields, "userIds", "user", clients.settings.id_format)
+        keys = ids.check_members(fields, "userIds", id_format)
         outcomes = outbox.reconcile(keys, clients)
-        return {"results": [result_of(outcome) for outcome in outcomes]}
-    key = ids.check_key(fields.get("userId"), "userId", "user", clients.settings.id_format)
+        return {"results": [result_of(*one) for one in zip(keys, outcomes, strict=True)]}
+    if "companyId" in fields:
+        key = ids.check_key(fields["companyId"], "companyId", "company", id_format)
+    else:
+        key = ids.check_key(fields.get("userId"), "userId", "user", id_format)
     [outcome] = outbox.reconcile([key], clients)
     if outcome.error:
         raise NotRepaired(outcome)
-    return result_of(outcome)
+    return result_of(key, outcome)
 
 
-def result_of(outcome: Outcome) -> dict[str, Any]:
-    result = {"userId": outcome.key.id, "streamUserId": outcome.stream_id}
+def result_of(asked: ids.Key, outcome: Outcome) -> dict[str, Any]:
+    """An item of the answer, which names the user as the caller did."""
+    name = "companyId" if asked.kind == "company" else "userId"
+    result = {name: asked.id, "streamUserId": outcome.stream_id}
     if not outcome.error:
         return {**result, "status": outcome.status}
     error = https_error(outcome.error, outcome.is_queued)

@@ -101,21 +101,33 @@ def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key
     return key
 
 
+def check_member(value: object, field: str, id_format: IdFormat) -> Key:
+    """A uid, or ``{"companyId": id}``, as a key. Raises InvalidArgument, which names ``field``."""
+    if not isinstance(value, dict):
+        return check_key(value, field, "user", id_format)
+    if value.keys() != {"companyId"}:
+        raise InvalidArgument(field, 'must be a uid or {"companyId": id}')
+    return check_key(value["companyId"], f"{field}.companyId", "company", id_format)
+
+
 def is_unprintable(text: str) -> bool:
     """Whether it has control characters, or lone surrogates, which no document can hold."""
     return bool(_CONTROL.search(text) or _SURROGATE.search(text))
 
 
-def check_keys(
-    fields: Mapping[str, object], field: str, kind: Kind, id_format: IdFormat
-) -> list[Key]:
+def check_members(fields: Mapping[str, object], field: str, id_format: IdFormat) -> list[Key]:
     """``fields[field]`` as 1 to 100 keys. Raises InvalidArgument, which names field or item."""
     values = fields.get(field)
     if not isinstance(values, list) or not 1 <= len(values) <= MAX_KEYS:
         raise InvalidArgument(field, f"must be a list of 1 to {MAX_KEYS} ids")
     return [
-        check_key(value, f"{field}[{place}]", kind, id_format) for place, value in enumerate(values)
+        check_member(value, f"{field}[{place}]", id_format) for place, value in enumerate(values)
     ]
+
+
+def named(key: Key) -> str | dict[str, str]:
+    """How a caller names a user or a company."""
+    return key.id if key.kind == "user" else {"companyId": key.id}
 
 
 def document_id(text: str) -> str:

@@ -63,6 +63,7 @@ def observed_of(
     settings = clients.settings
     read = side_by_side.result(reads.documents, deadline)
     otherwise: UserKind | None = "user" if decides else None
+    # Of a company, what was read is the kind of the account with its id.
     states = {
         key: replace(state, kind=kind_of(key, state, settings.config) or otherwise)
         for key, state in read.items()
@@ -85,6 +86,7 @@ def observed_of(
             account_is_known=False,
             stream_is_known=failure is None,
             kind_is_recorded=read[key].kind is not None,
+            is_account=key.kind == "company" and read[key].kind is not None,
         )
         for key, state in states.items()
     }

@@ -48,6 +48,9 @@ class Observed:
     kind_is_recorded: bool = True
     """Whether ``stream_users`` says what the account is; of companies it need not."""
 
+    is_account: bool = False
+    """Of a company: whether it is an account: then ``stream_users`` knows its id as one."""
+
     def with_account(self, account: Account | None) -> "Observed":
         """The same user after Auth was asked."""
         return replace(self, state=replace(self.state, account=account), account_is_known=True)
@@ -62,6 +65,10 @@ class Plan:
 
     exists: bool = True
     """False if neither an account nor a company exists: what was created is removed."""
+
+    instead: Key | None = None
+    """Reconcile this key: an account that is a company has the key of its account, and a company
+    without account may be named by its plain id."""
 
     documents: bool = False
     """Documents are missing, or the profile must follow a change."""
@@ -86,6 +93,8 @@ class Plan:
 def plan(observed: Observed, policy: Policy) -> Plan:
     """What to do about one user. Auth decides who exists, and is asked before any write."""
     is_company = observed.key.kind == "company"
+    if is_company and observed.is_account:
+        return Plan(instead=Key("user", observed.key.id))
     if not (observed.account_is_known or is_company):
         if users.needs_claims(policy.config):
             return Plan(ask_auth=True)
@@ -93,7 +102,8 @@ def plan(observed: Observed, policy: Policy) -> Plan:
         is_named = users.names_user(observed.state, policy.config)
         return Plan(ask_auth=True) if presumed.writes or not is_named else presumed
     if not users.exists(observed.key, observed.state):
-        return Plan(exists=False)
+        has_company = not is_company and observed.state.company is not None
+        return Plan(exists=False, instead=Key("company", observed.key.id) if has_company else None)
     return _plan_of_existing(observed, policy)
 
 

@@ -71,11 +71,16 @@ def reconcile_users(
     other keys.
     """
     outcomes: dict[Key, Outcome] = {}
-    for batch in side_by_side.batches(list(dict.fromkeys(keys))):
-        reconciliation = Reconciliation(batch, clients, check_accounts, retry_refused, deadline)
-        outcomes |= reconciliation.run(prefetched)
-        prefetched = None
-    return [outcomes[key] for key in keys]
+    instead: dict[Key, Key] = {}
+    left = list(dict.fromkeys(keys))
+    while left:
+        for batch in side_by_side.batches(left):
+            reconciliation = Reconciliation(batch, clients, check_accounts, retry_refused, deadline)
+            outcomes |= reconciliation.run(prefetched)
+            instead |= reconciliation.instead()
+            prefetched = None
+        left = list({key for key in instead.values() if key not in outcomes})
+    return [outcomes[instead.get(key, key)] for key in keys]
 
 
 class Reconciliation:
@@ -96,6 +101,7 @@ class Reconciliation:
     ) -> None:
         self._keys = keys
         self._clients = clients
+        self._check_accounts = check_accounts
         self._retry_refused = retry_refused
         self._deadline = min(new_deadline(), deadline)
         self._records = {key: Record(key, "") for key in keys}
@@ -120,6 +126,11 @@ class Reconciliation:
                 message = f"{record.key.kind} {record.key.id} kept changing while repaired"
                 record.error = Unsettled(message)
         return {key: _outcome(record) for key, record in self._records.items()}
+
+    def instead(self) -> dict[Key, Key]:
+        """The keys in whose place others are to be reconciled."""
+        records = self._records.values()
+        return {record.key: record.instead for record in records if record.instead}
 
     def _has_possible_id(self, record: Record) -> bool:
         key, id_format = record.key, self._clients.settings.id_format
@@ -150,6 +161,9 @@ class Reconciliation:
             self._fail(keys, error)
             return keys
         again = self._take_back({key for key in keys if not planned[key].plan.exists})
+        for key in keys - again:
+            if not self._check_accounts or planned[key].plan.exists:
+                self._records[key].instead = planned[key].plan.instead
         for one in planned.values():
             if one.plan.exists:
                 self._note_plan(one)

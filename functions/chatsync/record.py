@@ -25,6 +25,9 @@ class Record:
     stream_user: Mapping[str, Any] | None = None
     """As it was read last; None if Stream has no such user."""
 
+    instead: Key | None = None
+    """The key to be reconciled in place of this one."""
+
     status: Status | None = None
     error: ChatsyncError | None = None
     is_written: bool = False

@@ -132,6 +132,11 @@ class Settings:
             for path in wanted.types
         )
 
+    def key(self, stream_id: str) -> Key | None:
+        """The key of a Stream user; None if it is no id of ours, or a service user's."""
+        is_service = stream_id in self.config.stream.service_users
+        return None if is_service else self.id_format.key(stream_id)
+
     def stream_id(self, key: Key, state: FirebaseState) -> str:
         """The Stream id of a user, who may be an account that is a company."""
         kind = kind_of(key, state, self.config) or key.kind

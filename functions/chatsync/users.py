@@ -67,7 +67,7 @@ class FirebaseState:
     stats: Document | None = None
     company: Document | None = None
     kind: UserKind | None = None
-    """As ``stream_users/{kind}_{id}`` says; None if it was not decided yet."""
+    """What the account is, as ``stream_users/user_{uid}`` says; None if it was not decided yet."""
     profile_version: object = None
     """Firestore's update time of the profile, so that an update applies to what was read."""
 

@@ -32,6 +32,7 @@ FUNCTIONS = [
     "revokeStreamUserTokens",
     "runSweep",
     "streamWebhook",
+    "syncCompanyToStream",
     "syncProfileToStream",
     "syncUserProfile",
     "wakeRepairs",
@@ -42,6 +43,7 @@ EVENT_FUNCTIONS = {
     "createUserProfile": "google.cloud.firestore.document.v1.created",
     "syncUserProfile": "google.cloud.firestore.document.v1.updated",
     "syncProfileToStream": "google.cloud.firestore.document.v1.written",
+    "syncCompanyToStream": "google.cloud.firestore.document.v1.written",
 }
 NOT_CALLED_BY_APPS = ["auditSync", "drainRepairs", "runSweep", "streamWebhook", "wakeRepairs"]
 QUEUES = {"drainRepairs": (1, "10s"), "runSweep": (2, "60s")}

@@ -104,8 +104,8 @@ def test_a_conversation_costs_three_calls_to_stream(cost, ensure, people, client
         ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"],
         {
             "get_users": 2,
-            # The conversation, the caller, the members, and the look afterwards.
-            "batch_get_documents": 4,
+            # The conversation, the caller, the others; the members, and the look afterwards.
+            "batch_get_documents": 5,
             # Documents of the missing members; the entry of the outbox goes.
             "batch_write": 2,
             # What is to be; that it is.

@@ -205,9 +205,10 @@ def test_a_hundred_members_of_whom_fifty_are_missing_cost_three_calls(
     assert len(result["healed"]) == 50
 
 
-def test_a_thousand_members_are_added_by_the_hundred(accounts, ann, create, chat, stream):
+def test_a_thousand_members_are_added_by_the_hundred(accounts, ann, with_settings, chat, stream):
     uids = people(accounts, 999)
-    result = create(*uids)
+    large = with_settings(conversations={"max_members": 1000})
+    result = create_conversation("ann", {"participantIds": uids}, large)
     calls = stream.operations()
     assert calls.count("GetOrCreateChannel") == 1
     assert calls.count("UpdateChannel") == 9
@@ -778,9 +779,11 @@ def test_a_channel_that_firestore_does_not_know_is_recorded(room, reconcile, doc
 
 
 def test_a_channel_with_hundreds_of_members_is_recorded_with_all(
-    accounts, ann, create, document, reconcile
+    accounts, ann, with_settings, document, reconcile
 ):
-    room = create(*people(accounts, 250))["id"]
+    large = with_settings(conversations={"max_members": 1000})
+    asked = {"participantIds": people(accounts, 250)}
+    room = create_conversation("ann", asked, large)["id"]
     document(room).reference.delete()
     reconcile(room)
     assert len(document(room).get("memberIds")) == 251

@@ -438,14 +438,15 @@ def test_an_answer_comes_within_streams_six_seconds_whatever_hangs(
     assert webhooks.INLINE_SECONDS * 10 + webhooks.REPORT_SECONDS + wakes <= 5.5
 
 
-def test_a_message_of_a_company_counts_for_nobody_and_costs_one_read(
+def test_a_message_of_a_company_counts_for_nobody_and_costs_two_reads(
     send, room, accounts, clients, stats, firestore_api
 ):
     accounts.sign_up("acme")
     reconcile_after_sign_up("acme", clients)
     calls = len(firestore_api.calls)
     assert send(message_event(room, user={"id": "company_acme"})) == 200
-    assert firestore_api.calls[calls:] == ["batch_get_documents"]
+    # Whether it is an account, and the conversation.
+    assert firestore_api.calls[calls:] == ["batch_get_documents"] * 2
     assert stats("acme")["messagesSent"] == 0
 
 

@@ -216,7 +216,7 @@ def _stream_users(cursor: str, team: str | None, clients: Clients) -> Page:
         listed = clients.stream.list_users(page.cursor, time.monotonic() + PAGE_SECONDS)
         page.seen += len(listed)
         for user in listed:
-            if _is_orphan(user, settings) and (key := settings.id_format.key(user["id"])):
+            if _is_orphan(user, settings) and (key := settings.key(user["id"])):
                 present[key] = user
         page.cursor = listed[-1]["id"] if len(listed) == BATCH else ""
         if not page.cursor:

@@ -66,10 +66,16 @@ def existing_keys(keys: Sequence[Key], clients: Clients, deadline: float) -> set
     accounts = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
     reading = [begin(read_documents, batch, clients, deadline) for batch in batches(companies)]
     existing = {key for found in accounts for key in result(found, deadline)}
+    companies_of_accounts = []
     for read in reading:
-        existing |= {
-            key for key, state in result(read, deadline).items() if state.company is not None
-        }
+        for key, state in result(read, deadline).items():
+            if state.company is not None:
+                existing.add(key)
+            elif state.kind is not None:
+                companies_of_accounts.append(Key("user", key.id))
+    for batch in batches(companies_of_accounts):
+        found = result(begin(read_accounts, batch, clients.auth), deadline)
+        existing |= {Key("company", key.id) for key in found}
     return existing
 
 

@@ -155,7 +155,7 @@ def read_documents(
     clients: Clients,
     deadline: float,
     *,
-    of: Collection[str] = ("user", "profile", "stats", "company", "entry"),
+    of: Collection[str] = ("user", "profile", "stats", "company", "entry", "account_entry"),
     whole: Mapping[str, Sequence[str]] = {},
 ) -> dict[Key, FirebaseState]:
     """The documents of each key, in one call (BatchGetDocuments): those ``of`` these fields.
@@ -175,15 +175,18 @@ def read_documents(
     also = {name for names in whole.values() for name in names}
     for document in _get_documents(list(places), clients, deadline, also):
         key, field = places[document.name]
-        fields = read_fields(document.fields, clients.settings.fields_read[field])
+        wanted = clients.settings.fields_read[field.removeprefix("account_")]
+        fields = read_fields(document.fields, wanted)
         uncut = {
             name: _whole(document.fields[name])
             for name in whole.get(field, ())
             if name in document.fields
         }
         if field == "entry":
-            found[key]["kind"] = _kind(fields.get("kind"))
             found[key]["refused"] = _texts(fields.get("refused"))
+        if field == "account_entry" or (field == "entry" and key.kind == "user"):
+            found[key]["kind"] = _kind(fields.get("kind"))
+        if field in ("entry", "account_entry"):
             continue
         found[key][field] = fields | uncut
         if field == "profile":
@@ -493,12 +496,14 @@ def _seconds_until(deadline: float) -> float:
 def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentReference]:
     """The document of each field of ``FirebaseState``, and the ``entry`` in ``stream_users``."""
     fields = ("company",) if key.kind == "company" else ("user", "profile", "stats", "company")
-    entry = clients.firestore.document("stream_users", f"{key.kind}_{key.id}")
+    entries = {"entry": clients.firestore.document("stream_users", f"{key.kind}_{key.id}")}
+    if key.kind == "company":
+        entries["account_entry"] = clients.firestore.document("stream_users", f"user_{key.id}")
     collection_of = clients.settings.collection_of
     documents = {
         field: clients.firestore.document(f"{collection_of(field)}/{key.id}") for field in fields
     }
-    return {**documents, "entry": entry}
+    return {**documents, **entries}
 
 
 def remember_refused(

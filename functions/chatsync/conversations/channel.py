@@ -79,7 +79,7 @@ def make_channel(document: Conversation, clients: Clients, deadline: float) -> N
                 f"Stream doesn't know {len(named)} members of {document.id} yet: {error}",
                 conversation=document.id,
             )
-            keys = [key for one in named if (key := clients.settings.id_format.key(one))]
+            keys = [key for one in named if (key := clients.settings.key(one))]
             refuse_obstacles(outbox.reconcile(keys, clients, deadline=deadline))
         except StreamUnavailable:
             pass  # asked again
@@ -132,5 +132,5 @@ def members_of(state: Mapping[str, Any], clients: Clients, deadline: float) -> l
 
 def creator_of(channel: Mapping[str, Any], settings: Settings) -> str:
     creator = str((channel.get("created_by") or {}).get("id") or "")
-    key = settings.id_format.key(creator)
+    key = settings.key(creator)
     return key.id if key and key.kind == "user" else creator

@@ -5,7 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -41,12 +41,11 @@ from ..outcome import NotRepaired
 from ..reconcile import GRACE_SECONDS
 from ..settings import Settings
 from ..side_by_side import BATCH, batches, begin, result
-from ..users import Document, FirebaseState
+from ..users import Account, Document, FirebaseState
 from . import document as document_store
 from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
 from .reconcile import finish, open_ready
 
-MAX_MEMBERS = 1000
 MAX_TEXT_LENGTH = 256
 MAX_TEAM_LENGTH = 100
 TYPES = ("direct", "group")
@@ -62,10 +61,14 @@ class Request:
     """The checked arguments of a call; ``members`` begins with the caller."""
 
     members: tuple[Key, ...]
+    service_users: tuple[str, ...]
+    """Stream ids of bots and the like, who are members too."""
+
     conversation_type: str
     name: str | None
     team: str | None
     idempotency_key: str | None
+    random_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def caller(self) -> Key:
@@ -83,13 +86,14 @@ class Request:
 
     def _plain_id(self) -> str:
         if self.conversation_type == "direct":
-            return _hash("direct", self.team, sorted(self.members))
+            return _hash("direct", self.team, sorted(self.members), *self.service_users)
         if self.idempotency_key:
             return _hash("key", self.caller, self.idempotency_key)
-        return uuid.uuid4().hex
+        return self.random_id
 
     def arguments(self) -> str:
-        return _hash(self.conversation_type, self.name, self.team, sorted(self.members))
+        members = sorted(self.members)
+        return _hash(self.conversation_type, self.name, self.team, members, *self.service_users)
 
 
 def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -> dict[str, Any]:
@@ -104,44 +108,48 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     deadline = time.monotonic() + DEADLINE_SECONDS
     conversation_id = request.conversation_id(clients.settings)
     reading = begin(document_store.read, conversation_id, clients, deadline)
-    states = _read_members(request, clients, deadline)
+    request, states = _with_members(request, clients, deadline)
     _check_members(request, states, clients.settings)
     document = result(reading, deadline)
+    conversation_id = request.conversation_id(clients.settings)
+    if conversation_id != document.id:  # a company was named by its plain id
+        document = document_store.read(conversation_id, clients, deadline)
     _check_arguments(request, document)
+    members = Members.of(request, states, clients.settings)
 
     outcome = None
     existed = True
-    if document.status == "ready" and _is_of(request, document, clients.settings):
-        outcome = open_ready(document, request.members, clients, deadline)
+    if document.status == "ready" and _is_of(request, document, members):
+        outcome = open_ready(document, members.stream_ids, clients, deadline)
         if outcome is None:
             document = replace(document, status="deleted")  # like its channel
         elif isinstance(outcome.error, Temporary):
             [outcome] = outbox.enqueue_unfinished([outcome], clients)
     if outcome is None:
         reads = _begin_reads(request, states, clients, deadline)
-        begun = _begin(document, request, states, clients, deadline)
+        begun = _begin(document, request, members, states, clients, deadline)
         existed = begun.existed
         # A continued conversation may have other members than those of this call.
-        is_as_asked = begun.document.member_ids == _stream_ids(request, clients.settings)
+        is_as_asked = begun.document.member_ids == members.all
         prefetched = reads if is_as_asked else None
-        outcome = finish(begun.document, clients, deadline, prefetched)
+        keys = request.members if is_as_asked else None
+        outcome = finish(begun.document, clients, deadline, keys, prefetched)
         outcome = outbox.complete(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
             delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
     if outcome.error:
         raise NotRepaired(outcome)
     document = outcome.document
-    keys = (clients.settings.id_format.key(member) for member in document.member_ids)
     return {
         "id": document.id,
         "cid": outcome.stream_id,
         "conversationType": document.conversation_type,
-        "participantIds": [_named(key) for key in keys if key],
+        "participantIds": [members.name_of(one, clients.settings) for one in document.member_ids],
         "name": document.name,
         "team": document.team,
         "createdAt": json_value(document.created_at),
         "existed": existed,
-        "healed": [_named(key) for key in outcome.healed],
+        "healed": [ids.named(key) for key in outcome.healed],
     }
 
 
@@ -149,36 +157,35 @@ def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
     """The request. Raises InvalidArgument, which names the field."""
     caller = ids.check_key(uid, "userId", "user", settings.id_format)
     wanted = fields.get("participantIds")
-    if not isinstance(wanted, list) or not 1 <= len(wanted) <= MAX_MEMBERS:
-        raise InvalidArgument("participantIds", f"must be a list of 1 to {MAX_MEMBERS} members")
-    named = [_member(value, f"participantIds[{n}]", settings) for n, value in enumerate(wanted)]
+    most = settings.config.conversations.max_members
+    if not isinstance(wanted, list) or not 1 <= len(wanted) <= most:
+        raise InvalidArgument("participantIds", f"must be a list of 1 to {most} members")
+    bots = settings.config.stream.service_users
+    service_users = sorted({one for one in wanted if isinstance(one, str) and one in bots})
+    named = [
+        ids.check_member(value, f"participantIds[{place}]", settings.id_format)
+        for place, value in enumerate(wanted)
+        if value not in service_users
+    ]
     members = tuple(dict.fromkeys([caller, *named]))
-    if not 2 <= len(members) <= MAX_MEMBERS:
-        problem = f"must name 1 to {MAX_MEMBERS - 1} others"
-        raise InvalidArgument("participantIds", problem)
+    count = len(members) + len(service_users)
+    if not 2 <= count <= most:
+        raise InvalidArgument("participantIds", f"must name 1 to {most - 1} others")
     conversation_type = fields.get("conversationType")
     if conversation_type is None:
-        conversation_type = "direct" if len(members) == 2 else "group"
+        conversation_type = "direct" if count == 2 else "group"
     if conversation_type not in TYPES:
         raise InvalidArgument("conversationType", f"must be one of {', '.join(TYPES)}")
-    if conversation_type == "direct" and len(members) != 2:
+    if conversation_type == "direct" and count != 2:
         raise InvalidArgument("participantIds", "must name one other for a direct conversation")
     return Request(
         members,
+        tuple(service_users),
         conversation_type,
         name=_text(fields, "name", MAX_TEXT_LENGTH),
         team=_text(fields, "team", MAX_TEAM_LENGTH),
         idempotency_key=_text(fields, "idempotencyKey", MAX_TEXT_LENGTH),
     )
-
-
-def _member(value: object, field: str, settings: Settings) -> Key:
-    if isinstance(value, dict):
-        if value.keys() != {"companyId"}:
-            raise InvalidArgument(field, 'must be a uid or {"companyId": id}')
-        company = value["companyId"]
-        return ids.check_key(company, f"{field}.companyId", "company", settings.id_format)
-    return ids.check_key(value, field, "user", settings.id_format)
 
 
 def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
@@ -198,30 +205,78 @@ def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
     return value
 
 
-def _read_members(request: Request, clients: Clients, deadline: float) -> dict[Key, FirebaseState]:
-    """The accounts of all members, and the documents of those whose documents decide.
+def _with_members(
+    request: Request, clients: Clients, deadline: float
+) -> tuple[Request, dict[Key, FirebaseState]]:
+    """The request with the keys that its members have, and their accounts and documents.
 
-    Members who don't exist are left out: a uid without account, a company without document.
+    A plain id without account may be a company's, and a company may be an account. Members who
+    don't exist have no state.
     """
-    with_documents = [
-        key
-        for key in request.members
-        if request.team or key.kind == "company" or key == request.caller
+    of_caller = ("user", "stats", "company", "entry", "account_entry")
+    of_others = ("company", "entry", "account_entry", *(["user"] if request.team else []))
+    caller = begin(read_documents, [request.caller], clients, deadline, of=of_caller)
+    others = [
+        begin(read_documents, batch, clients, deadline, of=of_others)
+        for batch in batches(request.members[1:])
     ]
-    documents = [
-        begin(read_documents, batch, clients, deadline, of=("user", "stats", "company", "entry"))
-        for batch in batches(with_documents)
-    ]
-    people = [key for key in request.members if key.kind == "user"]
-    accounts = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
-    states = dict.fromkeys(request.members, FirebaseState())
-    for reading in documents:
+    # Companies are looked up as well: one may be an account.
+    people = list(dict.fromkeys(Key("user", key.id) for key in request.members))
+    lookups = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
+    read: dict[Key, FirebaseState] = {}
+    for reading in (caller, *others):
         found = result(reading, deadline)
-        states |= found
-    for lookup in accounts:
-        for key, account in result(lookup, deadline).items():
-            states[key] = replace(states[key], account=account)
-    return {key: state for key, state in states.items() if users.exists(key, state)}
+        read |= found
+    accounts: dict[Key, Account] = {}
+    for lookup in lookups:
+        of_batch = result(lookup, deadline)
+        accounts |= of_batch
+    keys, states = [], {}
+    for asked in request.members:
+        state = replace(read[asked], account=accounts.get(Key("user", asked.id)))
+        key = actual_key(asked, state)
+        keys.append(key)
+        if users.exists(key, state):
+            states[key] = state
+    return replace(request, members=tuple(dict.fromkeys(keys))), states
+
+
+def actual_key(asked: Key, state: FirebaseState) -> Key:
+    """The key of the user or company that a caller names."""
+    if asked.kind == "user":
+        is_company = state.account is None and state.company is not None
+        return Key("company", asked.id) if is_company else asked
+    is_known = state.kind is not None or state.company is not None
+    return Key("user", asked.id) if state.account is not None and is_known else asked
+
+
+@dataclass(frozen=True)
+class Members:
+    """The members of a new conversation, by their Stream ids."""
+
+    stream_ids: dict[Key, str]
+    service_users: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, request: Request, states: Mapping[Key, FirebaseState], settings: Settings
+    ) -> "Members":
+        stream_ids = {key: settings.stream_id(key, states[key]) for key in request.members}
+        return cls(stream_ids, request.service_users)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.stream_ids.values(), *self.service_users)
+
+    @property
+    def uids(self) -> tuple[str, ...]:
+        return tuple(key.id for key in self.stream_ids if key.kind == "user")
+
+    def name_of(self, stream_id: str, settings: Settings) -> str | dict[str, str]:
+        """How the caller names a member; one whom only Stream knows has the id there."""
+        by_id = {one: key for key, one in self.stream_ids.items()}
+        key = by_id.get(stream_id) or settings.key(stream_id)
+        return ids.named(key) if key else stream_id
 
 
 def _begin_reads(
@@ -243,6 +298,11 @@ def _check_members(
     unknown = [key.id for key in request.members if key not in states]
     if unknown:
         raise NotFound(unknown)
+    if not len(request.members) + len(request.service_users) >= 2:
+        raise InvalidArgument("participantIds", "must name somebody else")
+    kinds = {key: users.kind_of(key, states[key], settings.config) for key in request.members}
+    if undecided := [key.id for key, kind in kinds.items() if kind is None]:
+        raise FailedPrecondition(undecided, Refusal.UNDECIDED)
     caller = states[request.caller]
     if caller.account and caller.account.disabled:
         raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
@@ -279,6 +339,7 @@ class Begun(NamedTuple):
 def _begin(
     document: Conversation,
     request: Request,
+    members: Members,
     states: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
@@ -288,7 +349,7 @@ def _begin(
     outbox.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
     stats = states[request.caller].stats
     for _ in range(_MAX_CONFLICTS):
-        pending = _pending(document, request, clients.settings)
+        pending = _pending(document, request, members)
         batch = clients.firestore.batch()
         fields = {
             **document_fields(pending, clients.settings),
@@ -345,15 +406,16 @@ def _add_to_stats(
         batch.update(reference, more)
 
 
-def _pending(document: Conversation, request: Request, settings: Settings) -> Conversation:
+def _pending(document: Conversation, request: Request, members: Members) -> Conversation:
     """``document`` as pending. A continued conversation keeps the arguments of its first call."""
     document = replace(document, created_at=document.created_at or datetime.now(UTC))
-    if document.status not in ("", "deleted") and _is_of(request, document, settings):
+    if document.status not in ("", "deleted") and _is_of(request, document, members):
         return replace(document, status="pending")
     return replace(
         document,
         status="pending",
-        member_ids=_stream_ids(request, settings),
+        member_ids=members.all,
+        participant_ids=members.uids,
         name=request.name,
         team=request.team,
         created_by=request.caller.id,
@@ -362,23 +424,14 @@ def _pending(document: Conversation, request: Request, settings: Settings) -> Co
     )
 
 
-def _is_of(request: Request, document: Conversation, settings: Settings) -> bool:
+def _is_of(request: Request, document: Conversation, members: Members) -> bool:
     """Whether the document, if a direct conversation is asked for, has just its two members.
 
     A client can compute the id, and may have created a channel under it with more members.
     """
     return request.conversation_type != "direct" or (
-        document.conversation_type == "direct"
-        and set(document.member_ids) == set(_stream_ids(request, settings))
+        document.conversation_type == "direct" and set(document.member_ids) == set(members.all)
     )
-
-
-def _stream_ids(request: Request, settings: Settings) -> tuple[str, ...]:
-    return tuple(settings.id_format.stream_id(key) for key in request.members)
-
-
-def _named(key: Key) -> str | dict[str, str]:
-    return key.id if key.kind == "user" else {"companyId": key.id}
 
 
 def _hash(*parts: object) -> str:

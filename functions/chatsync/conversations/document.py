@@ -12,7 +12,14 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from .. import ids
 from ..clients import Clients
-from ..clients.documents import add_write, commit, list_snapshots, temporary_failures_named, until
+from ..clients.documents import (
+    add_write,
+    commit,
+    list_snapshots,
+    read_documents,
+    temporary_failures_named,
+    until,
+)
 from ..errors import (
     ChatsyncError,
     Unsettled,
@@ -21,6 +28,8 @@ from ..ids import Key
 from ..outcome import Outcome
 from ..reconcile import GRACE_SECONDS
 from ..settings import Settings
+from ..side_by_side import batches
+from ..users import FirebaseState
 
 DEADLINE_SECONDS = 25.0
 """Callers wait for it; the function, which may still write to the outbox, ends after 60."""
@@ -41,7 +50,10 @@ class Conversation:
     """Of its channel, as the document says."""
 
     member_ids: tuple[str, ...] = ()
-    """Stream ids. ``participantIds`` of the document are the uids among them, who may read it."""
+    """Stream ids."""
+
+    participant_ids: tuple[str, ...] = ()
+    """The uids among the members, who may read the document."""
 
     name: str | None = None
     team: str | None = None
@@ -106,11 +118,14 @@ def _conversation(snapshot: Any) -> Conversation:
     members = fields.get("memberIds")
     created_at = fields.get("createdAt")
     members = [one for one in members if text_of(one)] if isinstance(members, list) else []
+    participants = fields.get("participantIds")
+    participants = participants if isinstance(participants, list) else []
     return Conversation(
         id=snapshot.id,
         status=status if status in _STATUSES else "ready" if snapshot.exists else "",
         cid=text_of(fields.get("cid")),
         member_ids=tuple(dict.fromkeys(members)),
+        participant_ids=tuple(one for one in participants if text_of(one)),
         name=text_of(fields.get("name")) or None,
         team=text_of(fields.get("team")) or None,
         created_by=text_of(fields.get("createdBy")),
@@ -119,6 +134,19 @@ def _conversation(snapshot: Any) -> Conversation:
         arguments=text_of(fields.get("arguments")),
         version=snapshot.update_time,
     )
+
+
+def participants_of(
+    member_ids: Sequence[str], clients: Clients, deadline: float
+) -> tuple[str, ...]:
+    """The uids among these Stream ids; a company's may be an account's."""
+    keys = [key for one in member_ids if (key := clients.settings.key(one))]
+    companies = [Key("user", key.id) for key in keys if key.kind == "company"]
+    states: dict[Key, FirebaseState] = {}
+    for batch in batches(companies):
+        states |= read_documents(batch, clients, deadline, of=["entry"])
+    accounts = {key.id for key, state in states.items() if state.kind == "company"}
+    return tuple(key.id for key in keys if key.kind == "user" or key.id in accounts)
 
 
 def text_of(value: object) -> str:
@@ -134,14 +162,13 @@ def document_fields(conversation: Conversation, settings: Settings) -> dict[str,
     """The document of ``conversation``, without its times, origin and arguments."""
     cid = cid_of(conversation.id, settings)
     channel_type, _, channel_id = cid.partition(":")
-    keys = [settings.id_format.key(member) for member in conversation.member_ids]
     return {
         "cid": cid,
         "channelType": channel_type,
         "channelId": channel_id,
         "conversationType": conversation.conversation_type,
         "name": conversation.name,
-        "participantIds": [key.id for key in keys if key and key.kind == "user"],
+        "participantIds": list(conversation.participant_ids),
         "memberIds": list(conversation.member_ids),
         "team": conversation.team,
         "createdBy": conversation.created_by,

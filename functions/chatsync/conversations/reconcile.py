@@ -44,6 +44,7 @@ from .document import (
     ConversationOutcome,
     name_of,
     outcome_of,
+    participants_of,
     read_all,
     record,
     set_status,
@@ -103,6 +104,7 @@ def finish(
     document: Conversation,
     clients: Clients,
     deadline: float,
+    keys: Sequence[Key] | None = None,
     prefetched: PendingReads | None = None,
 ) -> ConversationOutcome:
     """Repair the members, create the channel as the document says, and set the document ``ready``.
@@ -111,7 +113,8 @@ def finish(
     """
     if time.monotonic() >= deadline:
         return outcome_of(document, clients.settings, Postponed(f"no time left for {document.id}"))
-    keys = [key for one in document.member_ids if (key := clients.settings.id_format.key(one))]
+    if keys is None:
+        keys = [key for one in document.member_ids if (key := clients.settings.key(one))]
     try:
         # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
@@ -140,7 +143,7 @@ def finish(
 
 def open_ready(
     document: Conversation,
-    members: Sequence[Key],
+    members: Mapping[Key, str],
     clients: Clients,
     deadline: float,
 ) -> ConversationOutcome | None:
@@ -148,7 +151,8 @@ def open_ready(
 
     A direct conversation gets its two members back, even after one left or was deleted from Stream,
     and has nobody else. The members of a group are those in Stream: only these are repaired, and a
-    caller (``members[0]``) who is not among them gets PermissionDenied.
+    caller, the first of ``members``, who is not among them gets PermissionDenied. ``members`` have
+    their Stream ids.
     """
     try:
         state = query([document], clients, deadline).get(document.id)
@@ -157,10 +161,9 @@ def open_ready(
         is_direct = document.conversation_type == "direct"
         if not is_direct:
             document = follow(document, state, "app", clients, deadline)
-        present = {clients.settings.id_format.key(one) for one in document.member_ids}
-        if members[0] not in present:
+        wanted = [key for key, one in members.items() if one in document.member_ids]
+        if wanted[:1] != list(members)[:1]:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
-        wanted = [key for key in members if key in present]
         outcomes = outbox.reconcile(wanted, clients, deadline=deadline)
         refuse_obstacles(outcomes)
         in_channel = {member["user_id"] for member in state["members"]}
@@ -195,7 +198,8 @@ def follow(
             )
         if name == document.name and set(members) == set(document.member_ids):
             return document
-        followed = replace(document, name=name, member_ids=members)
+        participants = participants_of(members, clients, deadline)
+        followed = replace(document, name=name, member_ids=members, participant_ids=participants)
         changing = ["name", "memberIds", "participantIds", "status"]
         return update(followed, changing, clients, deadline)
     logger.info(f"Recording channel {channel['cid']}", conversation=document.id)
@@ -203,6 +207,7 @@ def follow(
         document,
         status="ready",
         member_ids=members,
+        participant_ids=participants_of(members, clients, deadline),
         name=name,
         team=team,
         created_by=creator_of(channel, clients.settings),

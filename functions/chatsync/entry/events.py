@@ -21,34 +21,34 @@ from ..users import FirebaseState
 
 def reconcile_after_event(uid: str, clients: Clients) -> Outcome:
     """Reconcile the user that an event names."""
-    return _repair_and_log(uid, outbox.reconcile, clients)
+    return _repair_and_log(Key("user", uid), outbox.reconcile, clients)
 
 
 def _repair_and_log(
-    uid: str, repair: Callable[[list[Key], Clients], list[Outcome]], clients: Clients
+    key: Key, repair: Callable[[list[Key], Clients], list[Outcome]], clients: Clients
 ) -> Outcome:
-    """Repair the user, and log the outcome.
+    """Repair a user or company, and log the outcome.
 
     Raises a temporary error if the outbox could not be written.
     """
     try:
-        [outcome] = repair([Key("user", uid)], clients)
+        [outcome] = repair([key], clients)
     except NotRepaired as failure:
         outcome = failure.outcome
-    error = outcome.error
+    error, name, about = outcome.error, f"{key.kind} {key.id}", {key.kind: key.id}
     if outcome.may_pass and error:
         if not outcome.is_queued:
             raise error
         log = logger.error if outcome.reason == Waiting.CREDENTIALS else logger.warn
-        log(f"Not reconciled now: user {uid}: {error}", user=uid)
+        log(f"Not reconciled now: {name}: {error}", **about)
     elif error is None:
-        logger.info(f"Reconciled user {uid}: {outcome.status}", user=uid)
+        logger.info(f"Reconciled {name}: {outcome.status}", **about)
     elif isinstance(error, NotFound):
-        logger.info(f"Nothing to reconcile: account {uid} is gone", user=uid)
+        logger.info(f"Nothing to reconcile: account {key.id} is gone", **about)
     elif outcome.is_done:
-        logger.warn(f"Left user {uid} as it is: {error}", user=uid)
+        logger.warn(f"Left {name} as it is: {error}", **about)
     else:
-        logger.error(f"User {uid} cannot be reconciled: {error}", user=uid)
+        logger.error(f"{key.kind.capitalize()} {key.id} cannot be reconciled: {error}", **about)
     return outcome
 
 
@@ -89,10 +89,23 @@ def reconcile_after_change(
         reconcile_after_event(uid, clients)
 
 
+def reconcile_company(
+    company_id: str, before: FirebaseState, after: FirebaseState, clients: Clients
+) -> None:
+    """Reconcile a company whose document was written, if that concerns Stream.
+
+    Whether it is gone, the audit tells: a deletion may be a mistake.
+    """
+    config = clients.settings.config
+    fields = [users.owned_fields(state, config) for state in (before, after)]
+    if after.company is not None and (before.company is None or fields[0] != fields[1]):
+        _repair_and_log(Key("company", company_id), outbox.reconcile, clients)
+
+
 def remove_after_event(uid: str, clients: Clients) -> None:
     """Remove a deleted account's Stream user by policy, and its documents.
 
     An account that exists, because the event is late or the uid is in use again, is reconciled
     instead.
     """
-    _repair_and_log(uid, outbox.remove, clients)
+    _repair_and_log(Key("user", uid), outbox.remove, clients)

@@ -31,6 +31,7 @@ from ..conversations import (
     conversation_id_of,
     is_cid,
     name_of,
+    participants_of,
     read,
     reconcile_conversations,
     text_of,
@@ -178,11 +179,12 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
     message = _object(event.get("message"))
     message_id, sender = text_of(message.get("id")), text_of(_object(message.get("user")).get("id"))
     sent_at = _time(message.get("created_at"))
-    key = clients.settings.id_format.key(sender) if sender else None
     if not message_id or len(message_id) > _MAX_ID_LENGTH or not sent_at:
         return False
-    if key is None or key.kind != "user":
+    uids = participants_of([sender], clients, deadline) if sender else ()
+    if not uids:
         return False
+    key = Key("user", uids[0])
     now = datetime.now(UTC)
     sent_at = min(sent_at, now)
     if now - sent_at > COUNTED_FOR:
