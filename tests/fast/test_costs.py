@@ -148,10 +148,13 @@ def test_somebody_in_agreement(people, clients, meter):
     assert measured == told("`ensureStreamUser`, in agreement")
 
 
-def test_a_conversation(people, clients, meter):
-    def create() -> None:
-        create_conversation("ann", {"participantIds": ["bob"]}, clients)
+def test_a_conversation(people, accounts, clients, meter):
+    accounts.sign_up("ann-2")
 
+    def create(other: str = "bob") -> None:
+        create_conversation("ann", {"participantIds": [other]}, clients)
+
+    create("ann-2")  # the first of all makes the key of pairs, and remembers it
     assert meter.of(create) == told("`createConversation` for two, new")
     assert meter.of(create) == told("`createConversation` for two, again")
 

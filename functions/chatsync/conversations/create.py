@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -43,8 +43,10 @@ from ..settings import Settings
 from ..side_by_side import BATCH, batches, begin, result
 from ..users import Account, Document, FirebaseState
 from . import document as document_store
+from . import pairs
 from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
-from .reconcile import finish, open_ready
+from .pairs import Pair
+from .reconcile import close, finish, open_ready
 
 MAX_TEXT_LENGTH = 256
 MAX_TEAM_LENGTH = 100
@@ -74,22 +76,25 @@ class Request:
     def caller(self) -> Key:
         return self.members[0]
 
-    def conversation_id(self, settings: Settings) -> str:
-        """The same for the same pair and team, or for the same caller and key; else random.
+    @property
+    def is_direct(self) -> bool:
+        return self.conversation_type == "direct"
 
-        It is the cid if the channel is of another type than most.
-        """
+    def id_prefix(self, settings: Settings) -> str:
+        """What the id begins with: it is the cid if the channel is of another type than most."""
         channel_type = settings.channel_type_of(self.conversation_type)
         is_usual = channel_type == settings.channel_type
-        prefix = "" if is_usual else f"{channel_type}:{settings.channel_id_prefix}"
-        return prefix + self._plain_id()
+        return "" if is_usual else f"{channel_type}:{settings.channel_id_prefix}"
 
-    def _plain_id(self) -> str:
-        if self.conversation_type == "direct":
-            return _hash("direct", self.team, sorted(self.members), *self.service_users)
+    def group_id(self) -> str:
+        """The same for the same caller and key; else random."""
         if self.idempotency_key:
             return _hash("key", self.caller, self.idempotency_key)
         return self.random_id
+
+    def legacy_id(self) -> str:
+        """Of a direct conversation from before there were pairs."""
+        return _hash("direct", self.team, sorted(self.members), *self.service_users)
 
     def arguments(self) -> str:
         members = sorted(self.members)
@@ -106,28 +111,32 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     """
     request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    conversation_id = request.conversation_id(clients.settings)
-    reading = begin(document_store.read, conversation_id, clients, deadline)
+    presumed = (*map(clients.settings.id_format.stream_id, request.members), *request.service_users)
+    finding = begin(_find, request, presumed, clients, deadline)
     request, states = _with_members(request, clients, deadline)
     _check_members(request, states, clients.settings)
-    document = result(reading, deadline)
-    conversation_id = request.conversation_id(clients.settings)
-    if conversation_id != document.id:  # a company was named by its plain id
-        document = document_store.read(conversation_id, clients, deadline)
-    _check_arguments(request, document)
     members = Members.of(request, states, clients.settings)
+    document, pair = result(finding, deadline)
+    if members.all != presumed:  # a company was named by its plain id
+        document, pair = _find(request, members.all, clients, deadline)
+    _check_arguments(request, document)
 
     outcome = None
     existed = True
     if document.status == "ready" and _is_of(request, document, members):
         outcome = open_ready(document, members.stream_ids, clients, deadline)
-        if outcome is None:
+        if outcome is None and document.origin == "app":
             document = replace(document, status="deleted")  # like its channel
+        elif outcome is None:
+            close(document, clients, deadline)
+            document, pair = _find(request, members.all, clients, deadline)
         elif isinstance(outcome.error, Temporary):
             [outcome] = outbox.enqueue_unfinished([outcome], clients)
+        elif pair and not outcome.error:
+            pair.keep(document.id, clients, deadline)
     if outcome is None:
         reads = _begin_reads(request, states, clients, deadline)
-        begun = _begin(document, request, members, states, clients, deadline)
+        begun = _begin(document, pair, request, members, states, clients, deadline)
         existed = begun.existed
         # A continued conversation may have other members than those of this call.
         is_as_asked = begun.document.member_ids == members.all
@@ -151,6 +160,17 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
         "existed": existed,
         "healed": [ids.named(key) for key in outcome.healed],
     }
+
+
+def _find(
+    request: Request, member_ids: Sequence[str], clients: Clients, deadline: float
+) -> tuple[Conversation, Pair | None]:
+    """The conversation to continue or to begin, and the pair of a direct one."""
+    prefix = request.id_prefix(clients.settings)
+    if request.is_direct:
+        legacy_id = prefix + request.legacy_id()
+        return pairs.find(request.team, member_ids, legacy_id, prefix, clients, deadline)
+    return document_store.read(prefix + request.group_id(), clients, deadline), None
 
 
 def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
@@ -338,6 +358,7 @@ class Begun(NamedTuple):
 
 def _begin(
     document: Conversation,
+    pair: Pair | None,
     request: Request,
     members: Members,
     states: Mapping[Key, FirebaseState],
@@ -364,17 +385,19 @@ def _begin(
         )
         if is_new := not document.version:
             _add_to_stats(batch, request.caller, stats, states, clients)
+        if pair:
+            pair.add_to(batch, document.id, clients)
         if written_at := commit(batch, deadline):
-            # The times of document, entry, and the caller's stats, in the order of the batch.
-            document_at, entry_at, *stats_at = written_at
+            # In the order of the batch; the caller's stats come third.
+            document_at, entry_at, *others_at = written_at
             created = []
             if is_new and stats is None:
-                created.append(CreatedDocument(stats_of(request.caller.id, clients), *stats_at))
+                created.append(CreatedDocument(stats_of(request.caller.id, clients), others_at[0]))
             existed = document.status not in ("", "deleted")
             pending = replace(pending, version=document_at)
             return Begun(pending, replace(entry, version=entry_at), existed, created)
-        # Somebody else wrote one of the three first.
-        document = document_store.read(document.id, clients, deadline)
+        # Somebody else wrote one of these first.
+        document, pair = _find(request, members.all, clients, deadline)
         _check_arguments(request, document)
         read = read_documents([request.caller], clients, deadline, of=["stats"])
         stats = read[request.caller].stats

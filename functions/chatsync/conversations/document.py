@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -62,6 +62,9 @@ class Conversation:
 
     created_at: datetime | None = None
     conversation_type: str = ""
+    origin: str = ""
+    """``app``, or how it was recorded: ``webhook`` or ``operator``; empty if it isn't ours."""
+
     arguments: str = ""
     """A hash of the call's arguments: the same call again has the same hash."""
 
@@ -109,7 +112,11 @@ def list_page(
     collection = clients.settings.config.conversations.collection
     snapshots = list_snapshots(collection, after, size, clients.firestore, deadline)
     last = snapshots[-1].id if len(snapshots) == size else ""
-    return [_conversation(snapshot) for snapshot in snapshots], last
+    return conversations_in(snapshots), last
+
+
+def conversations_in(snapshots: Iterable[Any]) -> list[Conversation]:
+    return [_conversation(snapshot) for snapshot in snapshots]
 
 
 def _conversation(snapshot: Any) -> Conversation:
@@ -131,6 +138,7 @@ def _conversation(snapshot: Any) -> Conversation:
         created_by=text_of(fields.get("createdBy")),
         created_at=created_at if isinstance(created_at, datetime) else None,
         conversation_type=text_of(fields.get("conversationType")),
+        origin=text_of(fields.get("origin")),
         arguments=text_of(fields.get("arguments")),
         version=snapshot.update_time,
     )

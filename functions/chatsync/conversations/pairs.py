@@ -1,0 +1,168 @@
+"""Direct conversations: the one channel of each pair, however it came to be.
+
+``pairs/{hash}`` names the conversation of two members and a team. It is written when one of the two
+asks for it. The hash is keyed, so that nobody can compute the id of a channel that doesn't exist
+yet, and make that channel first.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+
+from ..clients import Clients
+from ..clients.documents import add_write, commit, temporary_failures_named, until
+from ..errors import SettingInvalid
+from ..side_by_side import begin, result
+from .document import Conversation, collection_of, conversations_in, read, read_all, text_of
+
+COLLECTION = "pairs"
+
+_RECORDED = ("webhook", "operator")
+"""Origins of conversations that were recorded from Stream."""
+
+_MOST_CANDIDATES = 30
+
+_keys: WeakKeyDictionary[firestore.Client, bytes] = WeakKeyDictionary()
+"""By client, which is one per process."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``pairs/{hash}`` as it was read."""
+
+    reference: firestore.DocumentReference
+    conversation_id: str
+    """Empty if the pair has none yet."""
+
+    version: datetime | None
+
+    def add_to(self, batch: firestore.WriteBatch, conversation_id: str, clients: Clients) -> None:
+        """Add to ``batch`` that the pair has this conversation, if nobody else wrote it."""
+        if conversation_id != self.conversation_id:
+            fields = {"conversationId": conversation_id}
+            add_write(batch, self.reference, fields, self.version, clients.firestore)
+
+    def keep(self, conversation_id: str, clients: Clients, deadline: float) -> None:
+        """Write that the pair has this conversation; whoever wrote it first wins."""
+        batch = clients.firestore.batch()
+        self.add_to(batch, conversation_id, clients)
+        if len(batch):
+            commit(batch, deadline)
+
+
+def find(
+    team: str | None,
+    member_ids: Sequence[str],
+    legacy_id: str,
+    id_prefix: str,
+    clients: Clients,
+    deadline: float,
+) -> tuple[Conversation, Pair]:
+    """The conversation of two members, by their Stream ids, and their pair.
+
+    It is the pair's, unless that is gone; else the one under ``legacy_id``, made by an app before
+    there were pairs; else the oldest that was recorded from Stream and belongs to the two; else one
+    that doesn't exist yet, whose id begins with ``id_prefix``.
+    """
+    key = _key(clients, deadline)
+    members = sorted(member_ids)
+    own_id = id_prefix + _hash(key, "conversation", team, *members)
+    reference = clients.firestore.document(COLLECTION, _hash(key, "pair", team, *members))
+    reading = begin(_read_pair, reference, deadline)
+    own = read(own_id, clients, deadline)
+    pair = result(reading, deadline)
+    if pair.conversation_id and pair.conversation_id != own_id:
+        named = read(pair.conversation_id, clients, deadline)
+        if _is_alive(named) and (named.origin == "app" or set(named.member_ids) == set(members)):
+            return named, pair
+    if pair.conversation_id or _is_alive(own):
+        return own, pair
+    searching = begin(_candidates, team, members, clients, deadline)
+    legacy = read_all([legacy_id], clients, deadline)[legacy_id]
+    if _is_alive(legacy) and legacy.origin == "app":
+        return legacy, pair
+    candidates = result(searching, deadline)
+    return (candidates[0] if candidates else own), pair
+
+
+def _is_alive(conversation: Conversation) -> bool:
+    return conversation.status not in ("", "deleted")
+
+
+def _read_pair(reference: firestore.DocumentReference, deadline: float) -> Pair:
+    with temporary_failures_named():
+        snapshot: Any = reference.get(**until(deadline))
+    fields = snapshot.to_dict() or {}
+    return Pair(reference, text_of(fields.get("conversationId")), snapshot.update_time)
+
+
+def _candidates(
+    team: str | None, members: Sequence[str], clients: Clients, deadline: float
+) -> list[Conversation]:
+    """The direct conversations that were recorded of just these members, the oldest first.
+
+    One of them must have created the channel, or a service user: a stranger who made it could come
+    back.
+    """
+    orders = [list(members), list(reversed(members))]
+    query = collection_of(clients).where(filter=FieldFilter("memberIds", "in", orders))
+    with temporary_failures_named():
+        snapshots = query.limit(_MOST_CANDIDATES).get(**until(deadline))
+    keys = [clients.settings.key(member) for member in members]
+    creators = {key.id for key in keys if key}
+    creators |= {*members, *clients.settings.config.stream.service_users}
+    found = [
+        one
+        for one in conversations_in(snapshots)
+        if one.origin in _RECORDED
+        and one.status == "ready"
+        and one.conversation_type == "direct"
+        and one.team == team
+        and one.created_by in creators
+    ]
+    return sorted(found, key=lambda one: one.created_at or datetime.max.replace(tzinfo=UTC))
+
+
+def _key(clients: Clients, deadline: float) -> bytes:
+    """The random key of all pairs, kept in ``chatsync/keys``, and made at the first use.
+
+    Raises SettingInvalid if it is missing while pairs exist: with a new key, every pair would get a
+    second channel.
+    """
+    if key := _keys.get(clients.firestore):
+        return key
+    reference = clients.firestore.document("chatsync", "keys")
+    for _ in range(2):
+        with temporary_failures_named():
+            snapshot: Any = reference.get(**until(deadline))
+        if stated := text_of((snapshot.to_dict() or {}).get("pairs")):
+            return _keys.setdefault(clients.firestore, bytes.fromhex(stated))
+        pairs = clients.firestore.collection(COLLECTION).limit(1)
+        with temporary_failures_named():
+            has_pairs = bool(pairs.get(**until(deadline)))
+        if has_pairs:
+            raise SettingInvalid("chatsync/keys is missing, though there are pairs: restore it")
+        batch = clients.firestore.batch()
+        add_write(
+            batch,
+            reference,
+            {"pairs": secrets.token_hex(32)},
+            snapshot.update_time,
+            clients.firestore,
+        )
+        commit(batch, max(deadline, time.monotonic() + 1))  # the loser reads the winner's
+    raise SettingInvalid("chatsync/keys could not be made")
+
+
+def _hash(key: bytes, *parts: str | None) -> str:
+    return hmac.new(key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()[:32]
