@@ -155,7 +155,7 @@ def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(depl
         "eventFilters": [
             {"attribute": "database", "value": "(default)"},
             {"attribute": "namespace", "value": "(default)"},
-            {"attribute": "document", "value": "users/{uid}", "operator": "match-path-pattern"},
+            {"attribute": "document", "value": "users/{id}", "operator": "match-path-pattern"},
         ],
         "retryPolicy": "RETRY_POLICY_RETRY",
         "triggerRegion": "asia-south1",
@@ -201,7 +201,9 @@ def test_what_is_uploaded_is_the_functions_and_no_local_file(deployment, directo
     files = (source_folder / "chatsync").rglob("*.py")
     package = {str(file.relative_to(source_folder)) for file in files}
     assert {"main.py", "requirements.txt", *package} <= set(names)
-    settings = {name for name in names if name.startswith(".env")}  # of one's own deployments
+    # Also those of one's own deployments.
+    settings = {name for name in names if name.startswith((".env", "chatsync."))}
+    assert "chatsync.toml" in settings
     assert set(names) - package - settings == {"main.py", "requirements.txt"}
     assert not {".env.local", ".env.example"} & settings
 

@@ -23,6 +23,7 @@ from chatsync.clients import accounts as account_calls
 from chatsync.clients.stream import Stream
 from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_sign_up
+from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
 from chatsync.operator import channels, options, terminal
@@ -68,6 +69,10 @@ def ann_and_bob(accounts, clients) -> None:
     for uid in ("ann", "bob"):
         accounts.sign_up(uid, displayName=uid.title())
         reconcile_after_sign_up(uid, clients)
+
+
+def users_in(chat) -> list[str]:
+    return sorted(user["id"] for user in chat.query_users({})["users"])
 
 
 @pytest.fixture
@@ -293,6 +298,18 @@ def test_repair_finds_nothing_about_a_healthy_company(run, firestore):
     run("repair", "company:acme", "--apply")
     ran = run("repair", "company:acme")
     assert (ran.status, ran.out.strip()) == (0, "In agreement.")
+
+
+def test_what_an_account_is_can_be_corrected(run, ann_and_bob, chat, clients):
+    shown = run("repair", "ann", "--kind", "company")
+    assert (shown.status, "ann becomes a company: company_ann is created" in shown.out) == (1, True)
+    assert "ann" in users_in(chat)
+    assert run("repair", "ann", "--kind", "company", "--apply", "--yes").status == 0
+    assert users_in(chat) == ["bob", "company_ann"]
+    assert issue_token("ann", clients)["streamUserId"] == "company_ann"
+    assert run("repair", "ann", "--kind", "company", "--apply", "--yes").status == 0
+    assert run("repair", "nobody", "--kind", "user", "--apply").status == 2
+    assert run("repair", "ann", "--kind", "boss").status == 2
 
 
 @pytest.mark.parametrize("name", ["nobody", "company:none"])

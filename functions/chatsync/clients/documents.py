@@ -506,6 +506,13 @@ def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentRefer
     return {**documents, **entries}
 
 
+def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
+    """Write down what an account is, in place of what was there."""
+    fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": []}
+    with temporary_failures_named():
+        _references(key, clients)["entry"].set(fields, **until(deadline))
+
+
 def remember_refused(
     refused: Mapping[Key, Iterable[str]],
     entries: Mapping[Key, Entry],

@@ -41,6 +41,7 @@ from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
 from . import channels, options, reports, terminal
+from .kinds import change_kind, remove_old
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, Refused, Yes
 from .reports import MOST_SHOWN, summary
 from .terminal import confirm, console, percent, print_json, print_line, print_table, stderr
@@ -236,18 +237,27 @@ def _print_rate(done: Audit) -> None:
 
 def repair(
     uids: Annotated[list[str], typer.Argument(help="Accounts, or company:ID.")],
+    kind: Annotated[
+        str, typer.Option(help="Correct what these accounts are in Stream: user or company.")
+    ] = "",
     apply: Apply = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
     """Repair some users, parked ones too."""
     clients = options.connect()
     keys = [_user_or_company(uid, clients.settings.id_format) for uid in dict.fromkeys(uids)]
+    changed = change_kind(keys, kind, apply, yes, clients) if kind else []
+    if changed and not apply:
+        return FINDINGS
     if apply:
         outcomes = reconcile_by_hand(keys, clients)
         rows = [{"key": name_of(one.key), "result": _result(one)} for one in outcomes]
         missing = any(isinstance(one.error, NotFound) for one in outcomes)
         in_sync = all(one.is_done for one in outcomes) and not missing
         ended = IN_SYNC if in_sync else FINDINGS
+        if in_sync:
+            remove_old(changed, clients)
     else:
         found = [one for batch in batches(keys) for one in judge_users(batch, clients)]
         rows = [{"kind": one.kind, "key": one.key, "detail": one.detail} for one in found]
