@@ -100,6 +100,12 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "PAUSE_SECONDS", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def search_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """functions-framework adds a folder with each app; a thousand would slow down every import."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture
 def accounts() -> MemoryAuth:
     """Firebase Auth in memory."""

@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import firebase_admin.auth
@@ -83,8 +85,9 @@ headers = st.fixed_dictionaries(
 
 
 @pytest.fixture
-def apps(environment) -> dict[str, Any]:  # noqa: F811 (the imported fixture)
-    return {name: create_app(name, str(MAIN), "http").test_client() for name in CALLABLES}
+def app(environment) -> Callable[[str], Any]:  # noqa: F811 (the imported fixture)
+    """A client of each callable, which is loaded at its first use in a test."""
+    return cache(lambda name: create_app(name, str(MAIN), "http").test_client())
 
 
 @pytest.fixture
@@ -101,8 +104,8 @@ def nothing_is_written(firestore_api, stream, accounts):
 @pytest.mark.parametrize("name", CALLABLES)
 @THOUSANDS
 @given(body=bodies, headers=headers)
-def test_a_senseless_request_gets_a_documented_error(apps, name, nothing_is_written, body, headers):
-    response = apps[name].post("/", data=body, headers=headers)
+def test_a_senseless_request_gets_a_documented_error(app, name, nothing_is_written, body, headers):
+    response = app(name).post("/", data=body, headers=headers)
     assert_documented(response)
     nothing_is_written()
 
@@ -111,23 +114,23 @@ def test_a_senseless_request_gets_a_documented_error(apps, name, nothing_is_writ
 @THOUSANDS
 @given(data=arguments)
 def test_senseless_arguments_of_a_signed_in_caller_get_a_documented_error(
-    apps, name, nothing_is_written, data
+    app, name, nothing_is_written, data
 ):
     headers = {"Authorization": f"Bearer {id_token('caller')}"}
-    response = apps[name].post("/", json={"data": data}, headers=headers)
+    response = app(name).post("/", json={"data": data}, headers=headers)
     assert response.status_code != 401
     assert_documented(response)
     nothing_is_written()
 
 
 @pytest.mark.parametrize("depth", [*range(1, 60), *range(60, 1100, 7)])
-def test_no_depth_of_nesting_is_our_bug(apps, depth):
+def test_no_depth_of_nesting_is_our_bug(app, depth):
     body = '{"data": ' + "[" * depth + "]" * depth + "}"
     headers = {
         "Authorization": f"Bearer {id_token('caller')}",
         "Content-Type": "application/json",
     }
-    response = apps["ensureStreamUser"].post("/", data=body, headers=headers)
+    response = app("ensureStreamUser").post("/", data=body, headers=headers)
     assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
@@ -138,32 +141,32 @@ SIGNED_IN = {
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_body_is_refused_and_never_in_memory(apps, chunked):
-    response, held = send_large(apps["ensureStreamUser"], SIGNED_IN, chunked)
+def test_a_large_body_is_refused_and_never_in_memory(app, chunked):
+    response, held = send_large(app("ensureStreamUser"), SIGNED_IN, chunked)
     assert_documented(response)
     assert (response.status_code, response.json["error"]["details"]) == (400, {"field": "data"})
     assert held < HELD_BYTES
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_large_body_of_nobody_is_never_in_memory(apps, chunked):
+def test_a_large_body_of_nobody_is_never_in_memory(app, chunked):
     headers = {"Content-Type": "application/json"}
-    response, held = send_large(apps["ensureStreamUser"], headers, chunked)
+    response, held = send_large(app("ensureStreamUser"), headers, chunked)
     assert_documented(response)
     assert response.status_code == 401
     assert held < HELD_BYTES
 
 
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS"])
-def test_a_large_body_of_another_method_is_never_in_memory(apps, method):
-    _, held = send_large(apps["ensureStreamUser"], SIGNED_IN, chunked=False, method=method)
+def test_a_large_body_of_another_method_is_never_in_memory(app, method):
+    _, held = send_large(app("ensureStreamUser"), SIGNED_IN, chunked=False, method=method)
     assert held < HELD_BYTES
 
 
 @pytest.mark.parametrize("too_much", [0, 1])
-def test_a_body_up_to_the_limit_is_understood(apps, too_much):
+def test_a_body_up_to_the_limit_is_understood(app, too_much):
     body = json.dumps({"data": {"userId": "a/b"}}).ljust(MAX_BYTES + too_much)
-    response = apps["ensureStreamUser"].post("/", data=body, headers=SIGNED_IN)
+    response = app("ensureStreamUser").post("/", data=body, headers=SIGNED_IN)
     field = response.json["error"]["details"]["field"]
     assert (response.status_code, field) == (400, "data" if too_much else "userId")
 
@@ -179,14 +182,14 @@ OF_NO_PROJECT = id_token("caller").split(".")[0] + "." + "e30" + "."
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": f"Bearer {OF_NO_PROJECT}"}], ids=["none", "not valid"]
 )
-def test_who_is_not_signed_in_is_refused_before_the_body_is_parsed(apps, headers):
-    response = apps["ensureStreamUser"].post(
+def test_who_is_not_signed_in_is_refused_before_the_body_is_parsed(app, headers):
+    response = app("ensureStreamUser").post(
         "/", data=b"no JSON", headers={"Content-Type": "application/json", **headers}
     )
     assert (response.status_code, response.json["error"]["status"]) == (401, "UNAUTHENTICATED")
 
 
-def test_a_token_is_verified_once(apps, accounts, monkeypatch):
+def test_a_token_is_verified_once(app, accounts, monkeypatch):
     verified = []
 
     def verify(token: str, *_: object, **__: object) -> dict[str, str]:
@@ -196,12 +199,12 @@ def test_a_token_is_verified_once(apps, accounts, monkeypatch):
     monkeypatch.setattr(firebase_admin.auth, "verify_id_token", verify)
     accounts.sign_up("caller")
     headers = {"Authorization": f"Bearer {id_token('caller')}"}
-    response = apps["getUserStats"].post("/", json={"data": {}}, headers=headers)
+    response = app("getUserStats").post("/", json={"data": {}}, headers=headers)
     assert (response.status_code, response.json["result"]["userId"]) == (200, "caller")
     assert verified == [id_token("caller")]
 
 
-def test_a_body_that_breaks_off_gets_a_documented_error(apps):
+def test_a_body_that_breaks_off_gets_a_documented_error(app):
     class Broken(io.RawIOBase):
         def readable(self) -> bool:
             return True
@@ -209,7 +212,7 @@ def test_a_body_that_breaks_off_gets_a_documented_error(apps):
         def readinto(self, buffer: memoryview) -> int:
             raise ValueError("as gunicorn's own errors are, of a malformed chunk")
 
-    response = apps["ensureStreamUser"].post(
+    response = app("ensureStreamUser").post(
         "/",
         headers={**SIGNED_IN, "Transfer-Encoding": "chunked"},
         environ_overrides={"wsgi.input": Broken(), "wsgi.input_terminated": True},
@@ -234,33 +237,33 @@ def assert_documented(response: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_another_method_than_post_is_refused(apps, method):
-    response = apps["ensureStreamUser"].open("/", method=method, json={"data": {}})
+def test_another_method_than_post_is_refused(app, method):
+    response = app("ensureStreamUser").open("/", method=method, json={"data": {}})
     assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
-def test_a_body_that_is_refused_is_not_logged(apps, capfd, caplog):
-    apps["ensureStreamUser"].post("/", json={"data": {}, "email": "ann@example.com"})
+def test_a_body_that_is_refused_is_not_logged(app, capfd, caplog):
+    app("ensureStreamUser").post("/", json={"data": {}, "email": "ann@example.com"})
     assert "ann@example.com" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_a_malformed_token_is_not_logged(apps, capfd, caplog):
+def test_a_malformed_token_is_not_logged(app, capfd, caplog):
     headers = {"Authorization": "Bearer s3cr3t-without-dots"}
-    response = apps["ensureStreamUser"].post("/", json={"data": {}}, headers=headers)
+    response = app("ensureStreamUser").post("/", json={"data": {}}, headers=headers)
     assert (response.status_code, response.json["error"]["status"]) == (401, "UNAUTHENTICATED")
     assert "s3cr3t" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_a_truncated_token_is_not_logged(apps, capfd, caplog):
+def test_a_truncated_token_is_not_logged(app, capfd, caplog):
     header, payload, _ = id_token("ann@example.com").split(".")
     headers = {"Authorization": f"Bearer {header}.{payload[:-9]}."}
-    response = apps["ensureStreamUser"].post("/", json={"data": {}}, headers=headers)
+    response = app("ensureStreamUser").post("/", json={"data": {}}, headers=headers)
     assert (response.status_code, response.json["error"]["status"]) == (401, "UNAUTHENTICATED")
     assert "ann@example" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_a_browser_may_call_from_anywhere(apps):
-    response = apps["ensureStreamUser"].options(
+def test_a_browser_may_call_from_anywhere(app):
+    response = app("ensureStreamUser").options(
         "/",
         headers={"Origin": "https://app.example", "Access-Control-Request-Method": "POST"},
     )
