@@ -16,7 +16,7 @@ from stream_chat import StreamChat
 from xprocess import ProcessStarter, XProcess
 
 from chatsync import reconcile
-from chatsync.clients import Clients, stream_calls
+from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients.stream import Stream
 from chatsync.clients.tasks import TaskQueues
 from chatsync.outbox import drain, retry
@@ -94,6 +94,7 @@ def chat(stream: LocalStream) -> StreamChat:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts as in production would add up to minutes."""
     monkeypatch.setattr(stream_calls, "PAUSES_BETWEEN_READS", (0.01, 0.01))
+    monkeypatch.setattr(pacing, "_BURST_SECONDS", 0.0)
     monkeypatch.setattr(reconcile, "PAUSE_SECONDS", 0.01)
     for name in ("FIRST_ATTEMPT_SECONDS", "RECHECK_SECONDS", "SHORTEST_PAUSE_SECONDS"):
         monkeypatch.setattr(retry, name, 0.0)
