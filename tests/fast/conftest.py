@@ -32,6 +32,7 @@ from tests.fast.firebase_in_memory import (
 from tests.settings import settings_with
 
 REPOSITORY = Path(__file__).parents[2]
+BURST_SECONDS = pacing._BURST_SECONDS
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +100,12 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FIRST_ATTEMPT_SECONDS", "RECHECK_SECONDS", "SHORTEST_PAUSE_SECONDS"):
         monkeypatch.setattr(retry, name, 0.0)
     monkeypatch.setattr(drain, "PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def calls_spread_over_seconds(short_pauses: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in production: no more calls in a second than Stream takes."""
+    monkeypatch.setattr(pacing, "_BURST_SECONDS", BURST_SECONDS)
 
 
 @pytest.fixture(autouse=True)

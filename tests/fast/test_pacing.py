@@ -5,18 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chatsync.clients import pacing
 from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
 from chatsync.clients.stream import Stream
 from chatsync.errors import Postponed, StreamRateLimited
 from tests.waiting import wait_for
 
-BURST_SECONDS = pacing._BURST_SECONDS
-
-
-@pytest.fixture(autouse=True)
-def bursts_as_in_production(short_pauses, monkeypatch) -> None:
-    monkeypatch.setattr(pacing, "_BURST_SECONDS", BURST_SECONDS)
+pytestmark = pytest.mark.usefixtures("calls_spread_over_seconds")
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ OTHERWISE = [
 POLICIES = {"hard_delete_blocks_id_reuse": "hard", "repeated_deactivation": "deactivate"}
 
 
+@pytest.mark.usefixtures("calls_spread_over_seconds")
 @pytest.mark.parametrize(("switch", "value"), OTHERWISE)
 def test_sign_up_repair_conversation_deletion_and_return_hold(
     accounts, firestore, chat, stream, with_settings, monkeypatch, switch, value
