@@ -26,17 +26,19 @@ demo: setup  ## show a sign-up, a missing chat user and its repair, on the emula
 start: setup  ## keep the emulators and the local Stream server up, for app development
 	@$(VENV)/python -m dev.start
 
+# Tracing takes twice the time: without tests that run no function here, or one for thousands of cases.
+UNTRACED := stream_server or test_dev_ or test_locks or test_documents or conformance or side_by_side \
+	or test_model or test_memory or hostile or interrupted
+
+# Where CI is set, it measures coverage too: by the tests that are traced, which it runs first.
 test: setup  ## run all tests
-	@$(VENV)/pytest
+	@$(if $(CI),$(MAKE) --no-print-directory coverage)
+	@$(VENV)/pytest $(if $(CI),-k "emulator or $(UNTRACED)")
 
 tests: test
 
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast
-
-# Tracing takes twice the time: without tests that run no function here, or one for thousands of cases.
-UNTRACED := stream_server or test_dev_ or test_locks or test_documents or conformance or side_by_side \
-	or test_model or test_memory or hostile or interrupted
 
 coverage: setup-python  ## fail if fast tests no longer reach enough of the functions' code
 	@$(VENV)/coverage run -m pytest -q tests/fast -k "not ($(UNTRACED))"
