@@ -207,7 +207,8 @@ class Reconciliation:
         owned = users.owned_fields(observed.state, policy.config)
         role = policy.default_role(record.kind or "user")
         record.refusal_of_the_rest = users.refusal_of_the_rest(owned, role)
-        if refused := users.refused_role(observed.state, policy.config):
+        refused = users.refused_role(observed.state, policy.config)
+        if refused and planned.plan.writes:
             message = f"Role {refused} of user {record.key.id} is not among stream.allowed_roles"
             record.log(message, logger.warn)
 
