@@ -135,6 +135,11 @@ def owned_fields(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, A
     return {field: value for field, value in fields.items() if value is not _ABSENT}
 
 
+def teams_of(state: FirebaseState, config: Config = DEFAULTS) -> list[str]:
+    """The teams that Firebase states."""
+    return owned_fields(state, config).get("teams") or []
+
+
 def refused_role(state: FirebaseState, config: Config) -> str:
     """The role that Firebase states and ``allowed_roles`` leaves out; empty if there is none."""
     role = _stated_at(config.users.role, state.user, state.account, str)

@@ -38,6 +38,7 @@ def test_the_audit_finds_what_drifted_apart_and_the_commands_mend_it(people, fir
     status, teams = teams_of()
     assert status == 1
     assert teams == {
+        "gym_1": {"wrong_team": 1},
         "gym_2": {"only_in_stream": 2},
         "gym_3": {"records": 5, "agreeing": 5},
         "gym_4": {"records": 9, "agreeing": 0, "only_in_firestore": 9},

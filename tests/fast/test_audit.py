@@ -255,7 +255,8 @@ def test_the_nightly_audit_never_deletes_moves_or_closes(
     for make in (orphan_stream_user, orphan_documents, only_in_firestore):
         make(accounts, clients, firestore, chat, room)
     chat.channel("messaging", "lobby", {"members": ["ann"], "team": "red"}).create("ann")
-    firestore.document("conversations/lobby").set({"memberIds": ["ann"], "team": "blue"})
+    of_blue = {"memberIds": ["ann"], "team": "blue", "origin": "operator"}
+    firestore.document("conversations/lobby").set(of_blue)
     before = names(chat)
     assert nightly().findings == 4
     assert names(chat) == before
@@ -306,7 +307,7 @@ def test_a_swap_among_more_than_a_hundred_members_is_found(clients, chat, firest
 def test_a_document_without_a_status_of_ours_claims_its_channel(
     people, firestore, chat, found, status
 ):
-    fields = {"memberIds": ["ann"], "team": "blue", "status": status}
+    fields = {"memberIds": ["ann"], "team": "blue", "status": status, "origin": "operator"}
     firestore.document("conversations/gone").set(fields)
     firestore.document("conversations/moved").set(fields)
     chat.channel("messaging", "moved", {"members": ["ann"], "team": "red"}).create("ann")
@@ -329,14 +330,19 @@ def test_a_document_without_a_status_of_ours_claims_its_channel(
 )
 def test_a_document_of_any_shape_is_audited_and_mended(people, firestore, chat, run, found, fields):
     chat.channel("messaging", "odd", {"members": ["ann"]}).create("ann")
-    firestore.document("conversations/odd").set({"status": "ready", **fields})
+    firestore.document("conversations/odd").set({"status": "ready", "origin": "operator", **fields})
     run(repair=["member_mismatch"])
     assert found() == set()
 
 
 def test_what_others_keep_in_a_document_stays(people, firestore, chat, run):
     chat.channel("messaging", "odd", {"members": ["ann", "bob"]}).create("ann")
-    theirs = {"createdBy": {"ref": "ann"}, "conversationType": ["club"], "color": "red"}
+    theirs = {
+        "createdBy": {"ref": "ann"},
+        "conversationType": ["club"],
+        "color": "red",
+        "origin": "operator",
+    }
     firestore.document("conversations/odd").set({"memberIds": ["ann"], **theirs})
     firestore.document("conversations/gone").set({"participantIds": ["ann"], **theirs})
     run(repair=["member_mismatch", "only_in_firestore"])
@@ -352,8 +358,9 @@ def test_a_document_that_is_not_where_its_channel_belongs_is_left_alone(
 ):
     chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
     run(repair=["only_in_stream"])
+    fields = {"cid": "messaging:lobby", "status": "ready", "origin": "operator", "team": "red"}
     for name in ("abc", "messaging:lobby", "!x"):
-        firestore.document("conversations", name).set({"cid": "messaging:lobby", "status": "ready"})
+        firestore.document("conversations", name).set(fields)
     assert found() == set()
 
 
@@ -407,7 +414,8 @@ def test_ids_that_nobody_can_have_stop_no_audit(
     for stream_id in ("company_a@2fb", "company_@2e@2e", "company___x__", "u" * 200):
         chat.upsert_user({"id": stream_id})
     firestore.document("users", "u" * 200).set({})
-    firestore.document("conversations", "%" * 1_400).set({"status": "ready"})
+    ours = {"status": "ready", "origin": "operator"}
+    firestore.document("conversations", "%" * 1_400).set(ours)
     audit = nightly()
     assert audit.state == "done"
     findings = {(one.kind, one.key) for one in audit_module.findings_of(audit, clients)}

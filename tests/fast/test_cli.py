@@ -27,8 +27,8 @@ from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
-from chatsync.operator import channels, options, terminal
 from chatsync.operator import command as cli
+from chatsync.operator import options, team_fixes, terminal
 from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
 from dev import seed as seeds
@@ -188,6 +188,8 @@ def test_an_audit_repairs_only_if_told_to_apply(run, accounts, chat, ann_and_bob
     ("arguments", "problem"),
     [
         (["--repair", "wrong_team"], "fix-team"),
+        (["--repair", "orphan_channel"], "delete-orphan"),
+        (["--repair", "foreign_document"], "the app's own backend"),
         (["--repair", "everything"], "no kind of finding"),
         (["--repair", "[/x]"], "'[/x]' is no kind of finding"),
         (["--repair", "orphan_documents", "--channels"], "leaves out orphan_documents"),
@@ -552,7 +554,7 @@ def test_fix_team_refuses_what_no_team_is_called(run, seed, team):
 
 def test_fix_team_believes_only_what_it_sees(run, seed, monkeypatch):
     monkeypatch.setattr(Stream, "update_channel_partial", lambda *_: None)
-    monkeypatch.setattr(channels, "PAUSES_SECONDS", (0.01,))
+    monkeypatch.setattr(team_fixes, "PAUSES_SECONDS", (0.01,))
     ran = run("fix-team", "room_General_4", "--team", "gym_5", "--apply")
     assert (ran.status, "still reports another team" in ran.err) == (2, True)
 

@@ -93,7 +93,7 @@ def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
     calls = clients.stream.calls()
     page = _page(audit, clients)
     if audit.team:
-        page.findings = [one for one in page.findings if one.team == audit.team]
+        page.findings = [one for one in page.findings if audit.team in one.teams]
         page.records = [one for one in page.records if one[1] == audit.team]
     # The nightly audit tries refused values once more; a backfill would at each of its runs.
     retry_refused = audit.mode != "backfill"
@@ -135,7 +135,8 @@ def _advanced(
     for finding in page.findings:
         section = "users" if finding.kind in KINDS_OF_USERS else "channels"
         counts.setdefault(section, Counter())[finding.kind] += 1
-        of_team(finding.team)[finding.kind] += 1
+        for team in finding.teams:
+            of_team(team)[finding.kind] += 1
     step = audit.step if page.cursor else audit.step + 1
     done = step == len(audit.steps)
     return replace(

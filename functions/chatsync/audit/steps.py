@@ -17,7 +17,7 @@ from ..clients import Clients
 from ..clients.accounts import count_accounts, existing_keys, list_accounts, read_accounts
 from ..clients.documents import count_documents, list_documents
 from ..clients.stream import CHANNELS, MAX_OFFSET
-from ..errors import InvalidArgument, Refusal
+from ..errors import FirebaseUnavailable, InvalidArgument, Refusal
 from ..ids import Key
 from ..observe import begin_reads, observed_of
 from ..plan import Observed, Plan, Policy, plan
@@ -26,15 +26,16 @@ from ..side_by_side import BATCH, batches, begin, result
 from ..users import FirebaseState
 
 USER_STEPS = ("accounts", "companies", "stream_users", "documents")
-CHANNEL_STEPS = ("channels", "conversations")
+CHANNEL_STEPS = ("conversations", "channels")
+"""In this order: what an audit records is not compared by it once more."""
 
 RECONCILED = ("missing_documents", "missing_stream_user", "drifted_stream_user")
 REMOVED = ("orphan_stream_user",)
 DELETED = ("orphan_documents",)
 FOLLOWED = ("only_in_stream", "member_mismatch")
 CLOSED = ("only_in_firestore",)
-BY_HAND = ("wrong_team",)
-"""A person decides which side is right, with ``fix-team``."""
+BY_HAND = ("wrong_team", "orphan_channel", "foreign_document")
+"""A person decides: with ``fix-team``, with ``delete-orphan``, or in the app's own backend."""
 
 KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED)
 KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, *BY_HAND)
@@ -56,6 +57,13 @@ class Finding(NamedTuple):
 
     team: str | None = None
     detail: str = ""
+    actual: str | None = None
+    """Of a wrong team: the other team, under which the finding counts too."""
+
+    @property
+    def teams(self) -> tuple[str | None, ...]:
+        """Those under which it counts."""
+        return (self.team,) if self.actual in (None, self.team) else (self.team, self.actual)
 
 
 @dataclass
@@ -184,8 +192,7 @@ def _judge(observed: Observed, page: Page, wanted_team: str | None, settings: Se
     if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED):
         return
     disagreements = disagreements_of(its_plan, state)
-    teams = users.owned_fields(state, config).get("teams")
-    team = _team_among(teams, wanted_team)
+    team = _team_among(users.teams_of(state, config), wanted_team)
     for kind, detail in disagreements:
         page.findings.append(Finding(kind, name_of(key), team, detail))
     page.records.append(("users", team, not disagreements))
@@ -260,29 +267,68 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     return page
 
 
-def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
-    """Look for channels without document, thirty in the order of their creation.
+def list_channels(
+    cursor: str, team: str | None, clients: Clients
+) -> tuple[list[dict[str, Any]], str]:
+    """Thirty channels in the order of their creation, and the next cursor, empty at the end.
 
     The cursor is a time, and the number of channels of that time that were seen: several can share
-    it.
+    it. With a custom field for teams, those of all teams are listed: any may belong to ``team``.
     """
     deadline = time.monotonic() + PAGE_SECONDS
     since, seen = json.loads(cursor or '["", 0]')
     if seen > MAX_OFFSET:
         logger.warn(f"Over {MAX_OFFSET} channels were made at {since}: some are not looked at")
+    if clients.settings.config.teams.channel_field:
+        team = None
     listed = clients.stream.list_channels(since, seen, team, deadline)
-    page = Page(seen=len(listed))
-    if len(listed) == CHANNELS:
-        last = listed[-1]["created_at"]
-        of_last = sum(channel["created_at"] == last for channel in listed)
-        page.cursor = json.dumps([last, of_last + (seen if last == since else 0)])
+    if len(listed) < CHANNELS:
+        return listed, ""
+    last = listed[-1]["created_at"]
+    of_last = sum(channel["created_at"] == last for channel in listed)
+    return listed, json.dumps([last, of_last + (seen if last == since else 0)])
+
+
+def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
+    """Look for channels without document, thirty in the order of their creation."""
+    deadline = time.monotonic() + PAGE_SECONDS
+    listed, next_cursor = list_channels(cursor, team, clients)
+    page = Page(next_cursor, seen=len(listed))
     by_id = {conversations.conversation_id_of(one["cid"], clients.settings): one for one in listed}
     documents = conversations.read_all(list(by_id), clients, deadline) if by_id else {}
-    for conversation_id, channel in by_id.items():
-        if documents[conversation_id].status in ("", "deleted"):
-            its_team = channel.get("team") or None
-            page.findings.append(Finding("only_in_stream", channel["cid"], its_team))
+    absent = [
+        document
+        for document in documents.values()
+        if document.status in ("", "deleted")
+        and not document.is_foreign
+        and not conversations.is_left_out(document, clients.settings)
+    ]
+    owners = _missing_owners(absent, clients, deadline)
+    cids = [by_id[document.id]["cid"] for document in absent]
+    known = conversations.documents_of(cids, clients, deadline) if cids else {}
+    for document in absent:
+        channel = by_id[document.id]
+        cid, its_team = channel["cid"], channel.get("team") or None
+        if known[cid]:
+            continue
+        if owner := owners.get(document.id):
+            page.findings.append(Finding("orphan_channel", cid, its_team, f"{owner} is gone"))
+            continue
+        page.findings.append(Finding("only_in_stream", cid, its_team))
+        if wrong := conversations.wrong_team_of(channel, its_team, clients.settings.config.teams):
+            page.findings.append(_wrong_team(cid, wrong))
     return page
+
+
+def _missing_owners(
+    documents: Sequence[conversations.Conversation], clients: Clients, deadline: float
+) -> dict[str, str]:
+    """The owners that are certainly gone, by conversation id; none if that cannot be told now."""
+    try:
+        return conversations.missing_owners(documents, clients, deadline)
+    except FirebaseUnavailable as error:
+        logger.warn(f"The owners of channels cannot be looked up now: {error}")
+        return {}
 
 
 def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
@@ -290,15 +336,25 @@ def _conversations(cursor: str, team: str | None, clients: Clients) -> Page:
     deadline = time.monotonic() + PAGE_SECONDS
     listed, next_cursor = conversations.list_page(cursor, CHANNELS, clients, deadline)
     page = Page(next_cursor, seen=len(listed))
-    ready = [one for one in listed if one.status == "ready" and _is_at_home(one, clients.settings)]
-    channels = conversations.query(ready, clients, deadline) if ready else {}
-    for document in ready:
-        kind, detail = compare(document, channels.get(document.id), clients)
-        if kind:
-            cid = conversations.cid_of(document.id, clients.settings)
-            page.findings.append(Finding(kind, cid, document.team, detail))
-        page.records.append(("channels", document.team, not kind))
+    compared = [one for one in listed if _is_compared(one, clients.settings)]
+    channels = conversations.query(compared, clients, deadline) if compared else {}
+    present = [one for one in compared if one.id in channels]
+    owners = _missing_owners(present, clients, deadline)
+    for document in compared:
+        state, owner = channels.get(document.id), owners.get(document.id, "")
+        finding = compare(document, state, clients, owner)
+        if finding:
+            page.findings.append(finding)
+        page.records.append(("channels", document.team, finding is None))
     return page
+
+
+def _is_compared(document: conversations.Conversation, settings: Settings) -> bool:
+    if conversations.is_left_out(document, settings):
+        return False
+    if document.is_foreign:
+        return settings.config.conversations.foreign == "report"
+    return document.status == "ready" and _is_at_home(document, settings)
 
 
 def _is_at_home(document: conversations.Conversation, settings: Settings) -> bool:
@@ -315,21 +371,56 @@ def _is_at_home(document: conversations.Conversation, settings: Settings) -> boo
 
 
 def compare(
-    document: conversations.Conversation, state: Mapping[str, Any] | None, clients: Clients
-) -> tuple[str, str]:
-    """The kind of finding, empty if both agree, and a detail for a person."""
+    document: conversations.Conversation,
+    state: Mapping[str, Any] | None,
+    clients: Clients,
+    missing_owner: str = "",
+) -> Finding | None:
+    """What disagrees between a document and the state of its channel, if anything does.
+
+    Of a foreign document it is only told: in the detail of a kind that no repair touches.
+    """
+    finding = _difference(document, state, clients, missing_owner)
+    if finding is None or not document.is_foreign:
+        return finding
+    detail = _ONE_SIDED.get(finding.kind) or f"{finding.kind}: {finding.detail}"
+    return finding._replace(kind="foreign_document", detail=detail)
+
+
+_ONE_SIDED = {"only_in_firestore": "only in Firestore", "only_in_stream": "only in Stream"}
+
+
+def _difference(
+    document: conversations.Conversation,
+    state: Mapping[str, Any] | None,
+    clients: Clients,
+    missing_owner: str,
+) -> Finding | None:
+    cid = conversations.channel_of(document, clients.settings)
+    if document.is_foreign and document.status == "deleted":
+        return Finding("only_in_stream", cid, document.team) if state else None
     if state is None:
-        return "only_in_firestore", ""
+        return Finding("only_in_firestore", cid, document.team)
     channel = state["channel"]
-    team = channel.get("team") or None
-    if team != document.team:
-        return "wrong_team", f"{team} in Stream"
+    if missing_owner:
+        return Finding("orphan_channel", cid, document.team, f"{missing_owner} is gone")
+    teams = clients.settings.config.teams
+    if wrong := conversations.wrong_team_of(channel, document.team, teams):
+        return _wrong_team(cid, wrong)
+    # What a foreign document leaves out, it says nothing about.
     members = conversations.members_of(state, clients, time.monotonic() + PAGE_SECONDS)
-    if set(members) != set(document.member_ids):
-        return "member_mismatch", f"{len(document.member_ids)} here, {len(members)} in Stream"
-    if conversations.name_of(channel) != document.name:
-        return "member_mismatch", "the name differs"
-    return "", ""
+    states_members = document.member_ids or not document.is_foreign
+    if states_members and set(members) != set(document.member_ids):
+        detail = f"{len(document.member_ids)} here, {len(members)} in Stream"
+        return Finding("member_mismatch", cid, document.team, detail)
+    states_name = document.name or not document.is_foreign
+    if states_name and conversations.name_of(channel) != document.name:
+        return Finding("member_mismatch", cid, document.team, "the name differs")
+    return None
+
+
+def _wrong_team(cid: str, wrong: conversations.WrongTeam) -> Finding:
+    return Finding("wrong_team", cid, wrong.team, wrong.detail, wrong.actual)
 
 
 STEPS: Mapping[str, Callable[[str, str | None, Clients], Page]] = {
@@ -337,8 +428,8 @@ STEPS: Mapping[str, Callable[[str, str | None, Clients], Page]] = {
     "companies": _companies,
     "stream_users": _stream_users,
     "documents": _documents,
-    "channels": _channels,
     "conversations": _conversations,
+    "channels": _channels,
 }
 """Each returns one page of findings, from a cursor on, for all teams or one."""
 

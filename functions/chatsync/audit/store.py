@@ -171,7 +171,7 @@ def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
     query = _reference(audit.id, clients).collection("findings").order_by("__name__")
     for snapshot in query.stream():
         stored = snapshot.to_dict()
-        yield Finding(*(stored[name] for name in Finding._fields))
+        yield Finding(**{name: stored[name] for name in Finding._fields if name in stored})
 
 
 def _expires_at(audit: Audit) -> datetime | None:

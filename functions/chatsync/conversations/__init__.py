@@ -4,12 +4,19 @@
 agreement, and ``create`` is the callable that starts a conversation.
 """
 
-from .channel import members_of, query
+from .channel import (
+    channel_of,
+    is_left_out,
+    members_of,
+    missing_owners,
+    query,
+)
 from .document import (
     DEADLINE_SECONDS,
     Conversation,
     cid_of,
     conversation_id_of,
+    delete,
     documents_of,
     is_cid,
     list_page,
@@ -20,17 +27,26 @@ from .document import (
     set_team,
     text_of,
 )
-from .reconcile import reconcile_conversations
+from .patterns import WrongTeam, field_value_of, match_of, team_by_field, wrong_team_of
+from .reconcile import fields_of, reconcile_conversations
 
 __all__ = [
     "DEADLINE_SECONDS",
     "Conversation",
+    "WrongTeam",
+    "channel_of",
     "cid_of",
     "conversation_id_of",
+    "delete",
     "documents_of",
+    "field_value_of",
+    "fields_of",
     "is_cid",
+    "is_left_out",
     "list_page",
+    "match_of",
     "members_of",
+    "missing_owners",
     "name_of",
     "participants_of",
     "query",
@@ -38,5 +54,7 @@ __all__ = [
     "read_all",
     "reconcile_conversations",
     "set_team",
+    "team_by_field",
     "text_of",
+    "wrong_team_of",
 ]

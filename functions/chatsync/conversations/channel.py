@@ -1,13 +1,14 @@
 """A conversation's channel in Stream: looked up, created with its members, and described."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from firebase_functions import logger
 
 from .. import outbox
 from ..clients import Clients
+from ..clients.documents import temporary_failures_named, until
 from ..errors import (
     FailedPrecondition,
     NotFound,
@@ -20,7 +21,8 @@ from ..ids import Key
 from ..outcome import Outcome
 from ..settings import Settings
 from ..side_by_side import BATCH
-from .document import Conversation, cid_of, text_of
+from .document import Conversation, cid_of, is_cid, text_of
+from .patterns import Match, field_value_of, match_of
 
 PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 """Between attempts to create a channel: an answer was lost, or Stream didn't know a member yet."""
@@ -29,13 +31,50 @@ _NO_OBSTACLES = (Refusal.BANNED,)
 """Refusals of a member with which a conversation opens all the same."""
 
 
+def channel_of(document: Conversation, settings: Settings) -> str:
+    """The cid of a conversation's channel. A foreign document may have any id, and name its cid."""
+    if document.is_foreign and is_cid(document.cid):
+        return document.cid
+    return cid_of(document.id, settings)
+
+
+def pattern_of(document: Conversation, settings: Settings) -> Match | None:
+    """The entry of ``[[channels]]`` for a conversation; none for what createConversation made."""
+    if document.origin == "app":
+        return None
+    channel_id = channel_of(document, settings).partition(":")[2]
+    return match_of(channel_id, settings.config.channels)
+
+
+def is_left_out(document: Conversation, settings: Settings) -> bool:
+    """Whether the settings say that such channels are neither recorded nor compared."""
+    match = pattern_of(document, settings)
+    return match is not None and not match.pattern.record
+
+
+def missing_owners(
+    documents: Iterable[Conversation], clients: Clients, deadline: float
+) -> dict[str, str]:
+    """The paths of owners that are certainly gone, by conversation id.
+
+    Raises FirebaseUnavailable if that cannot be told now.
+    """
+    matches = {one.id: pattern_of(one, clients.settings) for one in documents}
+    owners = {one: match.owner for one, match in matches.items() if match and match.owner}
+    references = [clients.firestore.document(path) for path in dict.fromkeys(owners.values())]
+    with temporary_failures_named():
+        snapshots = clients.firestore.get_all(references, ["__name__"], **until(deadline))
+        gone = {one.reference.path for one in snapshots if not one.exists} if owners else set()
+    return {one: owner for one, owner in owners.items() if owner in gone}
+
+
 def query(
     documents: Sequence[Conversation], clients: Clients, deadline: float
 ) -> dict[str, dict[str, Any]]:
     """Stream's state of the channels of up to 30 conversations, by conversation id."""
-    cids = {cid_of(document.id, clients.settings): document.id for document in documents}
-    found = clients.stream.query_channels(list(cids), deadline)
-    return {cids[cid]: state for cid, state in found.items() if cid in cids}
+    cids = {document.id: channel_of(document, clients.settings) for document in documents}
+    found = clients.stream.query_channels(list(dict.fromkeys(cids.values())), deadline)
+    return {one: found[cid] for one, cid in cids.items() if cid in found}
 
 
 def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
@@ -92,12 +131,15 @@ def make_channel(document: Conversation, clients: Clients, deadline: float) -> N
 def _make_channel_once(document: Conversation, clients: Clients, deadline: float) -> None:
     cid = cid_of(document.id, clients.settings)
     wanted = document.member_ids
-    fields = {"team": document.team, "name": document.name}
+    teams = clients.settings.config.teams
+    fields: dict[str, Any] = {"team": document.team, "name": document.name}
+    if document.team and teams.channel_field:
+        fields[teams.channel_field] = field_value_of(document.team, teams)
     creator = clients.settings.id_format.stream_id(Key("user", document.created_by))
     data = {
         "created_by_id": creator if creator in wanted else wanted[0],
         "members": wanted[:BATCH],
-        **{field: value for field, value in fields.items() if value},
+        **{field: value for field, value in fields.items() if value not in (None, "")},
     }
     state = clients.stream.get_or_create_channel(cid, data, deadline)
     channel = state["channel"]

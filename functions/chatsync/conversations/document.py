@@ -1,7 +1,6 @@
 """``conversations/{id}``: what Firestore holds of a conversation, and under which id."""
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -70,6 +69,11 @@ class Conversation:
 
     version: datetime | None = None
     """Firestore's update time."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the app's backend wrote it: chatsync never changes such a document."""
+        return bool(self.status) and not self.origin
 
 
 @dataclass(frozen=True)
@@ -215,30 +219,50 @@ def is_cid(text: str) -> bool:
     return bool(_CHANNEL_TYPE.fullmatch(channel_type) and _CHANNEL_ID.fullmatch(channel_id))
 
 
-def documents_of(cid: str, clients: Clients) -> list[str]:
-    """The ids of all documents about a channel, under any id, except ``deleted`` ones."""
-    channel_type, _, channel_id = cid.partition(":")
+def documents_of(
+    cids: Sequence[str], clients: Clients, deadline: float
+) -> dict[str, list[Conversation]]:
+    """The documents about each of up to 30 channels, under any id, except ``deleted`` ones."""
     collection = collection_of(clients)
-    deadline = time.monotonic() + DEADLINE_SECONDS
     options = until(deadline)
+    channel_ids = {cid: cid.partition(":")[2] for cid in cids}
+    names = {ids.document_id(one) for pair in channel_ids.items() for one in pair}
     with temporary_failures_named():
-        by_cid = collection.where(filter=FieldFilter("cid", "==", cid)).get(**options)
-        by_id = collection.where(filter=FieldFilter("channelId", "==", channel_id)).get(**options)
-        names = {ids.document_id(cid), ids.document_id(channel_id)}
-        named = clients.firestore.get_all([collection.document(one) for one in names], **options)
-        about = [one for one in named if one.exists] + list(by_cid)
-        about += [one for one in by_id if _is_of_type(one, channel_type)]
-    return sorted({one.id for one in about if (one.to_dict() or {}).get("status") != "deleted"})
+        snapshots = list(clients.firestore.get_all([*map(collection.document, names)], **options))
+        for field, values in (("cid", cids), ("channelId", channel_ids.values())):
+            condition = FieldFilter(field, "in", list(dict.fromkeys(values)))
+            snapshots += collection.where(filter=condition).get(**options)
+    about: dict[str, list[Conversation]] = {cid: [] for cid in cids}
+    for snapshot in {one.id: one for one in snapshots if one.exists}.values():
+        document = _conversation(snapshot)
+        for cid, channel_id in channel_ids.items():
+            if document.status != "deleted" and _is_about(snapshot, cid, channel_id):
+                about[cid].append(document)
+    return about
 
 
-def _is_of_type(snapshot: Any, channel_type: str) -> bool:
-    stated = (snapshot.to_dict() or {}).get("channelType")
-    return not isinstance(stated, str) or stated == channel_type
+def _is_about(snapshot: Any, cid: str, channel_id: str) -> bool:
+    fields = snapshot.to_dict()
+    if stated := text_of(fields.get("cid")):
+        return stated == cid
+    stated_type = fields.get("channelType")
+    is_of_type = not isinstance(stated_type, str) or stated_type == cid.partition(":")[0]
+    named = snapshot.id in (ids.document_id(cid), ids.document_id(channel_id))
+    return is_of_type and (named or fields.get("channelId") == channel_id)
 
 
 def set_team(document: Conversation, team: str, clients: Clients, deadline: float) -> None:
     """Change a conversation's team. Raises Unsettled if the document changed since it was read."""
     update(replace(document, team=team), ["team"], clients, deadline)
+
+
+def delete(document: Conversation, clients: Clients, deadline: float) -> None:
+    """Delete a document. Raises Unsettled if it changed since it was read."""
+    batch = clients.firestore.batch()
+    unchanged = clients.firestore.write_option(last_update_time=document.version)
+    batch.delete(reference_of(document.id, clients), unchanged)
+    if not commit(batch, deadline):
+        raise Unsettled(f"conversation {document.id} changed meanwhile")
 
 
 def outcome_of(
@@ -268,7 +292,7 @@ def record(document: Conversation, origin: str, clients: Clients, deadline: floa
     """Write the whole document, new or ``deleted`` before. Raises Unsettled."""
     fields = document_fields(document, clients.settings)
     fields |= {"origin": origin, "createdAt": document.created_at}
-    return _write(fields, document, clients, deadline)
+    return replace(_write(fields, document, clients, deadline), origin=origin)
 
 
 def update(

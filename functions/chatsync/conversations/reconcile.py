@@ -8,6 +8,9 @@ Stream decides on name and members, and the document follows:
     ready             present    Stream's name and members are copied; another team is a finding
     ready             absent     ``deleted``
     absent, deleted   present    recorded from what Stream says
+
+A document without ``origin`` is foreign, the app's own: it stays as it is, and nothing is recorded
+beside it. Nor is a channel recorded whose owner (``[[channels]]``) is gone.
 """
 
 import time
@@ -37,11 +40,23 @@ from ..ids import Key
 from ..observe import PendingReads
 from ..reconcile import reconcile_users
 from ..side_by_side import batches
-from .channel import creator_of, healed_keys, make_channel, members_of, query, refuse_obstacles
+from .channel import (
+    creator_of,
+    healed_keys,
+    is_left_out,
+    make_channel,
+    members_of,
+    missing_owners,
+    pattern_of,
+    query,
+    refuse_obstacles,
+)
 from .document import (
     DEADLINE_SECONDS,
     Conversation,
     ConversationOutcome,
+    cid_of,
+    documents_of,
     name_of,
     outcome_of,
     participants_of,
@@ -50,6 +65,7 @@ from .document import (
     set_status,
     update,
 )
+from .patterns import team_by_field, wrong_team_of
 
 
 def reconcile_conversations(
@@ -58,19 +74,32 @@ def reconcile_conversations(
     *,
     origin: str = "webhook",
     may_close: bool = True,
+    take_over: bool = False,
     deadline: float | None = None,
 ) -> list[ConversationOutcome]:
     """Bring these conversations into agreement; one outcome per id, in the same order.
 
     ``origin`` is written into documents that are created. Without ``may_close`` a conversation
-    whose channel is gone stays as it is. Raises StreamCredentialsRejected and FirebaseUnavailable,
-    which concern all.
+    whose channel is gone stays as it is. With ``take_over``, foreign documents are recorded anew,
+    and no longer foreign. Raises StreamCredentialsRejected and FirebaseUnavailable, which concern
+    all.
     """
     deadline = deadline or time.monotonic() + DEADLINE_SECONDS
     documents = read_all(list(dict.fromkeys(ids)), clients, deadline)
+    if take_over:
+        documents |= {
+            one.id: replace(one, status="deleted") for one in documents.values() if one.is_foreign
+        }
     outcomes: dict[str, ConversationOutcome] = {}
-    unfinished = [one for one in documents.values() if one.status in ("pending", "failed")]
-    others = [one for one in documents.values() if one.status not in ("pending", "failed")]
+    unfinished, others = [], []
+    for document in documents.values():
+        is_foreign = document.is_foreign and not take_over
+        if is_foreign or is_left_out(document, clients.settings):
+            outcomes[document.id] = outcome_of(document, clients.settings)
+        elif document.status in ("pending", "failed"):
+            unfinished.append(document)
+        else:
+            others.append(document)
     limited: StreamRateLimited | None = None
     for document in unfinished:
         # Its channel cannot be created now: repairing members would only use up another limit.
@@ -83,6 +112,8 @@ def reconcile_conversations(
     for batch in batches(others, CHANNELS):
         try:
             channels = query(batch, clients, deadline)
+            new = [one for one in batch if one.id in channels and one.status != "ready"]
+            unrecorded = _not_to_be_recorded(new, clients, deadline)
         except (Temporary, StreamRejected) as refusal:
             outcomes |= {one.id: outcome_of(one, clients.settings, refusal) for one in batch}
             continue
@@ -90,7 +121,12 @@ def reconcile_conversations(
             error: ChatsyncError | None = None
             state = channels.get(document.id)
             try:
-                if state:
+                if document.id in unrecorded:
+                    logger.warn(
+                        f"Channel of {document.id} is not recorded: {unrecorded[document.id]}",
+                        **fields_of(document),
+                    )
+                elif state:
                     document = follow(document, state, origin, clients, deadline)
                 elif document.status == "ready" and may_close:
                     document = close(document, clients, deadline)
@@ -98,6 +134,22 @@ def reconcile_conversations(
                 error = refusal
             outcomes[document.id] = outcome_of(document, clients.settings, error)
     return [outcomes[one] for one in ids]
+
+
+def _not_to_be_recorded(
+    documents: Sequence[Conversation], clients: Clients, deadline: float
+) -> dict[str, str]:
+    """Of channels without document, by conversation id: why they get none."""
+    if not documents:
+        return {}
+    cids = {one.id: cid_of(one.id, clients.settings) for one in documents}
+    gone = missing_owners(documents, clients, deadline)
+    reasons = {one: f"{owner} is gone" for one, owner in gone.items()}
+    about = documents_of(list(cids.values()), clients, deadline)
+    for conversation_id, cid in cids.items():
+        if others := [one.id for one in about[cid] if one.id != conversation_id]:
+            reasons[conversation_id] = f"it has the document {', '.join(others)}"
+    return reasons
 
 
 def finish(
@@ -185,24 +237,34 @@ def follow(
     deadline: float,
 ) -> Conversation:
     """Copy what Stream says of an existing channel into its document."""
+    if document.is_foreign and document.status != "deleted":
+        return document
     channel = state["channel"]
     members = tuple(members_of(state, clients, deadline))
     name = name_of(channel)
     team = channel.get("team") or None
-    if document.status == "ready":
-        if team != document.team:
-            logger.error(
-                f"Conversation {document.id} is of team {document.team} in Firestore,"
-                f" of {team} in Stream",
-                conversation=document.id,
-            )
+    is_recorded = document.status == "ready"
+    recorded_team = document.team if is_recorded else team
+    teams = clients.settings.config.teams
+    if wrong_team_of(channel, recorded_team, teams):
+        by_field = team_by_field(channel, teams)
+        logger.error(
+            f"Conversation {document.id} is of team {recorded_team} in Firestore, of {team} in"
+            f" Stream" + (f", of {by_field} by {teams.channel_field}" if by_field else ""),
+            **fields_of(document, team=team),
+        )
+    if is_recorded:
         if name == document.name and set(members) == set(document.member_ids):
             return document
         participants = participants_of(members, clients, deadline)
         followed = replace(document, name=name, member_ids=members, participant_ids=participants)
         changing = ["name", "memberIds", "participantIds", "status"]
-        return update(followed, changing, clients, deadline)
-    logger.info(f"Recording channel {channel['cid']}", conversation=document.id)
+        followed = update(followed, changing, clients, deadline)
+        _log_changes(document, followed)
+        return followed
+    logger.info(f"Recording channel {channel['cid']}", **fields_of(document, team=team))
+    match = pattern_of(document, clients.settings)
+    stated_type = match.pattern.conversation_type if match else ""
     recorded = replace(
         document,
         status="ready",
@@ -212,11 +274,29 @@ def follow(
         team=team,
         created_by=creator_of(channel, clients.settings),
         created_at=datetime.fromisoformat(channel["created_at"]),
-        conversation_type="direct" if len(members) == 2 and not name else "group",
+        conversation_type=stated_type or ("direct" if len(members) == 2 and not name else "group"),
     )
     return record(recorded, origin, clients, deadline)
 
 
+def _log_changes(before: Conversation, after: Conversation) -> None:
+    if after.name != before.name:
+        logger.info(f"Conversation {after.id} has another name", **fields_of(after))
+    was, now = set(before.member_ids), set(after.member_ids)
+    if was != now:
+        logger.info(
+            f"Conversation {after.id} has other members: {len(now - was)} came,"
+            f" {len(was - now)} left",
+            **fields_of(after),
+        )
+
+
+def fields_of(document: Conversation, **others: str | None) -> dict[str, str]:
+    """What a line of the log says of a conversation, beside its message."""
+    fields = {"conversation": document.id, "team": document.team, **others}
+    return {name: value for name, value in fields.items() if value}
+
+
 def close(document: Conversation, clients: Clients, deadline: float) -> Conversation:
-    logger.info(f"Conversation {document.id} is gone from Stream", conversation=document.id)
+    logger.info(f"Conversation {document.id} is gone from Stream", **fields_of(document))
     return update(replace(document, status="deleted"), ["status"], clients, deadline)

@@ -123,7 +123,8 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
         return
     has_entry = kind == "message.new" and _count(event, clients, deadline)
     document = read(conversation_id_of(cid, clients.settings), clients, deadline)
-    if not _agrees(document, kind, event) and _reconcile(document, clients, deadline):
+    settled = document.is_foreign or _agrees(document, kind, event)
+    if not settled and _reconcile(document, clients, deadline):
         has_entry = False  # the drain was woken already
     if has_entry:
         outbox.try_to_wake(time.time() + retry.FIRST_ATTEMPT_SECONDS, clients)

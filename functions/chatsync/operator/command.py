@@ -48,6 +48,8 @@ from .terminal import confirm, console, percent, print_json, print_line, print_t
 
 MAX_ATTEMPTS = 5
 
+_REPAIRABLE = [kind for kind in KINDS if kind not in BY_HAND]
+
 SECONDS_UNTIL_DEAD = 150
 """If no page ended for so long, a backfill is dead: a rate limit delays a page by two minutes."""
 
@@ -89,7 +91,8 @@ def audit(
     users: Annotated[bool, typer.Option("--users", help="Users only.")] = False,
     channels: Annotated[bool, typer.Option("--channels", help="Channels only.")] = False,
     repair: Annotated[
-        list[str] | None, typer.Option(help=f"Repair this kind of finding: {', '.join(KINDS)}.")
+        list[str] | None,
+        typer.Option(help=f"Repair this kind of finding: {', '.join(_REPAIRABLE)}."),
     ] = None,
     apply: Apply = False,
     yes: Yes = False,
@@ -125,12 +128,19 @@ def audit(
     return FINDINGS if done.findings > done.repaired else IN_SYNC
 
 
+_BY_HAND = {
+    "wrong_team": "see fix-team",
+    "orphan_channel": "see delete-orphan",
+    "foreign_document": "whoever writes these documents, with the app's own backend",
+}
+
+
 def _checked_kinds(kinds: Sequence[str], steps: Sequence[str], team: str) -> tuple[str, ...]:
     for kind in kinds:
         if kind in BY_HAND:
-            raise Refused(f"A person corrects {kind}: see fix-team.")
+            raise Refused(f"A person corrects {kind}: {_BY_HAND[kind]}.")
         if kind not in KINDS:
-            raise Refused(f"{kind!r} is no kind of finding: {', '.join(KINDS)}.")
+            raise Refused(f"{kind!r} is no kind of finding: {', '.join(_REPAIRABLE)}.")
         needed = USER_STEPS if kind in KINDS_OF_USERS else CHANNEL_STEPS
         if not set(needed) & set(steps):
             raise Refused(f"--users or --channels leaves out {kind}.")
@@ -221,7 +231,10 @@ def _print_findings(done: Audit, findings: Sequence[Finding], only_issues: bool)
     if table.row_count:
         console().print(table)
     if findings:
-        rows = ((one.kind, one.key, one.team or "", one.detail) for one in findings[:MOST_SHOWN])
+        rows = (
+            (one.kind, one.key, ", ".join(filter(None, one.teams)), one.detail)
+            for one in findings[:MOST_SHOWN]
+        )
         print_table(("kind", "what", "team", "detail"), rows)
         if done.findings > MOST_SHOWN:
             print_line(f"... {done.findings} in all; --json prints up to {audits.MAX_FINDINGS}.")
