@@ -21,7 +21,7 @@ from chatsync import audit, ids, outbox, settings
 from chatsync.clients import Clients, connect, firebase_app
 from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
 from chatsync.conversations.create import create_conversation
-from chatsync.entry import events, records, tokens, webhooks
+from chatsync.entry import events, records, tenants, tokens, webhooks
 from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted
 from chatsync.entry.callables import (
     callable_function,
@@ -169,6 +169,7 @@ def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
     key = ids.check_key(
         caller if user_id is None else user_id, "userId", "user", clients.settings.id_format
     )
+    tenants.refuse_strangers(key.id, caller, clients)
     return records.read_stats(key.id, caller, clients)
 
 

@@ -297,8 +297,9 @@ def test_a_conversation_of_a_team_is_filed_under_it(teams, create, channels, doc
     assert document(result["id"]).get("team") == "red"
 
 
-def test_the_same_pair_talks_apart_in_each_team(teams, create):
-    assert create("bob", team="red")["id"] != create("bob")["id"]
+def test_the_same_pair_talks_apart_in_each_team(teams, create, firestore):
+    firestore.document("users/bob").update({"chat": {"teams": ["red", "blue"]}})
+    assert create("bob", team="red")["id"] != create("bob", team="blue")["id"]
 
 
 def test_a_team_of_others_is_refused_and_logged(teams, create, stream, document, capsys):

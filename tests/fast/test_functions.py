@@ -234,6 +234,14 @@ def test_when_somebody_was_active_is_told_to_themselves_only(call, firestore):
     assert told_to("stranger") == ["ann", 7, None, None]
 
 
+def test_stats_of_somebody_with_teams_are_told_to_those_who_share_one(call, firestore):
+    firestore.document("user_stats/ann").set({"messagesSent": 7})
+    for uid, teams in (("ann", ["red", "blue"]), ("bob", ["blue"]), ("eve", ["green"])):
+        firestore.document(f"users/{uid}").set({"chat": {"teams": teams}})
+    for caller, expected in (("ann", 200), ("bob", 200), ("eve", 403), ("stranger", 403)):
+        assert call({"userId": "ann"}, function="getUserStats", caller=caller)[0] == expected
+
+
 def test_null_is_as_good_as_no_field(accounts, call):
     accounts.sign_up("caller")
     status, body = call({"userId": None}, function="getUserStats")

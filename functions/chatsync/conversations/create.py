@@ -46,6 +46,7 @@ from . import document as document_store
 from . import pairs
 from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
 from .pairs import Pair
+from .patterns import field_value_of
 from .reconcile import close, finish, open_ready
 
 MAX_TEXT_LENGTH = 256
@@ -113,11 +114,14 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     deadline = time.monotonic() + DEADLINE_SECONDS
     presumed = (*map(clients.settings.id_format.stream_id, request.members), *request.service_users)
     finding = begin(_find, request, presumed, clients, deadline)
+    stated_team = request.team
     request, states = _with_members(request, clients, deadline)
+    request, states = _with_team(request, states, clients, deadline)
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
     document, pair = result(finding, deadline)
-    if members.all != presumed:  # a company was named by its plain id
+    # A company was named by its plain id, or the members share a team that was not named.
+    if (members.all, request.team) != (presumed, stated_team):
         document, pair = _find(request, members.all, clients, deadline)
     _check_arguments(request, document)
 
@@ -198,12 +202,16 @@ def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
         raise InvalidArgument("conversationType", f"must be one of {', '.join(TYPES)}")
     if conversation_type == "direct" and count != 2:
         raise InvalidArgument("participantIds", "must name one other for a direct conversation")
+    team = _text(fields, "team", MAX_TEAM_LENGTH)
+    teams = settings.config.teams
+    if team and teams.channel_field and field_value_of(team, teams) is None:
+        raise InvalidArgument("team", f"must be made as {teams.format!r} says")
     return Request(
         members,
         tuple(service_users),
         conversation_type,
         name=_text(fields, "name", MAX_TEXT_LENGTH),
-        team=_text(fields, "team", MAX_TEAM_LENGTH),
+        team=team,
         idempotency_key=_text(fields, "idempotencyKey", MAX_TEXT_LENGTH),
     )
 
@@ -259,6 +267,34 @@ def _with_members(
         if users.exists(key, state):
             states[key] = state
     return replace(request, members=tuple(dict.fromkeys(keys))), states
+
+
+def _with_team(
+    request: Request, states: dict[Key, FirebaseState], clients: Clients, deadline: float
+) -> tuple[Request, dict[Key, FirebaseState]]:
+    """Give the request of a caller who has teams, and names none, the one that all members share.
+
+    The members' user documents are then among the states. Raises PermissionDenied if they share
+    none or several, or if teams are required and the caller has none.
+    """
+    config = clients.settings.config
+    if request.team or any(key not in states for key in request.members):
+        return request, states
+    shared = users.teams_of(states[request.caller], config)
+    if not shared:
+        if config.teams.required:
+            raise PermissionDenied("a conversation needs a team, and the caller has none", [])
+        return request, states
+    for batch in batches(request.members[1:]):
+        read = read_documents(batch, clients, deadline, of=["user"])
+        states = states | {key: replace(states[key], user=read[key].user) for key in batch}
+    for key in request.members[1:]:
+        theirs = users.teams_of(states[key], config)
+        shared = [team for team in shared if team in theirs]
+    if len(shared) != 1:
+        which = f"several teams: {', '.join(shared)}" if shared else "no team"
+        raise PermissionDenied(f"name a team: the members share {which}", [])
+    return replace(request, team=shared[0]), states
 
 
 def actual_key(asked: Key, state: FirebaseState) -> Key:
@@ -328,8 +364,7 @@ def _check_members(
         raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
     if not request.team:
         return
-    fields = {key: users.owned_fields(states[key], settings.config) for key in request.members}
-    teams = {key: owned.get("teams") or [] for key, owned in fields.items()}
+    teams = {key: users.teams_of(states[key], settings.config) for key in request.members}
     mine = teams[request.caller]
     if request.team not in mine:
         logger.warn(
@@ -370,7 +405,7 @@ def _begin(
     outbox.try_to_wake(time.time() + UNFINISHED_SECONDS, clients)
     stats = states[request.caller].stats
     for _ in range(_MAX_CONFLICTS):
-        pending = _pending(document, request, members)
+        pending = replace(_pending(document, request, members), origin="app")
         batch = clients.firestore.batch()
         fields = {
             **document_fields(pending, clients.settings),
