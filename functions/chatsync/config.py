@@ -23,6 +23,11 @@ DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
 CONVERSATION_TYPES = ("direct", "group")
 MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
 
+FIELDS_OF_STATS = (
+    *("userId", "createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt"),
+)
+"""What ``getUserStats`` answers of its own."""
+
 Paths = tuple[str, ...]
 """Dotted paths into a document, or ``claims:name``; the first with a text wins."""
 
@@ -304,6 +309,11 @@ def _problems(config: Config) -> list[tuple[str, str]]:
         problems.append(("users.company", "expected both field and values"))
     if users.company.field and not _PATH.fullmatch(users.company.field):
         problems.append(("users.company.field", "expected a path such as a.b"))
+    problems += [
+        ("stats.public_fields", f"expected a field of the app's own, not {name!r}")
+        for name in config.stats.public_fields
+        if not re.fullmatch(_SEGMENT, name) or name in FIELDS_OF_STATS
+    ]
     if _PLACEHOLDER.findall(config.teams.format) != ["value"]:
         problems.append(("teams.format", 'expected {value} once, as in "gym_{value}"'))
     return problems

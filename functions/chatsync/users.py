@@ -384,6 +384,16 @@ def _public_value(state: FirebaseState, config: Config, name: str) -> Any:
     return _first(in_profile, in_user, in_company, _in_auth(state.account, in_auth, clean))
 
 
+def told_in_profile(profile: Document, name: str, config: Config = DEFAULTS) -> str | None:
+    """``name`` or ``image`` of a profile; of one that was there first by the app's own paths."""
+    field, _, clean = _PUBLIC[name]
+    value = profile.get(field)
+    is_ours = field in profile and isinstance(profile.get("mirrored"), Mapping)
+    if not is_ours and not _usable(value, clean):
+        value = _stated(profile, getattr(config.profiles, name), clean)
+    return value if isinstance(value, str) else None
+
+
 def _first(*values: Any) -> Any:
     """The first text among the values; without one, None if any is null, else absent."""
     texts = [value for value in values if isinstance(value, str)]

@@ -1,6 +1,5 @@
 """The life of an account: changes, deletion, return, tokens, and records healed on reading."""
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -8,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 from firebase_admin.exceptions import UnavailableError
-from google.api_core.exceptions import ServiceUnavailable
-from google.cloud import firestore as google_firestore
 
 from chatsync import outbox
 from chatsync.config import DELETE_POLICIES
@@ -21,10 +18,8 @@ from chatsync.entry.events import (
     reconcile_after_sign_up,
     remove_after_event,
 )
-from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import (
     FailedPrecondition,
-    FirebaseUnavailable,
     NotFound,
     Postponed,
     StreamUnavailable,
@@ -505,115 +500,6 @@ def test_a_revocation_that_could_not_hit_every_token_is_not_called_done(ann, cli
         later = claims(tokens.issue_token("ann", clients)["token"])["iat"]
         assert earlier < later <= time.time()
     assert refused
-
-
-# Records healed on reading
-
-
-def test_whatever_an_app_keeps_in_its_preferences_can_be_told(ann, clients, firestore):
-    firestore.document("user_profiles/ann").update(
-        {
-            "preferences": {
-                "home": google_firestore.GeoPoint(1, 2),
-                "key": b"\x00",
-                "since": datetime(2026, 1, 2, tzinfo=UTC),
-                "ratio": float("nan"),
-                "friend": firestore.document("users/bob"),
-                "themes": ["dark", None, True, 1.5],
-            }
-        }
-    )
-    told = ensure_profile("ann", clients)["preferences"]
-    assert json.loads(json.dumps(told, allow_nan=False)) == {
-        "home": {"latitude": 1, "longitude": 2},
-        "key": "AA==",
-        "since": "2026-01-02T00:00:00Z",
-        "ratio": None,
-        "friend": "users/bob",
-        "themes": ["dark", None, True, 1.5],
-    }
-
-
-def test_a_profile_of_nobody_is_not_found(clients, stream):
-    with fails_with(NotFound):
-        ensure_profile("nobody", clients)
-
-
-def test_why_a_record_could_not_be_healed_is_told(accounts, clients, firestore_api, monkeypatch):
-    accounts.sign_up("ann")
-
-    def fail(**_: object) -> None:
-        raise ServiceUnavailable("down")
-
-    monkeypatch.setattr(firestore_api, "batch_write", fail)
-    with fails_with(FirebaseUnavailable):
-        read_stats("ann", "ann", clients)
-
-
-def test_stats_of_a_missing_record_start_at_zero_with_the_accounts_creation(
-    accounts, clients, stream, capsys
-):
-    accounts.sign_up("ann", created_ms=1_700_000_000_000)
-    stats = read_stats("ann", "ann", clients)
-    assert stats.pop("updatedAt").endswith("Z")
-    assert stats == {
-        "userId": "ann",
-        "createdAt": "2023-11-14T22:13:20Z",
-        "conversationsStarted": 0,
-        "messagesSent": 0,
-        "lastActiveAt": None,
-    }
-    assert "Self-healing triggered for user ann" in capsys.readouterr().out
-
-
-def test_stats_that_exist_cost_one_read(ann, clients, firestore_api, stream):
-    since = stream.last_request()
-    firestore_api.calls.clear()
-    read_stats("ann", "ann", clients)
-    assert firestore_api.calls == ["batch_get_documents"]
-    assert stream.requests(since) == []
-
-
-def test_stats_of_nobody_are_not_found_and_leave_no_record(clients, firestore_api):
-    with fails_with(NotFound):
-        read_stats("nobody", "ann", clients)
-    assert firestore_api.documents == {}
-
-
-def test_stats_are_healed_while_stream_is_down(accounts, clients, stream):
-    accounts.sign_up("ann")
-    stream.fault("*", "status", status=503, rate=1)
-    assert read_stats("ann", "ann", clients)["messagesSent"] == 0
-
-
-@pytest.mark.parametrize("read", [read_stats, lambda uid, _, *rest: ensure_profile(uid, *rest)])
-def test_fifty_readers_at_once_heal_one_record_and_agree(
-    accounts, clients, stream, firestore_api, read
-):
-    accounts.sign_up("ann", displayName="Ann")
-    with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: read("ann", "ann", clients), range(50)))
-    for answer in answers:
-        answer.pop("created", None)
-    assert all(answer == answers[0] for answer in answers)
-    for document in firestore_api.documents.values():
-        assert document.create_time == document.update_time
-
-
-def test_a_profile_is_told_as_it_is(ann, clients):
-    profile = ensure_profile("ann", clients)
-    assert profile["createdAt"].endswith("Z")
-    assert (profile["displayName"], profile["preferences"], profile["created"]) == (
-        "Ann",
-        {},
-        False,
-    )
-
-
-def test_a_missing_profile_is_created(accounts, clients, stream):
-    accounts.sign_up("ann", displayName="Ann")
-    profile = ensure_profile("ann", clients)
-    assert (profile["displayName"], profile["created"]) == ("Ann", True)
 
 
 # Anonymous accounts

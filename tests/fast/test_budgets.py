@@ -13,6 +13,7 @@ from chatsync import outbox
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import tokens
 from chatsync.entry.events import reconcile_after_sign_up
+from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.ids import Key
 
 
@@ -91,6 +92,18 @@ def test_an_event_that_comes_twice_costs_a_read_of_each_side(cost, people, clien
         ["QueryUsers"],
         {"batch_get_documents": 1},
     )
+
+
+@pytest.mark.parametrize(
+    "read", [ensure_profile, lambda uid, clients: read_stats(uid, "", clients)]
+)
+def test_a_record_costs_no_call_to_stream_and_auth_is_asked_once(cost, people, clients, read):
+    """Of a missing one: it is looked for, then all that may be missing, and what was made is told;
+    documents and the entry in the outbox are one commit."""
+    [ann] = people(1)
+    healing = {"batch_get_documents": 3, "get_users": 1, "commit": 1}
+    assert cost(lambda: read(ann, clients)) == ([], healing)
+    assert cost(lambda: read(ann, clients)) == ([], {"batch_get_documents": 1})
 
 
 @pytest.mark.parametrize("count", [10, 100])

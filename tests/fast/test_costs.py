@@ -13,7 +13,7 @@ import pytest
 from chatsync import audit, outbox
 from chatsync.clients import Clients
 from chatsync.conversations.create import create_conversation
-from chatsync.entry import events, tokens, webhooks
+from chatsync.entry import events, records, tokens, webhooks
 from chatsync.ids import Key
 from chatsync.outbox import drain
 from chatsync.users import FirebaseState
@@ -146,6 +146,14 @@ def test_a_token(people, clients, meter):
 def test_somebody_in_agreement(people, clients, meter):
     measured = meter.of(lambda: outbox.reconcile([Key("user", "bob")], clients))
     assert measured == told("`ensureStreamUser`, in agreement")
+
+
+def test_records(people, clients, accounts, meter):
+    measured = meter.of(lambda: records.read_stats("bob", "ann", clients))
+    assert measured == told("`getUserStats` or `ensureUserProfile`, present")
+    accounts.sign_up("eve")
+    measured = meter.of(lambda: records.ensure_profile("eve", clients))
+    assert measured == told("`getUserStats` or `ensureUserProfile`, missing")
 
 
 def test_a_conversation(people, accounts, clients, meter):

@@ -133,6 +133,7 @@ MISTAKES = {
     '[users]\ncollection = "a/b"': r"line 2: users.collection: expected a collection",
     '[users]\ncompany = {field = "type"}': r"line 2: users.company: expected both",
     '[users.stream_fields]\nname = "nick"': r"line 2: users.stream_fields.name: is a field that",
+    '[stats]\npublic_fields = ["updatedAt"]': r"line 2: stats.public_fields: expected a field",
     '[teams]\nformat = "gym"': r"line 2: teams.format: expected \{value\} once",
     '[[channels]]\nid = "a"\n\n[[channels]]\nid = "b c"': r"line 5: channels\[1\].id: expected",
     '[[channels]]\nid = "{e}_{e}"': r"line 2: channels\[0\].id",

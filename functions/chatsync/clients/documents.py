@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from firebase_admin import exceptions as auth_exceptions
+from firebase_functions import logger
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 from google.api_core.exceptions import (
     Aborted,
@@ -25,6 +26,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import TransportError
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.cloud.firestore_v1.field_path import FieldPath
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 from google.rpc import code_pb2
 
@@ -71,6 +73,8 @@ _MAX_LIST_LENGTH = 1_000
 _MAX_LIST_BYTES = 30_000
 """Of all texts of a list, in bytes. Stream takes 250 teams of 100 bytes (Stream documentation,
 "Multi Tenant & Teams"): it refuses what was cut here."""
+
+_ENTRIES = "stream_users"
 
 _NOTHING = ReadFields({}, ())
 
@@ -217,7 +221,7 @@ def _get_documents(
     request = {
         "database": client._database_string,
         "documents": names,
-        "mask": {"field_paths": sorted({*clients.settings.mask, *also})},
+        "mask": {"field_paths": _mask(clients.settings.mask, also)},
         "transaction": transaction,
     }
     with temporary_failures_named():
@@ -228,6 +232,12 @@ def _get_documents(
             message = BatchGetDocumentsResponse.pb(response)
             if message.HasField("found"):
                 yield message.found
+
+
+def _mask(paths: Iterable[str], whole: Iterable[str]) -> list[str]:
+    """The paths, and the fields that are read whole, in place of what lies inside of them."""
+    fields = {FieldPath(name).to_api_repr() for name in whole}
+    return sorted(fields | {path for path in paths if path.split(".")[0] not in fields})
 
 
 def read_fields(fields: Mapping[str, Any], wanted: ReadFields) -> dict[str, Any]:
@@ -335,24 +345,16 @@ def write_documents(
     everybody, such as a missing role.
     """
     batch = BulkWriteBatch(clients.firestore)
-    config, now = clients.settings.config, firestore.SERVER_TIMESTAMP
     written: list[tuple[Key, firestore.DocumentReference | None]] = []
     """For each write its key, and the document if it creates one."""
-    for key, state in states.items():
-        references = _references(key, clients)
-        for field, document in missing_documents(state, now, config).items():
-            batch.create(references[field], document)
-            written.append((key, references[field]))
-        if update := profile_update(state, config):
-            unchanged = clients.firestore.write_option(last_update_time=state.profile_version)
+    for key in dict.fromkeys([*states, *entries]):
+        made = create_missing(key, states.get(key), entries.get(key), batch, clients)
+        written += [(key, reference) for reference in made]
+        if update := profile_update(states.get(key, FirebaseState()), clients.settings.config):
+            unchanged = clients.firestore.write_option(last_update_time=states[key].profile_version)
             update["updatedAt"] = firestore.SERVER_TIMESTAMP
-            batch.update(references["profile"], update, unchanged)
+            batch.update(_references(key, clients)["profile"], update, unchanged)
             written.append((key, None))
-    in_entries = len(written)
-    for key, entry in entries.items():
-        reference = _references(key, clients)["entry"]
-        batch.create(reference, {"kind": entry.kind, "streamUserId": entry.stream_id})
-        written.append((key, reference))
     if not written:
         return WriteResult({})
     try:
@@ -368,14 +370,45 @@ def write_documents(
         for (key, reference), status, result in answers
         if reference and status.code == code_pb2.OK
     )
-    refused = {}
-    for (key, _), status, _ in answers:
+    for key, documents in created.items():
+        log_created(key, [one.reference for one in documents])
+    refused, undecided = {}, set()
+    for (key, reference), status, _ in answers:
         if status.code in _CONCERNS_ALL:
             raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
         if status.code == code_pb2.INVALID_ARGUMENT:
             refused[key] = status.message
-    undecided = {key for (key, _), status, _ in answers[in_entries:] if status.code != code_pb2.OK}
+        if not reference and status.code == code_pb2.OK:
+            logger.info(f"The profile of {key.kind} {key.id} follows", **{key.kind: key.id})
+        if reference and reference.parent.id == _ENTRIES and status.code != code_pb2.OK:
+            undecided.add(key)
     return WriteResult(created, refused=refused, undecided=frozenset(undecided))
+
+
+def create_missing(
+    key: Key,
+    state: FirebaseState | None,
+    entry: Entry | None,
+    batch: BulkWriteBatch | firestore.WriteBatch | firestore.Transaction,
+    clients: Clients,
+) -> list[firestore.DocumentReference]:
+    """Add to ``batch`` the documents that a user lacks, and ``entry``; returns what it creates.
+
+    Each write fails if the document exists by then. Without ``state`` only ``entry`` is written.
+    """
+    references = _references(key, clients)
+    config, now = clients.settings.config, firestore.SERVER_TIMESTAMP
+    missing = missing_documents(state, now, config) if state else {}
+    if entry:
+        missing["entry"] = {"kind": entry.kind, "streamUserId": entry.stream_id}
+    for field, document in missing.items():
+        batch.create(references[field], document)
+    return [references[field] for field in missing]
+
+
+def log_created(key: Key, references: Iterable[firestore.DocumentReference]) -> None:
+    collections = ", ".join(one.parent.id for one in references)
+    logger.info(f"Created documents of {key.kind} {key.id}: {collections}", **{key.kind: key.id})
 
 
 def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[CreatedDocument]]:
@@ -444,23 +477,20 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
     then. An existing document is never overwritten, however often the event is delivered.
     """
     key = Key("user", uid)
-    references = _references(key, clients)
-    config = clients.settings.config
 
     @firestore.transactional
-    def create(transaction: firestore.Transaction, state: FirebaseState) -> list[str]:
+    def create(
+        transaction: firestore.Transaction, state: FirebaseState
+    ) -> list[firestore.DocumentReference]:
         # Only the user document is read here: its lock is shared, so deliveries of the same event
         # don't abort each other.
-        name = references["user"]._document_path
+        name = _references(key, clients)["user"]._document_path
         users = list(_get_documents([name], clients, deadline, transaction=transaction.id))
         if not users:
             return []
         wanted = clients.settings.fields_read["user"]
         state = replace(state, user=read_fields(users[0].fields, wanted))
-        missing = missing_documents(state, firestore.SERVER_TIMESTAMP, config)
-        for field, document in missing.items():
-            transaction.create(references[field], document)
-        return [references[field].path for field in missing]
+        return create_missing(key, state, None, transaction, clients)
 
     # After each conflict, another delivery has created a document since it was read.
     deadline = time.monotonic() + _PROFILE_SECONDS
@@ -469,8 +499,9 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
         if state.user is None or (state.profile is not None and state.stats is not None):
             return []
         with suppress(AlreadyExists):
-            paths: list[str] = create(clients.firestore.transaction(), state)
-            return paths
+            if created := create(clients.firestore.transaction(), state):
+                log_created(key, created)
+            return [one.path for one in created]
     raise Unsettled(f"the profile of user {uid} kept changing")
 
 
@@ -496,9 +527,9 @@ def _seconds_until(deadline: float) -> float:
 def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentReference]:
     """The document of each field of ``FirebaseState``, and the ``entry`` in ``stream_users``."""
     fields = ("company",) if key.kind == "company" else ("user", "profile", "stats", "company")
-    entries = {"entry": clients.firestore.document("stream_users", f"{key.kind}_{key.id}")}
+    entries = {"entry": clients.firestore.document(_ENTRIES, f"{key.kind}_{key.id}")}
     if key.kind == "company":
-        entries["account_entry"] = clients.firestore.document("stream_users", f"user_{key.id}")
+        entries["account_entry"] = clients.firestore.document(_ENTRIES, f"user_{key.id}")
     collection_of = clients.settings.collection_of
     documents = {
         field: clients.firestore.document(f"{collection_of(field)}/{key.id}") for field in fields

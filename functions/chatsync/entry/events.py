@@ -68,10 +68,14 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
     If the repair itself created the document, profile and Stream agree with it already.
     """
     key = Key("user", uid)
-    state = read_documents([key], clients, new_deadline(), of=("user", "profile", "stats"))[key]
+    config = clients.settings.config
+    # Where the user document decides what the account is, nothing may have been made in Stream yet.
+    decides = bool(config.users.company.field)
+    of = ("user", "profile", "stats", *(["entry"] if decides else []))
+    state = read_documents([key], clients, new_deadline(), of=of)[key]
     lacking = state.profile is None or state.stats is None
     created = lacking and create_profile(uid, clients)
-    if created or users.profile_update(state, clients.settings.config):
+    if created or users.profile_update(state, config) or (decides and state.kind is None):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients)
 

@@ -1,33 +1,45 @@
-"""What an app reads of a user: statistics and the profile, created on reading if missing."""
+"""What an app reads of a user: statistics and the profile, created on reading if missing.
+
+Firebase alone answers: nobody waits for Stream, which the outbox brings into agreement.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from firebase_functions import logger
 
-from .. import outbox
+from .. import outbox, users
 from ..as_json import json_value
 from ..clients import Clients
-from ..clients.documents import read_documents
-from ..errors import NotFound
+from ..clients.accounts import read_accounts
+from ..clients.documents import Entry, commit, create_missing, log_created, read_documents
+from ..errors import FailedPrecondition, NotFound, Refusal, Temporary, Unsettled
 from ..ids import Key
-from ..outcome import NotRepaired
+from ..outbox import retry
+from ..outcome import NotRepaired, Outcome
 from ..reconcile import new_deadline
+from ..settings import Settings
+from ..side_by_side import begin, result
 from ..users import Document, FirebaseState
+
+_MAX_CONFLICTS = 3
+
+_ALL = ("user", "profile", "stats", "company", "entry")
 
 
 def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
     """``{userId, createdAt, conversationsStarted, messagesSent, lastActiveAt, updatedAt}``.
 
-    A missing record of an existing account is created. ``lastActiveAt``, and ``updatedAt``, which
-    follows it, are null unless the caller asks for their own. Raises NotFound, and the repair's
-    error if the record could not be created.
+    The app's own ``[stats] public_fields`` are told too. A missing record of an existing account is
+    created. ``lastActiveAt``, and ``updatedAt``, which follows it, are null unless the caller asks
+    for their own. Raises NotFound, FailedPrecondition for an anonymous account that is not
+    provisioned, and NotRepaired if Firebase fails.
     """
-    state = _read(uid, clients, [])
-    if state.stats is None:
-        state = _repaired(uid, clients, [])
-    stats = state.stats or {}
+    own = clients.settings.config.stats.public_fields
+    stats, _ = _found_or_made(uid, "stats", own, clients)
     return {
+        **{name: json_value(stats.get(name)) for name in own},
         "userId": uid,
         "createdAt": json_value(stats.get("createdAt")),
         "conversationsStarted": json_value(stats.get("conversationsStarted")) or 0,
@@ -42,15 +54,12 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
 
     ``created`` says whether the profile was missing. Raises as read_stats does.
     """
-    state = _read(uid, clients, ["preferences"])
-    created = state.profile is None
-    if created:
-        state = _repaired(uid, clients, ["preferences"])
-    profile: Document = state.profile or {}
+    profile, created = _found_or_made(uid, "profile", ["preferences"], clients)
+    config = clients.settings.config
     return {
         "userId": uid,
-        "displayName": _text(profile, "displayName"),
-        "photoURL": _text(profile, "photoURL"),
+        "displayName": users.told_in_profile(profile, "name", config),
+        "photoURL": users.told_in_profile(profile, "image", config),
         "preferences": json_value(profile.get("preferences")) or {},
         "createdAt": json_value(profile.get("createdAt")),
         "updatedAt": json_value(profile.get("updatedAt")),
@@ -58,22 +67,71 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     }
 
 
-def _text(profile: Document, field: str) -> str | None:
-    value = profile.get(field)
-    return value if isinstance(value, str) else None
+def _found_or_made(
+    uid: str, field: Literal["profile", "stats"], whole: Sequence[str], clients: Clients
+) -> tuple[Document, bool]:
+    """A document of the user, with these fields uncut, and whether it was missing."""
+    key, deadline = Key("user", uid), new_deadline()
 
+    def read() -> Document | None:
+        state = read_documents([key], clients, deadline, of=[field], whole={field: whole})[key]
+        document: Document | None = getattr(state, field)
+        return document
 
-def _read(uid: str, clients: Clients, of_profile: Sequence[str]) -> FirebaseState:
-    key = Key("user", uid)
-    deadline = new_deadline()
-    return read_documents([key], clients, deadline, whole={"profile": of_profile})[key]
-
-
-def _repaired(uid: str, clients: Clients, of_profile: Sequence[str]) -> FirebaseState:
-    """The documents after a repair; a failure in Stream alone is not raised."""
+    if (found := read()) is not None:
+        return found, False
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
-    [outcome] = outbox.reconcile([Key("user", uid)], clients)
-    state = _read(uid, clients, of_profile)
-    if isinstance(outcome.error, NotFound) or state.stats is None or state.profile is None:
-        raise NotRepaired(outcome) if outcome.error else NotFound([uid])
-    return state
+    try:
+        _make(key, field, clients, deadline)
+        made = read()
+    except Temporary as error:
+        [outcome] = outbox.enqueue_unfinished([Outcome(key, "", None, error)], clients)
+        raise NotRepaired(outcome) from error
+    if made is None:
+        raise NotFound([uid])  # the account was deleted a moment ago
+    return made, True
+
+
+def _make(key: Key, field: str, clients: Clients, deadline: float) -> None:
+    """Create what the user lacks in Firestore, unless ``field`` is there by then.
+
+    Auth is asked once. The same commit enters the user into the outbox: so Stream follows, and an
+    account that was deleted meanwhile loses the documents again.
+    """
+    asking = begin(read_accounts, [key], clients.auth)
+    for _ in range(_MAX_CONFLICTS):
+        state = read_documents([key], clients, deadline, of=_ALL)[key]
+        if getattr(state, field) is not None:
+            return
+        account = result(asking, deadline).get(key)
+        if account is None:
+            raise NotFound([key.id])
+        state, entry = _judged(key, replace(state, account=account), clients.settings)
+        batch = clients.firestore.batch()
+        with outbox.waking(clients):
+            created = create_missing(key, state, entry, batch, clients)
+            pause = retry.FIRST_ATTEMPT_SECONDS
+            outbox.begin_entry(key, batch, clients, pause, removal=True)
+            committed = commit(batch, deadline)
+        if committed is not None:
+            log_created(key, created)
+            return
+    raise Unsettled(f"the documents of user {key.id} kept changing")
+
+
+def _judged(
+    key: Key, state: FirebaseState, settings: Settings
+) -> tuple[FirebaseState, Entry | None]:
+    """What to create documents from, and what is still to be written down of the account.
+
+    Raises FailedPrecondition for an account that gets no documents.
+    """
+    account, config = state.account, settings.config
+    if account and account.anonymous and not config.stream.provision_anonymous_users:
+        raise FailedPrecondition([key.id], Refusal.ANONYMOUS)
+    kind = users.kind_of(key, state, config)
+    if kind is None:
+        # As if there were a user document: ours would decide that the account is a person.
+        return replace(state, user={}), None
+    entry = Entry(kind, settings.stream_id(key, state))
+    return replace(state, kind=kind), None if state.kind else entry

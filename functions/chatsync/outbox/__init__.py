@@ -13,6 +13,7 @@ from .entries import due as due
 from .entries import entries_of as entries_of
 from .entries import retry_parked as retry_parked
 from .entries import sample as sample
+from .entries import waking as waking
 from .entries import write_entries as write_entries
 from .service import complete as complete
 from .service import enqueue_unfinished as enqueue_unfinished

@@ -14,9 +14,9 @@ one entry at most:
     recheckAt                 until then Stream may still apply a call whose answer was lost
 """
 
-import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -76,12 +76,9 @@ def write_entries(
     Raises FirebaseUnavailable if the outbox cannot be written.
     """
     references = {one.key: reference_of(one.key, clients) for one in outcomes}
-    wake_at = math.inf
-    if any(not outcome.is_parked for outcome in outcomes):
-        wake_at = slot_of(time.time() + retry.FIRST_ATTEMPT_SECONDS)
-        try_to_wake(wake_at, clients)
-    deadline = time.monotonic() + seconds
-    with temporary_failures_named():
+    waits = any(not outcome.is_parked for outcome in outcomes)
+    with waking(clients) if waits else nullcontext(), temporary_failures_named():
+        deadline = time.monotonic() + seconds
         snapshots = clients.firestore.get_all(list(references.values()), **until(deadline))
         known = {snapshot.id: snapshot.to_dict() or {} for snapshot in snapshots}
         batch = clients.firestore.batch()
@@ -89,11 +86,18 @@ def write_entries(
             reference = references[outcome.key]
             batch.set(reference, retry.fields_of_entry(outcome, known[reference.id]), merge=True)
         batch.commit(**until(deadline))
-    if time.time() >= wake_at:
-        # Too slow: the drain may have run before the entries were written.
-        try_to_wake(time.time(), clients)
     for outcome in outcomes:
         _log_written(outcome)
+
+
+@contextmanager
+def waking(clients: Clients) -> Iterator[None]:
+    """Wake the drain for entries that are written inside, and again if that took too long."""
+    wake_at = slot_of(time.time() + retry.FIRST_ATTEMPT_SECONDS)
+    try_to_wake(wake_at, clients)
+    yield
+    if time.time() >= wake_at:
+        try_to_wake(time.time(), clients)
 
 
 def document_id(key: Key) -> str:
