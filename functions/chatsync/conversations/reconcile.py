@@ -65,6 +65,7 @@ from .document import (
     set_status,
     update,
 )
+from .members import repair_incomplete
 from .patterns import team_by_field, wrong_team_of
 
 
@@ -257,6 +258,7 @@ def follow(
         if name == document.name and set(members) == set(document.member_ids):
             return document
         participants = participants_of(members, clients, deadline)
+        repair_incomplete(set(participants) - set(document.participant_ids), clients, deadline)
         followed = replace(document, name=name, member_ids=members, participant_ids=participants)
         changing = ["name", "memberIds", "participantIds", "status"]
         followed = update(followed, changing, clients, deadline)
@@ -265,11 +267,13 @@ def follow(
     logger.info(f"Recording channel {channel['cid']}", **fields_of(document, team=team))
     match = pattern_of(document, clients.settings)
     stated_type = match.pattern.conversation_type if match else ""
+    participants = participants_of(members, clients, deadline)
+    repair_incomplete(participants, clients, deadline)
     recorded = replace(
         document,
         status="ready",
         member_ids=members,
-        participant_ids=participants_of(members, clients, deadline),
+        participant_ids=participants,
         name=name,
         team=team,
         created_by=creator_of(channel, clients.settings),
