@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from firebase_functions.params import SecretParam, StringParam
-from google.cloud.firestore_v1.field_path import FieldPath
 
 from . import config as config_module
 from .config import DEFAULTS, Config, Paths
@@ -125,11 +124,13 @@ class Settings:
 
     @cached_property
     def mask(self) -> frozenset[str]:
-        """The field paths of all documents together: Firestore sends no other fields."""
+        """The fields of all documents together: Firestore sends no others.
+
+        Whole fields: of a path into a field that is null Firestore would send nothing, as if it
+        were absent.
+        """
         return frozenset(
-            FieldPath(*path.split(".")).to_api_repr()
-            for wanted in self.fields_read.values()
-            for path in wanted.types
+            path.partition(".")[0] for wanted in self.fields_read.values() for path in wanted.types
         )
 
     def key(self, stream_id: str) -> Key | None:

@@ -332,6 +332,16 @@ def test_a_null_in_the_user_document_unsets_the_picture(accounts, reconcile, fir
     assert "image" not in stream_user(chat, "ann")
 
 
+def test_a_null_in_place_of_the_map_unsets_all_that_it_held(accounts, reconcile, firestore, chat):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"chat": {"role": "admin", "teams": ["x"]}})
+    reconcile("ann")
+    firestore.document("users/ann").update({"chat": None})
+    assert reconcile("ann")[0].status == "updated"
+    user = stream_user(chat, "ann")
+    assert (user["role"], user["teams"]) == ("user", [])
+
+
 def test_a_null_takes_a_user_out_of_all_teams(accounts, reconcile, firestore, chat):
     accounts.sign_up("ann")
     firestore.document("users/ann").set({"chat": {"teams": ["red"], "role": "moderator"}})

@@ -221,7 +221,7 @@ def _get_documents(
     request = {
         "database": client._database_string,
         "documents": names,
-        "mask": {"field_paths": _mask(clients.settings.mask, also)},
+        "mask": {"field_paths": sorted(map(_path_of, {*clients.settings.mask, *also}))},
         "transaction": transaction,
     }
     with temporary_failures_named():
@@ -234,10 +234,9 @@ def _get_documents(
                 yield message.found
 
 
-def _mask(paths: Iterable[str], whole: Iterable[str]) -> list[str]:
-    """The paths, and the fields that are read whole, in place of what lies inside of them."""
-    fields = {FieldPath(name).to_api_repr() for name in whole}
-    return sorted(fields | {path for path in paths if path.split(".")[0] not in fields})
+def _path_of(name: str) -> str:
+    path: str = FieldPath(name).to_api_repr()
+    return path
 
 
 def read_fields(fields: Mapping[str, Any], wanted: ReadFields) -> dict[str, Any]:
