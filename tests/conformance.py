@@ -274,6 +274,22 @@ def test_an_increment_adds_to_a_number_and_replaces_the_rest(document, before, b
     assert (found, type(found)) == (after, type(after))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"n": ["a", 1, "b", "a", 1.0]}, ["b"]),
+        ({"n": ["b"]}, ["b"]),
+        ({"n": "a"}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_what_is_removed_from_an_array_is_gone_wherever_it_was(document, before, after):
+    document.set(before)
+    document.update({"n": firestore.ArrayRemove(["a", 1])})
+    assert document.get().get("n") == after
+
+
 def test_an_increment_reaches_into_maps(document):
     document.set({"m": {"n": 1}})
     document.update({"m.n": firestore.Increment(2), "new.n": firestore.Increment(3)})
@@ -551,6 +567,15 @@ def test_a_comparison_finds_values_of_the_same_type(
         assert sorted(ids(query)) == sorted(found)
         if operation not in ("==", "in"):
             assert ids(query) == ids(query.order_by(path)) == found
+
+
+def test_arrays_are_found_by_what_they_hold(collection):
+    for key, value in {"a": ["x", 1], "b": ["y", ["x"][0]], "c": "x", "d": {"x": 1}}.items():
+        collection.document(key).set({"v": value})
+    query = collection.where(filter=FieldFilter("v", "array_contains", "x")).order_by("__name__")
+    assert ids(query) == ["a", "b"]
+    assert ids(query.start_after({"__name__": collection.document("a")})) == ["b"]
+    assert ids(collection.where(filter=FieldFilter("v", "array_contains", 1.0))) == ["a"]
 
 
 def test_conditions_add_up(collection):

@@ -1,7 +1,7 @@
 """Remove what is left of deleted accounts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from firebase_functions import logger
@@ -9,7 +9,8 @@ from firebase_functions import logger
 from . import ids, side_by_side
 from .clients import Clients
 from .clients.accounts import existing_keys
-from .clients.documents import delete_entries, delete_user_documents, read_documents
+from .clients.documents import delete_user_documents, read_documents
+from .departures import leave_conversations
 from .errors import (
     ChatsyncError,
     FirebaseUnavailable,
@@ -35,7 +36,8 @@ def remove_users(
 ) -> list[Outcome]:
     """Remove the Stream users of up to 100 deleted accounts by policy, and their documents.
 
-    Without ``from_stream`` or ``documents``, only the other of the two is removed.
+    They leave their conversations, too. Without ``from_stream`` or ``documents``, only the other of
+    the two is removed.
 
     A user who exists, because the event is late or the uid is in use again, is reconciled instead.
     One outcome per key, in the same order; NotFound means success: the user doesn't exist, and
@@ -96,27 +98,50 @@ def _remove(
 ) -> dict[Key, ChatsyncError | None]:
     """Remove these users from both sides, or one; the error of each who could not be removed."""
     policy = clients.settings.config.stream.delete_policy if from_stream else ""
-    uids = [key.id for key in gone if key.kind == "user" and documents]
-    # Their entries tell the Stream id until nothing is left in Stream.
-    companies = [key.id for key, state in gone.items() if key.id in uids and _is_company(state)]
-    deleting = side_by_side.begin(delete_user_documents, uids, clients, deadline, companies)
     stream_ids = {
         key: clients.settings.stream_id(key, state)
         for key, state in gone.items()
         if not (_is_company(state) and state.company is not None)  # the company itself remains
     }
     failures = _remove_from_stream(stream_ids, policy, clients, deadline) if policy else {}
-    try:
-        side_by_side.result(deleting, deadline + GRACE_SECONDS)
-        done = [uid for uid in companies if Key("user", uid) not in failures]
-        delete_entries(done, clients, deadline + GRACE_SECONDS)
-    except FirebaseUnavailable as error:
-        # Not raised: a deletion in Stream whose answer was lost is to be looked at again.
-        failures = {**dict.fromkeys(gone, error), **failures}
+    if documents:
+        # After Stream, which no longer lists the members by then. A deletion in Stream whose answer
+        # was lost is to be looked at again: its error counts.
+        after = deadline + GRACE_SECONDS
+        failures = {**_remove_documents(gone, stream_ids, failures, clients, after), **failures}
     for key in gone:
         if key not in failures:
             _log(key, policy, documents)
     return {key: failures.get(key) for key in gone}
+
+
+def _remove_documents(
+    gone: Mapping[Key, FirebaseState],
+    stream_ids: Mapping[Key, str],
+    left_in_stream: Collection[Key],
+    clients: Clients,
+    deadline: float,
+) -> dict[Key, ChatsyncError]:
+    """Take accounts out of their conversations, then delete their documents; returns the errors."""
+    leaving = {
+        key: side_by_side.begin(leave_conversations, key.id, stream_id, clients, deadline)
+        for key, stream_id in stream_ids.items()
+        if key.kind == "user"
+    }
+    failures: dict[Key, ChatsyncError] = {}
+    for key, future in leaving.items():
+        try:
+            side_by_side.result(future, deadline)
+        except FirebaseUnavailable as error:
+            failures[key] = error
+    left = {key: gone[key] for key in gone if key.kind == "user" and key not in failures}
+    # A company account's entry tells the Stream id until nothing is left in Stream.
+    with_entry = [key.id for key in left if key in left_in_stream and _is_company(gone[key])]
+    try:
+        delete_user_documents([key.id for key in left], clients, deadline, with_entry)
+    except FirebaseUnavailable as error:
+        failures |= dict.fromkeys(left, error)
+    return failures
 
 
 def _is_company(state: FirebaseState) -> bool:

@@ -490,12 +490,20 @@ def _transformed(transform: Any, before: Any | None, now: Timestamp) -> Any:
     The server's time has milliseconds.
     """
     value = type(transform.increment)()
+    if transform.WhichOneof("transform_type") == "remove_all_from_array":
+        removed = [*map(values.comparable, transform.remove_all_from_array.values)]
+        is_array = before is not None and values.kind_of(before) == "array_value"
+        kept = before.array_value.values if is_array and before is not None else []
+        value.array_value.values.extend(
+            one for one in kept if values.comparable(one) not in removed
+        )
+        return value
     if transform.WhichOneof("transform_type") == "set_to_server_value":
         value.timestamp_value.CopyFrom(now)
         value.timestamp_value.nanos -= now.nanos % 1_000_000
         return value
     if transform.WhichOneof("transform_type") != "increment":
-        raise NotImplementedError("a transformation other than increment and server time")
+        raise NotImplementedError("a transformation that is not known here")
     number = _number(transform.increment)
     if before is not None and values.kind_of(before) == "number":
         number += _number(before)
@@ -606,6 +614,9 @@ def _matches(
     value = values.field_at(path, document_types.Document.pb(document).fields)
     if value is None:
         return False
+    if operation == "ARRAY_CONTAINS":
+        held = value.array_value.values if values.kind_of(value) == "array_value" else []
+        return wanted[0] in map(values.comparable, held)
     found = values.comparable(value)
     if operation == "IN":
         return found in wanted

@@ -135,7 +135,9 @@ def test_a_deletion(people, clients, accounts, meter):
     second = meter.of(
         lambda: events.reconcile_after_change("bob", before, FirebaseState(), clients)
     )
-    assert tuple(map(sum, zip(first, second, strict=True))) == told("a deleted account")
+    assert tuple(map(sum, zip(first, second, strict=True))) == told(
+        "a deleted account, in no conversation"
+    )
 
 
 def test_a_token(people, clients, meter):

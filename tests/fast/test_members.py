@@ -6,9 +6,13 @@ import pytest
 from google.api_core.exceptions import InternalServerError
 
 from chatsync import audit
+from chatsync.config import DELETE_POLICIES
 from chatsync.conversations import reconcile_conversations
-from chatsync.entry.events import reconcile_after_sign_up
-from chatsync.errors import FirebaseUnavailable
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import webhooks
+from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
+from chatsync.errors import FirebaseUnavailable, StreamUnavailable
+from tests.fast.failures import fails_with
 from tests.fast.firebase_in_memory import no_hook
 from tests.fast.outbox import drain_until_settled, entries
 
@@ -47,8 +51,10 @@ def document(firestore):
 
 @pytest.fixture
 def night(clients):
-    def night() -> None:
-        audit.run(audit.start("nightly", clients, repair=audit.CREATING).id, clients)
+    def night(clients=clients) -> audit.Audit:
+        began = audit.start("nightly", clients, repair=audit.CREATING)
+        audit.run(began.id, clients)
+        return audit.read(began.id, clients)
 
     return night
 
@@ -107,3 +113,146 @@ def test_a_failure_between_the_two_writes_loses_nobody(
     drain_until_settled(clients)
     assert document()["participantIds"] == ["ann", "bob"]
     assert has_documents("bob") == [True, True, True]
+
+
+# A deleted account
+
+
+@pytest.fixture
+def deleted(accounts):
+    """Delete an account, with the event of it."""
+
+    def deleted(uid: str, clients) -> None:
+        accounts.delete(uid)
+        remove_after_event(uid, clients)
+
+    return deleted
+
+
+@pytest.fixture
+def eve(ann_and_bob, accounts) -> None:
+    accounts.sign_up("eve")
+
+
+def people_in(fields) -> tuple[list[str], list[str], str | None]:
+    return fields["participantIds"], fields["memberIds"], fields["createdBy"]
+
+
+@pytest.mark.parametrize("policy", DELETE_POLICIES)
+def test_a_deleted_account_leaves_its_conversations_and_stays_away(
+    policy, with_settings, eve, deleted, document, chat, night
+):
+    clients = with_settings(stream={"delete_policy": policy})
+    asked = {"participantIds": ["ann", "eve"], "conversationType": "group"}
+    room = create_conversation("bob", asked, clients)["id"]
+    deleted("bob", clients)
+    left = ["ann", "eve"], ["ann", "eve"], None
+    assert people_in(document(room)) == left
+    chat.channel("messaging", room).update_partial({"name": "Room"})
+    reconcile_conversations([room], clients)
+    assert document(room)["name"] == "Room"
+    assert people_in(document(room)) == left
+    audited = night(clients)
+    assert people_in(document(room)) == left
+    assert audited.findings == 0
+
+
+@pytest.mark.parametrize("policy", ["deactivate", "keep"])
+def test_a_channel_recorded_after_a_deletion_does_not_name_the_account(
+    policy, with_settings, channel, deleted, document
+):
+    clients = with_settings(stream={"delete_policy": policy, "service_users": ["bot"]})
+    deleted("bob", clients)
+    reconcile_conversations(["room"], clients)
+    assert (document()["participantIds"], document()["memberIds"]) == (["ann"], ["ann"])
+
+
+def test_events_that_stream_still_sends_of_the_account_change_nothing(
+    eve, clients, deleted, document
+):
+    asked = {"participantIds": ["ann", "eve"], "conversationType": "group"}
+    made = create_conversation("bob", asked, clients)
+    deleted("bob", clients)
+    before = document(made["id"])
+    for kind in ("member.removed", "member.added"):
+        event = {"type": kind, "cid": made["cid"], "member": {"user_id": "bob"}}
+        webhooks.handle(event, clients)
+    assert document(made["id"]) == before
+
+
+def test_a_conversation_that_the_app_wrote_is_left_alone(
+    ann_and_bob, clients, deleted, document, firestore
+):
+    own = {"participantIds": ["ann", "bob"], "memberIds": ["ann", "bob"], "createdBy": "bob"}
+    firestore.document("conversations/room").set(own)
+    deleted("bob", clients)
+    assert document() == own
+
+
+def test_what_the_account_began_and_left_before_no_longer_names_it(
+    ann_and_bob, clients, deleted, document, firestore
+):
+    own = {"participantIds": ["ann"], "memberIds": ["ann"], "createdBy": "bob", "origin": "app"}
+    firestore.document("conversations/room").set(own)
+    deleted("bob", clients)
+    assert people_in(document()) == (["ann"], ["ann"], None)
+
+
+def test_hundreds_of_conversations_are_left(ann_and_bob, clients, deleted, document, firestore):
+    fields = {"participantIds": ["ann", "bob"], "memberIds": ["ann", "bob"], "createdBy": "ann"}
+    for n in range(250):
+        # Those of the app stay in the way.
+        origin = {"origin": "webhook"} if n >= 110 else {}
+        firestore.document(f"conversations/{n:03}").set({**fields, **origin})
+    deleted("bob", clients)
+    assert document("109")["participantIds"] == ["ann", "bob"]
+    assert all(document(f"{n}")["participantIds"] == ["ann"] for n in range(110, 250))
+
+
+@pytest.mark.parametrize(
+    ("call", "done"), [("run_query", 0), ("run_query", 1), ("batch_write", 1), ("commit", 0)]
+)
+def test_the_outbox_finishes_a_departure_that_failed(
+    call, done, eve, clients, deleted, document, firestore_api, has_documents
+):
+    asked = {"participantIds": ["ann", "eve"], "conversationType": "group"}
+    room = create_conversation("bob", asked, clients)["id"]
+
+    calls = 0
+
+    def fail(name: str) -> None:
+        nonlocal calls
+        calls += name == call
+        if name == call and calls == done + 1:
+            raise InternalServerError("down")
+
+    firestore_api.before_call = fail
+    deleted("bob", clients)
+    assert entries(clients)["user_bob"]["removal"] is True
+    firestore_api.before_call = no_hook
+    drain_until_settled(clients)
+    assert people_in(document(room)) == (["ann", "eve"], ["ann", "eve"], None)
+    assert has_documents("bob") == [False, False, False]
+
+
+def test_half_a_pair_does_not_open(ann_and_bob, clients, deleted, document, stream, chat):
+    stream.fault("GetOrCreateChannel", "status", status=503, rate=1)
+    with fails_with(StreamUnavailable):
+        create_conversation("ann", {"participantIds": ["bob"]}, clients)
+    deleted("bob", clients)
+    stream.clear_faults()
+    drain_until_settled(clients)
+    [entry] = entries(clients).values()
+    assert (entry["state"], entry["reason"]) == ("parked", "not_found")
+    assert document(entry["key"])["memberIds"] == ["ann"]
+    assert chat.query_channels({"members": {"$in": ["ann"]}})["channels"] == []
+
+
+def test_a_company_that_remains_stays_in_its_conversations(
+    ann_and_bob, accounts, clients, deleted, document, firestore
+):
+    accounts.sign_up("acme")
+    firestore.document("companies/acme").set({"name": "Acme"})
+    room = create_conversation("ann", {"participantIds": ["acme"]}, clients)["id"]
+    deleted("acme", clients)
+    assert "company_acme" in document(room)["memberIds"]

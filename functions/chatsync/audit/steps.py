@@ -408,7 +408,9 @@ def _difference(
     if wrong := conversations.wrong_team_of(channel, document.team, teams):
         return _wrong_team(cid, wrong)
     # What a foreign document leaves out, it says nothing about.
-    members = conversations.members_of(state, clients, time.monotonic() + PAGE_SECONDS)
+    deadline = time.monotonic() + PAGE_SECONDS
+    members = conversations.members_of(state, clients, deadline)
+    members = [*conversations.without_deleted(members, document.member_ids, clients, deadline)]
     states_members = document.member_ids or not document.is_foreign
     if states_members and set(members) != set(document.member_ids):
         detail = f"{len(document.member_ids)} here, {len(members)} in Stream"

@@ -429,18 +429,6 @@ def delete_user_documents(
         for field, reference in _references(Key("user", uid), clients).items():
             if field != "company" and not (field == "entry" and uid in with_entry):
                 batch.delete(reference)
-    _commit_deletions(batch, deadline)
-
-
-def delete_entries(uids: Iterable[str], clients: Clients, deadline: float) -> None:
-    """Remove what ``stream_users`` says of these accounts."""
-    batch = clients.firestore.batch()
-    for uid in uids:
-        batch.delete(_references(Key("user", uid), clients)["entry"])
-    _commit_deletions(batch, deadline)
-
-
-def _commit_deletions(batch: firestore.WriteBatch, deadline: float) -> None:
     if len(batch):
         with temporary_failures_named():
             batch.commit(**until(deadline))

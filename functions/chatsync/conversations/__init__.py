@@ -1,7 +1,8 @@
 """Conversations: a document in Firestore and a channel in Stream that agree.
 
-``document`` reads and writes the document, ``channel`` the channel, ``reconcile`` brings them into
-agreement, and ``create`` is the callable that starts a conversation.
+``document`` reads and writes the document, ``channel`` the channel, ``members`` says who belongs
+there, ``reconcile`` brings them into agreement, and ``create`` is the callable that starts a
+conversation.
 """
 
 from .channel import (
@@ -27,6 +28,7 @@ from .document import (
     set_team,
     text_of,
 )
+from .members import without_deleted
 from .patterns import WrongTeam, field_value_of, match_of, team_by_field, wrong_team_of
 from .reconcile import fields_of, reconcile_conversations
 
@@ -56,5 +58,6 @@ __all__ = [
     "set_team",
     "team_by_field",
     "text_of",
+    "without_deleted",
     "wrong_team_of",
 ]

@@ -65,7 +65,7 @@ from .document import (
     set_status,
     update,
 )
-from .members import repair_incomplete
+from .members import refuse_half_a_pair, repair_incomplete, without_deleted
 from .patterns import team_by_field, wrong_team_of
 
 
@@ -169,6 +169,7 @@ def finish(
     if keys is None:
         keys = [key for one in document.member_ids if (key := clients.settings.key(one))]
     try:
+        refuse_half_a_pair(document)
         # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
@@ -241,7 +242,8 @@ def follow(
     if document.is_foreign and document.status != "deleted":
         return document
     channel = state["channel"]
-    members = tuple(members_of(state, clients, deadline))
+    known = document.member_ids if document.status == "ready" else ()
+    members = without_deleted(members_of(state, clients, deadline), known, clients, deadline)
     name = name_of(channel)
     team = channel.get("team") or None
     is_recorded = document.status == "ready"

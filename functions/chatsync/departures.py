@@ -1,0 +1,65 @@
+"""A deleted account leaves the conversations that it was in."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from firebase_functions import logger
+from google.cloud import firestore
+from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.rpc import code_pb2
+
+from .clients import Clients
+from .clients.documents import CHANGED, temporary_failures_named, until
+from .errors import FirebaseUnavailable
+from .side_by_side import BATCH
+
+
+def leave_conversations(uid: str, stream_id: str, clients: Clients, deadline: float) -> None:
+    """Take an account out of ``participantIds`` and ``memberIds``, and out of ``createdBy``.
+
+    Only of conversations that chatsync wrote (they have an ``origin``). Safe to repeat. Raises
+    FirebaseUnavailable, also if no time is left: call it again then.
+    """
+    for snapshots in _pages(uid, stream_id, clients, deadline):
+        batch = BulkWriteBatch(clients.firestore)
+        for snapshot in snapshots:
+            fields = {
+                "participantIds": firestore.ArrayRemove([uid]),
+                "memberIds": firestore.ArrayRemove([stream_id]),
+                "updatedAt": firestore.SERVER_TIMESTAMP,
+            }
+            is_creator = snapshot.to_dict().get("createdBy") == uid
+            batch.update(
+                snapshot.reference, {**fields, **({"createdBy": None} if is_creator else {})}
+            )
+        with temporary_failures_named():
+            statuses = batch.commit(**until(deadline)).status
+        if any(status.code not in (code_pb2.OK, *CHANGED) for status in statuses):
+            raise FirebaseUnavailable("a conversation could not be written")
+        for snapshot in snapshots:
+            message = f"User {uid}, whose account is deleted, left conversation {snapshot.id}"
+            logger.info(message, user=uid, conversation=snapshot.id)
+
+
+def _pages(uid: str, stream_id: str, clients: Clients, deadline: float) -> Iterator[list[Any]]:
+    """The account's conversations, as far as they are ours, a hundred at a time."""
+    collection = clients.firestore.collection(clients.settings.config.conversations.collection)
+    for condition in (
+        FieldFilter("participantIds", "array_contains", uid),
+        FieldFilter("memberIds", "array_contains", stream_id),
+        FieldFilter("createdBy", "==", uid),
+    ):
+        query = collection.where(filter=condition).order_by("__name__").limit(BATCH)
+        page = query.select(["origin", "createdBy"])
+        while True:
+            with temporary_failures_named():
+                found = list(page.get(**until(deadline)))
+            if ours := [one for one in found if (one.to_dict() or {}).get("origin")]:
+                yield ours
+            if len(found) < BATCH:
+                break
+            if time.monotonic() >= deadline:
+                raise FirebaseUnavailable(f"no time left for the conversations of user {uid}")
+            page = page.start_after({"__name__": found[-1].reference})
