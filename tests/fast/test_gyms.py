@@ -23,7 +23,7 @@ from chatsync.errors import FirebaseUnavailable, InvalidArgument, PermissionDeni
 from chatsync.operator import team_fixes
 from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
-from tests.fast.test_cli import run  # noqa: F401 (a fixture)
+from tests.fast.test_cli import command, run  # noqa: F401 (fixtures)
 from tests.settings import settings_with
 
 PEOPLE = ("11", "8")
