@@ -692,7 +692,7 @@ def test_errors_say_what_to_do(run, clients, stream, monkeypatch, accounts):
     assert (ran.status, "STREAM_API_SECRET" in ran.err) == (2, True)
     nobody = Stream("local-key", "local-secret", "http://127.0.0.1:1")
     sides = replace(clients, stream=nobody)
-    monkeypatch.setattr(cli, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(terminal, "MAX_ATTEMPTS", 1)
     ran = run("audit")
     assert (ran.status, "make start" in ran.err) == (2, True)
 

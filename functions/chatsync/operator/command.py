@@ -7,9 +7,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated, NoReturn
 
@@ -35,18 +36,25 @@ from ..audit.steps import (
     name_of,
 )
 from ..clients import Clients
-from ..errors import ChatsyncError, NotFound, StreamRateLimited, Temporary
+from ..errors import ChatsyncError, NotFound
 from ..ids import IdFormat, Key, check_key
 from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
-from . import channels, options, reports, terminal
+from . import accounts, channels, options, reports, terminal
 from .kinds import change_kind, remove_old
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, Refused, Yes
 from .reports import MOST_SHOWN, summary
-from .terminal import confirm, console, percent, print_json, print_line, print_table, stderr
-
-MAX_ATTEMPTS = 5
+from .terminal import (
+    confirm,
+    console,
+    patiently,
+    percent,
+    print_json,
+    print_line,
+    print_table,
+    stderr,
+)
 
 _REPAIRABLE = [kind for kind in KINDS if kind not in BY_HAND]
 
@@ -86,10 +94,19 @@ def configure(
 def audit(
     team: Annotated[str, typer.Option(help="Only what belongs to this team.")] = "",
     only_issues: Annotated[
-        bool, typer.Option("--only-issues", help="Leave out teams without findings.")
+        bool,
+        typer.Option("--only-issues", help="Leave out teams, or accounts, without findings."),
     ] = False,
     users: Annotated[bool, typer.Option("--users", help="Users only.")] = False,
     channels: Annotated[bool, typer.Option("--channels", help="Channels only.")] = False,
+    everybody: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="With --users: list every account with its state on every side, newest first."
+            f" Of more than {accounts.MOST_SORTED:,} accounts, each so many are sorted apart.",
+        ),
+    ] = False,
     repair: Annotated[
         list[str] | None,
         typer.Option(help=f"Repair this kind of finding: {', '.join(_REPAIRABLE)}."),
@@ -99,6 +116,10 @@ def audit(
     as_json: AsJson = False,
 ) -> int:
     """Compare every account and every channel, and print the sync rate."""
+    if everybody:
+        if not users or channels or team or repair or apply:
+            raise Refused("--all goes with --users, --only-issues and --json, and nothing else.")
+        return accounts.list_all(only_issues, as_json, options.connect())
     steps = [
         *(USER_STEPS if users or not channels else ()),
         *(CHANNEL_STEPS if channels or not users else ()),
@@ -188,7 +209,7 @@ def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
 
             while audit.state == "running":
                 progress.update(task, description=audit.steps[audit.step].replace("_", " "))
-                audit = run_page_patiently(audit, clients, wait)
+                audit = patiently(partial(audits.run_page, audit, clients, wait), wait)
                 rate = (audit.seen - began_at) / max(0.001, time.monotonic() - started)
                 if total is not None:
                     total = max(total, audit.seen)
@@ -198,21 +219,6 @@ def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
             audits.set_state(audit, "stopped", clients)
         raise
     return audit
-
-
-def run_page_patiently(audit: Audit, clients: Clients, wait: Callable[[int], None]) -> Audit:
-    """Run a page; repeat it after each rate limit, and a few times after other Temporary errors."""
-    failures = 0
-    while True:
-        try:
-            return audits.run_page(audit, clients, wait)
-        except StreamRateLimited as limited:
-            wait(limited.retry_after)
-        except Temporary:
-            failures += 1
-            if failures == MAX_ATTEMPTS:
-                raise
-            time.sleep(2**failures / 2)
 
 
 def _print_findings(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:

@@ -16,10 +16,10 @@ from ..clients import Clients
 from ..clients.accounts import read_accounts
 from ..clients.documents import read_documents
 from ..clients.stream import CHANNELS
-from ..errors import StreamRateLimited, StreamRejected
+from ..errors import StreamRejected
 from ..side_by_side import batches
 from .options import FINDINGS, IN_SYNC, SECONDS, Refused
-from .terminal import print_line, print_table, stderr
+from .terminal import patiently, print_line, print_table, stderr
 
 PAUSES_SECONDS = (0.5, 1.0, 1.5, 3.0)
 """Between queries of a channel that was just changed."""
@@ -53,8 +53,8 @@ def fix_all(clients: Clients, apply: bool) -> int:
     with _shown("comparing channels") as (advance, wait):
         cursor = ""
         while True:
-            listed, cursor = _patiently(partial(list_channels, cursor, None, clients), wait)
-            fixes += _patiently(partial(_fixes, listed, clients), wait)
+            listed, cursor = patiently(partial(list_channels, cursor, None, clients), wait)
+            fixes += patiently(partial(_fixes, listed, clients), wait)
             advance(len(listed))
             if not cursor:
                 break
@@ -76,13 +76,13 @@ def fix_all(clients: Clients, apply: bool) -> int:
 def _correct(cids: Sequence[str], clients: Clients, wait: Wait) -> int:
     """Correct those that still leave no doubt; returns how many."""
     query = partial(clients.stream.query_channels, cids, time.monotonic() + SECONDS)
-    listed = [state["channel"] for state in _patiently(query, wait).values()]
+    listed = [state["channel"] for state in patiently(query, wait).values()]
     corrected = 0
-    for fix in _patiently(partial(_fixes, listed, clients), wait):
+    for fix in patiently(partial(_fixes, listed, clients), wait):
         if fix.obstacle or not fix.team:
             continue
         try:
-            _patiently(partial(set_in_stream, fix.cid, fix.actual, fix.team, clients), wait)
+            patiently(partial(set_in_stream, fix.cid, fix.actual, fix.team, clients), wait)
             corrected += 1
         except (Refused, StreamRejected) as error:
             stderr.print(f"{fix.cid}: {error}", style="yellow", soft_wrap=True)
@@ -204,11 +204,3 @@ def _shown(what: str, total: int | None = None) -> Iterator[tuple[Progress, Wait
             progress.update(task, description=what)
 
         yield advance, wait
-
-
-def _patiently(call: Callable[[], Answer], wait: Wait) -> Answer:
-    while True:
-        try:
-            return call()
-        except StreamRateLimited as limited:
-            wait(limited.retry_after)

@@ -3,10 +3,11 @@
 import json
 import math
 import sys
+import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import requests
 import typer
@@ -23,9 +24,14 @@ from ..errors import (
     StreamCredentialsRejected,
     StreamRateLimited,
     StreamUnavailable,
+    Temporary,
 )
 from ..settings import STREAM_API_SECRET
 from .options import FAILED
+
+MAX_ATTEMPTS = 5
+
+Answer = TypeVar("Answer")
 
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 """For everything but the result, so that ``--json`` can be piped."""
@@ -97,6 +103,21 @@ def tell_log(entry: Mapping[str, Any]) -> None:
     """Show warnings and errors of the functions' log to the operator."""
     if entry["severity"] in ("WARNING", "ERROR"):
         stderr.print(entry.get("message", ""), style="yellow", soft_wrap=True)
+
+
+def patiently(call: Callable[[], Answer], wait: Callable[[int], None]) -> Answer:
+    """What ``call`` returns; repeated after each rate limit, and a few times if it may help."""
+    failures = 0
+    while True:
+        try:
+            return call()
+        except StreamRateLimited as limited:
+            wait(limited.retry_after)
+        except Temporary:
+            failures += 1
+            if failures == MAX_ATTEMPTS:
+                raise
+            time.sleep(2**failures / 2)
 
 
 def percent(rate: float | None) -> str:
