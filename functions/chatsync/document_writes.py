@@ -116,5 +116,8 @@ class DocumentWrites:
             delete_documents(created, self._clients.firestore, deadline)
         except FirebaseUnavailable as error:
             return error
+        if created:
+            key = record.key
+            record.log(f"Deleted the documents again that were created for {key.kind} {key.id}")
         record.documents = []
         return None

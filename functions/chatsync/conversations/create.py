@@ -21,6 +21,7 @@ from ..clients.documents import (
     add_write,
     commit,
     delete_documents,
+    log_created,
     read_documents,
     stats_of,
 )
@@ -427,6 +428,7 @@ def _begin(
             document_at, entry_at, *others_at = written_at
             created = []
             if is_new and stats is None:
+                log_created(request.caller, [stats_of(request.caller.id, clients)])
                 created.append(CreatedDocument(stats_of(request.caller.id, clients), others_at[0]))
             existed = document.status not in ("", "deleted")
             pending = replace(pending, version=document_at)

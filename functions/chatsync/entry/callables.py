@@ -151,6 +151,9 @@ def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
     """
     if isinstance(error, NotRepaired) and error.outcome.error:
         return https_error(error.outcome.error, error.outcome.is_queued)
+    if isinstance(error, NotFound):
+        for one in error.ids:
+            logger.info(f"No such account or company was found: {one}", user=one)
     for kind, code in ANSWERS:
         if isinstance(error, kind):
             if code in _MESSAGES:

@@ -25,7 +25,14 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from .. import ids, outbox
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.documents import commit, read_documents, stats_of, temporary_failures_named, until
+from ..clients.documents import (
+    commit,
+    log_created,
+    read_documents,
+    stats_of,
+    temporary_failures_named,
+    until,
+)
 from ..conversations import (
     Conversation,
     conversation_id_of,
@@ -206,6 +213,8 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
         else:
             batch.update(record, _sent(stats, sent_at))
         if commit(batch, deadline) is not None:
+            if stats is None:
+                log_created(key, [record])
             return stats is None
         with temporary_failures_named():
             was_counted = counted.get(**until(deadline)).exists
