@@ -106,13 +106,14 @@ class Settings:
             return ReadFields({**types, **others}, (names, pictures))
 
         of_kind = {users.company.field: "text"} if users.company.field else {}
-        ours = ("displayName",), ("photoURL",)
-        mirrored = {"mirrored.displayName": "text", "mirrored.photoURL": "picture"}
+        ours = {"displayName": "text", "photoURL": "picture"}
+        mirrored = {f"mirrored.{name}": kind for name, kind in ours.items()}
         return {
             "user": fields(users.name, users.image, **chat, **of_kind, createdAt="time"),
             "profile": fields(
-                (*dict.fromkeys([*ours[0], *profiles.name]),),
-                (*dict.fromkeys([*ours[1], *profiles.image]),),
+                tuple(path for path in profiles.name if path not in ours),
+                tuple(path for path in profiles.image if path not in ours),
+                **ours,
                 **mirrored,
                 createdAt="time",
                 updatedAt="time",

@@ -364,7 +364,8 @@ def _public_value(state: FirebaseState, config: Config, name: str) -> Any:
 
     A profile that we made is its owner's if it differs from ``mirrored``, the value last copied
     into it; a blank edit means that the owner wants none. A profile without ``mirrored``, which
-    was there first, is always its owner's, but no blank counts.
+    was there first, is always its owner's, as the app's own fields of every profile are, but there
+    no blank counts.
     """
     field, in_auth, clean = _PUBLIC[name]
     company = state.company if state.kind != "user" else None
@@ -373,13 +374,13 @@ def _public_value(state: FirebaseState, config: Config, name: str) -> Any:
         return in_company
     profile = state.profile or {}
     mirrored = profile.get("mirrored")
-    in_profile = _ABSENT
-    if not isinstance(mirrored, Mapping):
-        in_profile = _stated(profile, getattr(config.profiles, name), clean)
-    elif field in profile:
-        value = _cleaned(profile[field], clean)
-        if value != _cleaned(mirrored.get(field), clean):
+    paths: Sequence[str] = getattr(config.profiles, name)
+    if isinstance(mirrored, Mapping):
+        paths = [path for path in paths if path != field]
+        value = _cleaned(profile.get(field), clean)
+        if field in profile and value != _cleaned(mirrored.get(field), clean):
             return value if value is _ABSENT or (isinstance(value, str) and value) else None
+    in_profile = _stated(profile, paths, clean)
     in_user = _stated(state.user or {}, getattr(config.users, name), clean)
     return _first(in_profile, in_user, in_company, _in_auth(state.account, in_auth, clean))
 

@@ -14,6 +14,7 @@ from chatsync.users import (
     names_user,
     new_stream_user,
     owned_fields,
+    profile_update,
 )
 
 CREATED = datetime(2024, 5, 1, tzinfo=UTC)
@@ -151,6 +152,19 @@ def test_a_profile_that_was_there_first_counts_as_its_owners(field):
     own = {field: "Annie"}
     assert owned_fields(FirebaseState(account(display_name="Ann"), {}, own)) == {"name": "Annie"}
     assert owned_fields(FirebaseState(None, {"displayName": "Ann"}, own)) == {"name": "Annie"}
+
+
+@pytest.mark.parametrize("field", ["full_name", "name"])
+def test_the_apps_own_name_in_a_profile_that_was_made_for_it_counts_as_its_owners(field):
+    ours = {**profile("Ann", None, {"displayName": "Ann", "photoURL": None}), field: "Annie"}
+    held = FirebaseState(account(display_name="Ann"), {}, ours)
+    assert owned_fields(held)["name"] == "Annie"
+    assert profile_update(held) == {"displayName": "Annie", "mirrored.displayName": "Annie"}
+
+
+def test_an_edit_of_the_usual_name_wins_over_the_apps_own():
+    edited = {**profile("Anna", None, {"displayName": "Ann"}), "full_name": "Annie"}
+    assert owned_fields(FirebaseState(None, {}, edited))["name"] == "Anna"
 
 
 @pytest.mark.parametrize("blank", ["", None, 7])
