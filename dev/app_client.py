@@ -25,10 +25,11 @@ class AppUser:
 
     uid: str
     id_token: str
+    functions_url: str = emulators.FUNCTIONS_URL
 
     def call(self, function: str, data: object) -> Any:
         """The function's result; raises CallFailed."""
-        return call(function, data, self.id_token)
+        return call(function, data, self.id_token, self.functions_url)
 
 
 def sign_up(email: str, display_name: str | None = None) -> AppUser:
@@ -42,10 +43,15 @@ def sign_up(email: str, display_name: str | None = None) -> AppUser:
     return AppUser(account["localId"], account["idToken"])
 
 
-def call(function: str, data: object, id_token: str | None = None) -> Any:
+def call(
+    function: str,
+    data: object,
+    id_token: str | None = None,
+    functions_url: str = emulators.FUNCTIONS_URL,
+) -> Any:
     headers = {"Authorization": f"Bearer {id_token}"} if id_token else {}
     response = requests.post(
-        f"{emulators.FUNCTIONS_URL}/{function}",
+        f"{functions_url}/{function}",
         json={"data": data},
         headers=headers,
         timeout=TIMEOUT_SECONDS,

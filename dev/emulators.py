@@ -16,21 +16,24 @@ from stream_server.credentials import API_KEY as STREAM_API_KEY
 from stream_server.credentials import API_SECRET as STREAM_API_SECRET
 
 ROOT = setup.ROOT
-CONFIG = ROOT / "firebase.local.json"
-FUNCTIONS_ENVIRONMENT = ROOT / "functions" / ".env.local"
-FUNCTIONS_SECRETS = ROOT / "functions" / ".secret.local"
+FOLDER = Path(os.environ.get("LOCAL_STACK", ROOT))
+"""Where the stack's configuration, functions and log are. Another folder, with another project id
+and other ports, is another stack beside this one (examples/adopt)."""
+CONFIG = FOLDER / "firebase.local.json"
+FUNCTIONS_ENVIRONMENT = FOLDER / "functions" / ".env.local"
+FUNCTIONS_SECRETS = FOLDER / "functions" / ".secret.local"
 NO_KEEP_ALIVE = ROOT / "dev" / "no_keep_alive.cjs"
 HOST = "127.0.0.1"
-PROJECT = "demo-chatsync"
+PROJECT = os.environ.get("LOCAL_STACK_PROJECT", "demo-chatsync")
 REGION = "asia-south1"
 
 EMULATORS = ("auth", "functions", "firestore", "pubsub", "tasks", "eventarc")
 
-_EMULATOR_CONFIG = json.loads((ROOT / "firebase.json").read_text())["emulators"]
+_EMULATOR_CONFIG = json.loads((FOLDER / "firebase.json").read_text())["emulators"]
 PORTS = {
     **{name: _EMULATOR_CONFIG[name]["port"] for name in (*EMULATORS, "hub", "logging")},
     "firestore websocket": _EMULATOR_CONFIG["firestore"]["websocketPort"],
-    "local Stream server": 3030,
+    "local Stream server": int(os.environ.get("LOCAL_STREAM_PORT", "3030")),
 }
 
 
@@ -114,7 +117,7 @@ def wrong_local_settings() -> str | None:
     ):
         if _settings_in(file).get(name) != known:
             return (
-                f"{file.relative_to(ROOT)} must say {name}={known}: the local Stream server knows"
+                f"{file.relative_to(FOLDER)} must say {name}={known}: the local Stream server knows"
                 " no other. Correct it, or delete the file and run `make setup`."
             )
     return None

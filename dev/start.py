@@ -15,7 +15,7 @@ import psutil
 from dev import emulators, setup
 from stream_server.control_client import LocalStream
 
-LOG = setup.LOCAL / "emulators.log"
+LOG = emulators.FOLDER / ".local" / "emulators.log"
 READY_LINE = "The local stack is up."
 START_TIMEOUT = 150
 STOP_TIMEOUT = 12
@@ -83,7 +83,8 @@ class Stack:
     def start(self) -> None:
         LOG.write_bytes(b"")
         self.log = LOG.open(errors="replace")
-        self._spawn("local Stream server", emulators.stream_server_command())
+        its_environment = {**os.environ, "PYTHONPATH": str(emulators.ROOT)}
+        self._spawn("local Stream server", emulators.stream_server_command(), its_environment)
         self._spawn("Firebase CLI", emulators.cli_command(), emulators.cli_environment())
 
         deadline = time.monotonic() + START_TIMEOUT
@@ -135,7 +136,7 @@ class Stack:
         with LOG.open("ab") as log:
             self.children[name] = subprocess.Popen(
                 command,
-                cwd=emulators.ROOT,
+                cwd=emulators.FOLDER,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

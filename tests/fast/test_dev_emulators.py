@@ -101,7 +101,7 @@ def test_settings_that_the_local_stream_server_refuses_are_told_before_the_start
     (functions / ".env.local").write_text(f"STREAM_API_KEY={key}\n")
     if secret:
         (functions / ".secret.local").write_text(f"STREAM_API_SECRET={secret}\n")
-    monkeypatch.setattr(emulators, "ROOT", tmp_path)
+    monkeypatch.setattr(emulators, "FOLDER", tmp_path)
     monkeypatch.setattr(emulators, "FUNCTIONS_ENVIRONMENT", functions / ".env.local")
     monkeypatch.setattr(emulators, "FUNCTIONS_SECRETS", functions / ".secret.local")
     said = emulators.wrong_local_settings()
