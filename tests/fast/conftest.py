@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 import requests
+from firebase_functions import logger
 from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
 from xprocess import ProcessStarter, XProcess
@@ -19,6 +21,8 @@ from chatsync import reconcile
 from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients.stream import Stream
 from chatsync.clients.tasks import TaskQueues
+from chatsync.operator import command as command_module
+from chatsync.operator import options
 from chatsync.outbox import drain, retry
 from chatsync.settings import Settings
 from stream_server.control_client import LocalStream
@@ -158,3 +162,42 @@ def with_settings(clients: Clients) -> Callable[..., Clients]:
         return replace(clients, settings=settings_with(clients.settings, **sections))
 
     return with_settings
+
+
+class Ran:
+    """What a run printed, and how it ended."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ran]:
+    """The command in this process: one of its own takes a second to start."""
+    monkeypatch.setattr(logger, "write", logger.write)
+
+    def command(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["chatsync", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_module.main()
+        printed = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), printed.out, printed.err)
+
+    return command
+
+
+@pytest.fixture
+def run(
+    command: Callable[..., Ran], clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ran]:
+    """The command, with Firebase in memory and the local Stream server."""
+    monkeypatch.setattr(options, "connect", lambda: clients)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
+    monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
+    return command

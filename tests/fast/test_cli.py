@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,46 +35,11 @@ from tests.fast.outbox import entries
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 
 
-class Ran:
-    """What a run printed, and how it ended."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def command(monkeypatch, capsys) -> Callable[..., Ran]:
-    """The command in this process: one of its own takes a second to start."""
-    monkeypatch.setattr(cli.logger, "write", cli.logger.write)
-
-    def command(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["chatsync", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return Ran(ended.value.code or 0, printed.out, printed.err)
-
-    return command
-
-
-@pytest.fixture
-def run(command, clients, monkeypatch) -> Callable[..., Ran]:
-    """The command, with Firebase in memory and the local Stream server."""
-    monkeypatch.setattr(options, "connect", lambda: clients)
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
-    monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
-    return command
-
-
-@pytest.fixture
-def run_with(command) -> Callable[..., Ran]:
+def run_with(command):
     """The command as a terminal starts it, with no variables but these."""
 
-    def run_with(*arguments: str, **environment: str) -> Ran:
+    def run_with(*arguments: str, **environment: str):
         with mock.patch.dict(os.environ, environment, clear=True):
             return command(*arguments)
 

@@ -9,7 +9,6 @@ from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import StreamRateLimited
 from chatsync.operator import accounts as listing
 from chatsync.operator import options
-from tests.fast.test_cli import run  # noqa: F401 (a fixture)
 
 DAY_MS = 24 * 3600 * 1000
 NEW_YEAR_MS = 1_767_225_600_000
@@ -39,7 +38,7 @@ STATES = {
 }
 
 
-def test_every_account_is_listed_with_its_states_newest_first(run, people):  # noqa: F811
+def test_every_account_is_listed_with_its_states_newest_first(run, people):
     ran = run("audit", "--users", "--all")
     assert ran.status == 1
     header, *lines, total = ran.out.splitlines()
@@ -53,19 +52,19 @@ def test_every_account_is_listed_with_its_states_newest_first(run, people):  # n
 
 
 def test_a_line_with_a_uid_of_firebase_has_less_than_a_hundred_characters(
-    run,  # noqa: F811
+    run,
     accounts,
 ):
     accounts.sign_up("a" * 28)
     assert max(map(len, run("audit", "--users", "--all").out.splitlines())) < 100
 
 
-def test_only_what_is_an_issue_may_be_listed(run, people):  # noqa: F811
+def test_only_what_is_an_issue_may_be_listed(run, people):
     lines = run("audit", "--users", "--all", "--only-issues").out.splitlines()[1:-1]
     assert [line.split()[-1] for line in lines] == ["lacks", "imported", "disabled", "differs"]
 
 
-def test_machines_get_json(run, people):  # noqa: F811
+def test_machines_get_json(run, people):
     listed = run("audit", "--users", "--all", "--json").json()
     assert [one["uid"] for one in listed] == list(STATES)
     assert listed[0] == {
@@ -76,13 +75,13 @@ def test_machines_get_json(run, people):  # noqa: F811
     }
 
 
-def test_nobody_is_a_list_too(run, stream):  # noqa: F811
+def test_nobody_is_a_list_too(run, stream):
     ran = run("audit", "--users", "--all", "--json")
     assert (ran.status, ran.json()) == (0, [])
 
 
 def test_all_pages_are_listed_however_many_are_sorted_together(
-    run,  # noqa: F811
+    run,
     accounts,
     stream,
     monkeypatch,
@@ -97,7 +96,7 @@ def test_all_pages_are_listed_however_many_are_sorted_together(
 
 
 def test_who_is_not_provisioned_or_not_decided_is_no_issue(
-    run,  # noqa: F811
+    run,
     accounts,
     with_settings,
     monkeypatch,
@@ -110,13 +109,13 @@ def test_who_is_not_provisioned_or_not_decided_is_no_issue(
     assert ran.out.splitlines()[1].split()[2:] == ["-", "-", "-", "anonymous", "guest"]
 
 
-def test_a_uid_that_cannot_be_in_stream_is_listed(run, accounts, stream):  # noqa: F811
+def test_a_uid_that_cannot_be_in_stream_is_listed(run, accounts, stream):
     accounts.sign_up("ä" * 100)
     [listed] = run("audit", "--users", "--all", "--json").json()
     assert listed["stream"] == "impossible"
 
 
-def test_it_waits_for_streams_rate_limit(run, people, monkeypatch):  # noqa: F811
+def test_it_waits_for_streams_rate_limit(run, people, monkeypatch):
     query, limited = Stream.query_users, [StreamRateLimited("limited", 0)]
 
     def query_once_limited(self, *arguments):
@@ -129,6 +128,6 @@ def test_it_waits_for_streams_rate_limit(run, people, monkeypatch):  # noqa: F81
 
 
 @pytest.mark.parametrize("more", [["--channels"], ["--team", "x"], ["--apply"], []])
-def test_it_lists_and_does_nothing_else(run, more):  # noqa: F811
+def test_it_lists_and_does_nothing_else(run, more):
     arguments = ["--users", *more] if more else []
     assert run("audit", "--all", *arguments).status == 2

@@ -23,7 +23,6 @@ from chatsync.errors import FirebaseUnavailable, InvalidArgument, PermissionDeni
 from chatsync.operator import team_fixes
 from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
-from tests.fast.test_cli import command, run  # noqa: F401 (fixtures)
 from tests.settings import settings_with
 
 PEOPLE = ("11", "8")
@@ -152,7 +151,7 @@ def drifted(request, channel, room) -> str:
     return request.param
 
 
-def test_the_audit_gives_the_figures_of_each_gym(drifted, run):  # noqa: F811
+def test_the_audit_gives_the_figures_of_each_gym(drifted, run):
     ran = run("audit", "--channels", "--json")
     lost = "only_in_firestore" if drifted == "recorded" else "foreign_document"
     wrong = "wrong_team" if drifted == "recorded" else "foreign_document"
@@ -174,7 +173,7 @@ def test_the_audit_gives_the_figures_of_each_gym(drifted, run):  # noqa: F811
     assert "In sync: 33%" in shown
 
 
-def test_after_the_mend_everything_is_in_sync(drifted, run, firestore, documents):  # noqa: F811
+def test_after_the_mend_everything_is_in_sync(drifted, run, firestore, documents):
     before = documents()
     assert run("fix-team", "--all", "--apply").status == 0
     for event in ("656", "657"):
@@ -212,7 +211,7 @@ def test_what_is_not_to_be_recorded_is_neither_written_nor_found(
     room,
     documents,
     findings,
-    run,  # noqa: F811
+    run,
 ):
     channel("import_1", 4)
     room("import_2", "gym_4", origin="webhook")
@@ -290,7 +289,7 @@ def test_of_an_owner_that_cannot_be_looked_up_nothing_is_concluded(
 def test_delete_orphan_removes_both_sides_of_what_was_only_recorded(
     orphan,
     room,
-    run,  # noqa: F811
+    run,
     chat,
     stored,
     origin,
@@ -308,7 +307,7 @@ def test_delete_orphan_removes_both_sides_of_what_was_only_recorded(
 def test_delete_orphan_never_takes_what_somebody_wanted(
     orphan,
     room,
-    run,  # noqa: F811
+    run,
     chat,
     documents,
     origin,
@@ -325,7 +324,7 @@ def test_delete_orphan_refuses_a_recorded_channel_whose_owner_lives(
     orphan,
     event,
     room,
-    run,  # noqa: F811
+    run,
     stored,
 ):
     room(orphan, "gym_4", origin="webhook")
@@ -333,7 +332,7 @@ def test_delete_orphan_refuses_a_recorded_channel_whose_owner_lives(
     assert stored(orphan)["status"] == "ready"
 
 
-def test_sync_channel_refuses_an_orphan(orphan, run, stored):  # noqa: F811
+def test_sync_channel_refuses_an_orphan(orphan, run, stored):
     ran = run("sync-channel", orphan, "--apply")
     assert (ran.status, "events/656 is gone" in ran.err) == (2, True)
     assert stored(orphan) is None
@@ -402,7 +401,7 @@ def test_a_team_that_the_format_cannot_make_is_refused(clients, firestore, strea
 def test_fix_team_all_shows_and_corrects_what_leaves_no_doubt(
     channel,
     room,
-    run,  # noqa: F811
+    run,
     chat,
     firestore,
     documents,
@@ -453,7 +452,7 @@ def teams_in(chat) -> dict[str, str]:
     return {state["channel"]["id"]: state["channel"].get("team") for state in found}
 
 
-def test_fix_team_all_keeps_history_and_field(channel, run, chat, capsys):  # noqa: F811
+def test_fix_team_all_keeps_history_and_field(channel, run, chat, capsys):
     channel("room_1", 5, team="gym_1").send_message({"text": "hello"}, MEMBERS[0])
     assert run("fix-team", "--all", "--apply").status == 0
     [state] = chat.query_channels({"id": "room_1"})["channels"]
@@ -463,7 +462,7 @@ def test_fix_team_all_keeps_history_and_field(channel, run, chat, capsys):  # no
 
 def test_fix_team_all_looks_again_before_each_correction(
     channel,
-    run,  # noqa: F811
+    run,
     chat,
     firestore,
     monkeypatch,
@@ -482,7 +481,7 @@ def test_fix_team_all_looks_again_before_each_correction(
 
 def test_fix_team_all_goes_through_many_channels_and_leaves_out_service_users(
     channel,
-    run,  # noqa: F811
+    run,
     chat,
     clients,
     monkeypatch,
@@ -499,7 +498,7 @@ def test_fix_team_all_goes_through_many_channels_and_leaves_out_service_users(
 @pytest.mark.parametrize(
     "arguments", [[], ["room_1", "--all"], ["--all", "--team", "gym_5"], ["room_1"]]
 )
-def test_fix_team_takes_one_channel_or_all(run, channel, arguments):  # noqa: F811
+def test_fix_team_takes_one_channel_or_all(run, channel, arguments):
     channel("room_1", 5, team="gym_1")
     ran = run("fix-team", *arguments, "--apply")
     assert (ran.status, ran.out) == (2, "")
@@ -508,7 +507,7 @@ def test_fix_team_takes_one_channel_or_all(run, channel, arguments):  # noqa: F8
 def test_what_an_operator_did_to_a_channel_is_logged(
     channel,
     room,
-    run,  # noqa: F811
+    run,
     monkeypatch,
 ):
     lines: list[dict[str, Any]] = []
@@ -633,7 +632,7 @@ def test_nothing_is_recorded_beside_a_document_of_the_backend(
     assert (stored("room_1"), len(documents())) == (None, 1)
 
 
-def test_documents_of_the_backend_can_be_left_out(clients, channel, room, run, documents):  # noqa: F811
+def test_documents_of_the_backend_can_be_left_out(clients, channel, room, run, documents):
     channel("room_1", 5, team="gym_1")
     room("room_1", "gym_5")
     room("room_2", "gym_4")
@@ -646,7 +645,7 @@ def test_documents_of_the_backend_can_be_left_out(clients, channel, room, run, d
 def test_fix_team_leaves_the_backends_document_to_the_backend(
     channel,
     room,
-    run,  # noqa: F811
+    run,
     documents,
     chat,
 ):
@@ -661,7 +660,7 @@ def test_fix_team_leaves_the_backends_document_to_the_backend(
 def test_sync_channel_takes_over_a_document_of_the_backend_only_when_told_to(
     channel,
     room,
-    run,  # noqa: F811
+    run,
     stored,
     documents,
 ):
