@@ -19,6 +19,12 @@ from .errors import SettingInvalid
 
 FOLDER = Path(__file__).parent.parent
 
+SERVER_ONLY = (
+    *("repairs", "stream_users", "audits", "counted_messages"),
+    *("pairs", "budgets", "chatsync"),
+)
+"""Collections of the functions, which no app reads or writes."""
+
 DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
 CONVERSATION_TYPES = ("direct", "group")
 MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
@@ -281,10 +287,15 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 def _problems(config: Config) -> list[tuple[str, str]]:
     """What is of the right type and impossible all the same: the key, and what was expected."""
     problems = [*_problems_of_stream(config.stream), *_problems_of_channels(config)]
+    taken = dict.fromkeys(SERVER_ONLY, "chatsync itself")
     for section in ("users", "profiles", "stats", "companies", "conversations"):
         collection = getattr(config, section).collection
         if not _COLLECTION.fullmatch(collection) or collection.startswith("__"):
             problems.append((f"{section}.collection", f"expected a collection, not {collection!r}"))
+        if collection in taken:  # what one may read or write there, the other would open
+            problem = f"expected another collection than that of {taken[collection]}"
+            problems.append((f"{section}.collection", problem))
+        taken[collection] = section
     for section in ("users", "profiles", "companies"):
         for field in ("name", "image"):
             problems += [

@@ -131,6 +131,8 @@ MISTAKES = {
     '[users]\nname = ["a..b"]': r"line 2: users.name: expected a path such as a.b, not 'a..b'",
     '[users]\nrole = "claims:"': r"line 2: users.role: expected a path",
     '[users]\ncollection = "a/b"': r"line 2: users.collection: expected a collection",
+    '[users]\ncollection = "repairs"': r"line 2: users.collection: .* that of chatsync itself",
+    '[profiles]\ncollection = "users"': r"line 2: profiles.collection: .* than that of users",
     '[users]\ncompany = {field = "type"}': r"line 2: users.company: expected both",
     '[users.stream_fields]\nname = "nick"': r"line 2: users.stream_fields.name: is a field that",
     '[stats]\npublic_fields = ["updatedAt"]': r"line 2: stats.public_fields: expected a field",
