@@ -41,7 +41,7 @@ from ..ids import IdFormat, Key, check_key
 from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
-from . import accounts, channels, options, reports, terminal
+from . import accounts, channels, options, reports, rules_file, terminal
 from .kinds import change_kind, remove_old
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, Refused, Yes
 from .reports import MOST_SHOWN, summary
@@ -376,6 +376,6 @@ def _unfinished_backfill(clients: Clients) -> Audit | None:
 
 for _command in (
     *(audit, reports.status, reports.doctor, repair, backfill),
-    *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
+    *(channels.fix_team, channels.delete_orphan, channels.sync_channel, rules_file.rules),
 ):
     app.command()(_command)

@@ -18,7 +18,7 @@ from ..audit import Audit
 from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..clients.accounts import list_accounts
 from ..errors import ChatsyncError, SettingInvalid
-from . import options
+from . import options, rules_file
 from .options import FINDINGS, IN_SYNC, SECONDS, AsJson
 from .terminal import in_one_line, percent, print_json, print_line, print_table
 
@@ -91,7 +91,7 @@ def summary(done: Audit) -> dict[str, Any]:
 
 
 def doctor(as_json: AsJson = False) -> int:
-    """Check settings, credentials, Stream, and the webhook, with a verdict for each."""
+    """Check settings, rules, credentials, Stream, and the webhook, with a verdict for each."""
     verdicts = list(_verdicts())
     if as_json:
         print_json([{"check": name, "ok": ok, "verdict": text} for name, ok, text in verdicts])
@@ -116,6 +116,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     where = "the emulators" if options.is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
+    yield "rules", *rules_file.verdict(clients.settings.config)
     checks: dict[str, Callable[[], str]] = {
         "Firestore": lambda: f"{outbox.count('waiting', clients)} entries wait in the outbox",
         "Auth": lambda: _amount(len(list_accounts("", clients.auth)[0])),

@@ -1,0 +1,111 @@
+"""The command ``rules``, and what ``doctor`` says of ``firestore.rules``."""
+
+import json
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import config as config_module
+from ..config import Config
+from ..errors import ChatsyncError
+from .options import FINDINGS, IN_SYNC
+from .rules import rules_for
+from .terminal import print_line
+
+_NOT_SEEN = "what is deployed cannot be told from here"
+
+
+class _Unreadable(ChatsyncError):
+    """There is no file to compare with; the message says why."""
+
+
+def rules(
+    out: Annotated[
+        Path | None, typer.Option(help="Write this file; with --check, read it.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Only compare, with --out or else the file that firebase.json names."
+        ),
+    ] = False,
+) -> int:
+    """Print firestore.rules for the names in chatsync.toml. Needs no project and no network."""
+    config = config_module.load(config_module.project_of())
+    text = rules_for(config)
+    if check:
+        return _check(out, text, config)
+    if out:
+        out.write_text(text)
+        print_line(f"Wrote {out}.")
+    else:
+        print(text, end="")
+    return IN_SYNC
+
+
+def _check(file: Path | None, text: str, config: Config) -> int:
+    try:
+        file = file or _file_of(config.firestore.database)
+        difference = _difference(_read(file), text)
+    except _Unreadable as error:
+        print_line(f"{error}.")
+        return FINDINGS
+    print_line(f"{file} {difference or 'is as chatsync.toml asks for'}.")
+    return FINDINGS if difference else IN_SYNC
+
+
+def verdict(config: Config) -> tuple[bool, str]:
+    """Whether the local file of rules has what ``rules`` writes, and that in words."""
+    try:
+        text = rules_for(config)
+        file = _file_of(config.firestore.database)
+        found = _read(file)
+    except ChatsyncError as error:
+        return False, f"{error}; {_NOT_SEEN}"
+    if found == text:
+        return True, f"{file.name} is as chatsync.toml asks for; {_NOT_SEEN}"
+    if _has(found, text):
+        others = "among rules of your own, which may allow more"
+        return True, f"{file.name} has what chatsync.toml asks for, {others}; {_NOT_SEEN}"
+    return False, f"{file.name} {_difference(found, text)}; {_NOT_SEEN}"
+
+
+def _file_of(database: str) -> Path:
+    """The file that firebase.json, beside the functions' folder, names for a database."""
+    firebase = config_module.FOLDER.parent / "firebase.json"
+    try:
+        stated: Any = json.loads(_read(firebase)).get("firestore", [])
+    except ValueError:
+        raise _Unreadable(f"{firebase} cannot be read: it is no JSON") from None
+    for entry in stated if isinstance(stated, list) else [stated]:
+        if entry.get("database", "(default)") == database and "rules" in entry:
+            return firebase.parent / str(entry["rules"])
+    raise _Unreadable(f"{firebase} names no rules for database {database}")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError) as error:
+        raise _Unreadable(f"{file} cannot be read: {type(error).__name__}") from None
+
+
+def _difference(found: str, wanted: str) -> str:
+    """Where a file begins to differ, in words; empty if it doesn't."""
+    if found == wanted:
+        return ""
+    pairs = zip_longest(found.splitlines(), wanted.splitlines())
+    line = next(
+        (number for number, (one, other) in enumerate(pairs, 1) if one != other), "the last"
+    )
+    return f"differs from line {line} on: `python -m chatsync rules` prints what it should be"
+
+
+def _has(found: str, text: str) -> bool:
+    """Whether ``found`` has what ``text`` says of a database's documents, however indented."""
+    ours, theirs = ([line.strip() for line in one.splitlines()] for one in (text, found))
+    start = next(place for place, line in enumerate(ours) if "/databases/" in line) + 1
+    inside = [line for line in ours[start:-2] if line]
+    return "\n".join(["", *inside, ""]) in "\n".join(["", *filter(None, theirs), ""])
