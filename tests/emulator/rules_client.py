@@ -3,6 +3,9 @@
 The Admin SDK, and so the ``firestore`` fixture, passes the security rules by. Here they decide.
 """
 
+import base64
+import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +23,12 @@ SERVER_TIME = object()
 REMOVED = object()
 """As a field's value: ``deleteField()``."""
 
-_ROOT = f"projects/{emulators.PROJECT}/databases/(default)/documents"
 _FIRESTORE = f"{emulators.url('firestore')}/v1"
+_RULES = f"{emulators.url('firestore')}/emulator/v1/projects/{{}}:securityRules"
 _SIGN_IN = f"{emulators.ACCOUNTS_URL}:signInWithCustomToken?key=any"
+
+
+_connection = requests.Session()
 
 
 class Denied(Exception):
@@ -35,10 +41,15 @@ class Person:
 
     uid: str
     id_token: str | None = None
+    project: str = emulators.PROJECT
+
+    @property
+    def _root(self) -> str:
+        return f"projects/{self.project}/databases/(default)/documents"
 
     def exists(self, path: str) -> bool:
         """Whether ``get()`` finds a document."""
-        [answer] = self._post(f"{_ROOT}:batchGet", {"documents": [f"{_ROOT}/{path}"]})
+        [answer] = self._post(f"{self._root}:batchGet", {"documents": [f"{self._root}/{path}"]})
         return "found" in answer
 
     def query(
@@ -55,7 +66,7 @@ class Person:
             field, operator, value = where
             condition = {"field": {"fieldPath": field}, "op": operator, "value": _encoded(value)}
             query["where"] = {"fieldFilter": condition}
-        found = self._post(f"{_ROOT}:runQuery", {"structuredQuery": query})
+        found = self._post(f"{self._root}:runQuery", {"structuredQuery": query})
         return [row["document"]["name"].split("/")[-1] for row in found if "document" in row]
 
     def create(self, path: str, fields: Mapping[str, object]) -> None:
@@ -75,11 +86,11 @@ class Person:
         self._write(path, fields, updateMask=_mask(fields), currentDocument={"exists": True})
 
     def delete(self, path: str) -> None:
-        self._post(f"{_ROOT}:commit", {"writes": [{"delete": f"{_ROOT}/{path}"}]})
+        self._post(f"{self._root}:commit", {"writes": [{"delete": f"{self._root}/{path}"}]})
 
     def _write(self, path: str, fields: Mapping[str, object], **options: object) -> None:
         write = {
-            "update": {"name": f"{_ROOT}/{path}", "fields": _nested(fields)},
+            "update": {"name": f"{self._root}/{path}", "fields": _nested(fields)},
             "updateTransforms": [
                 {"fieldPath": field, "setToServerValue": "REQUEST_TIME"}
                 for field, value in fields.items()
@@ -87,10 +98,10 @@ class Person:
             ],
             **options,
         }
-        self._post(f"{_ROOT}:commit", {"writes": [write]})
+        self._post(f"{self._root}:commit", {"writes": [write]})
 
     def _post(self, resource: str, body: object) -> Any:
-        response = requests.post(
+        response = _connection.post(
             f"{_FIRESTORE}/{resource}",
             json=body,
             headers={"Authorization": f"Bearer {self.id_token}"} if self.id_token else {},
@@ -114,6 +125,29 @@ def sign_in(uid: str, firebase: firebase_admin.App) -> Person:
     )
     response.raise_for_status()
     return Person(uid, response.json()["idToken"])
+
+
+def use_rules(text: str, project: str) -> None:
+    """Let rules decide in a project of its own, of which no function learns."""
+    file = {"name": "firestore.rules", "content": text}
+    response = requests.put(
+        _RULES.format(project), json={"rules": {"files": [file]}}, timeout=TIMEOUT_SECONDS
+    )
+    assert response.ok, response.text
+
+
+def pretend(uid: str, project: str, provider: str = "password") -> Person:
+    """Somebody signed in to a project of their own; the emulator takes tokens of no signature.
+
+    Of an anonymous account, ``provider`` is ``anonymous``.
+    """
+    claims: dict[str, Any] = {"sub": uid, "user_id": uid, "aud": project, "iat": int(time.time())}
+    claims["firebase"] = {"sign_in_provider": provider}
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+        for part in ({"alg": "none", "typ": "JWT"}, claims)
+    ]
+    return Person(uid, ".".join([*parts, ""]), project)
 
 
 def _mask(fields: Mapping[str, object]) -> dict[str, list[str]]:

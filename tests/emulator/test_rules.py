@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatsync.config import DEFAULTS
+from chatsync.config import DEFAULTS, SERVER_ONLY
 from tests.emulator.rules_client import REMOVED, SERVER_TIME, Denied, Person, sign_in
 
 OWNER = "rules-owner"  # of the documents that most of this is about
@@ -50,6 +50,10 @@ SERVER_ONLY_PATHS = [
     "audits/rules-audit",
     "audits/rules-audit/findings/rules-finding",
     "counted_messages/rules-message",
+    f"stream_users/user_{OWNER}",
+    "pairs/rules-pair",
+    f"budgets/{OWNER}",
+    "chatsync/rules-keys",
     f"{USER_PATH}/private/notes",
     "unknown/document",
 ]
@@ -222,9 +226,7 @@ def test_a_stranger_lists_nothing_public(people, collection):
         people[STRANGER].query(collection)
 
 
-@pytest.mark.parametrize(
-    "collection", ["users", "user_stats", "repairs", "audits", "counted_messages", "unknown"]
-)
+@pytest.mark.parametrize("collection", ["users", "user_stats", *SERVER_ONLY, "unknown"])
 @pytest.mark.parametrize("person", EVERYBODY)
 def test_nobody_lists_what_is_private(people, collection, person):
     with pytest.raises(Denied):
