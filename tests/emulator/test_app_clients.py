@@ -18,6 +18,7 @@ from tests.emulator.browser import find_chromium, play_in_chromium
 from tests.waiting import wait_for
 
 NODE = Path(__file__).with_name("app") / "node.mjs"
+CALLABLES = Path(__file__).parents[2] / "docs" / "callables.md"
 DEADLINE_SECONDS = 120
 
 LOCAL = {
@@ -91,6 +92,33 @@ def test_a_chat_with_a_missing_person_opens_after_ensure_stream_user(play, peopl
     assert f"don't exist: [{lena}]" in seen["refused"]["message"]
     assert seen["repaired"] == {"userId": lena, "streamUserId": lena, "status": "created"}
     assert (seen["names"], seen["sent"]) == (["Ann", "Lena"], "hello")
+
+
+def test_the_documented_loop_opens_a_chat_with_a_missing_person(play, people):
+    seen = play("loop")
+    assert seen["names"] == ["Ann", "Lena"]
+    assert seen["asked"] == [[people["lena"]["uid"]], ["nobody-at-all"]]
+    assert seen["nobody"] == "no chat with nobody-at-all"
+
+
+def test_the_documented_loop_tries_again_while_stream_fails(people, stream):
+    try:
+        task = {"scene": "outageInLoop", "local": LOCAL, "people": people}
+        assert play_in_node(task) == ["Ann", "Lena"]
+    finally:
+        stream.clear_faults()
+
+
+def test_the_loop_is_that_of_the_documents():
+    code = NODE.with_name("open_chat.mjs").read_text()
+    assert f"```js\n{code}```" in CALLABLES.read_text()
+
+
+def test_the_first_token_heals_an_account_of_which_no_event_told(play, people, firestore):
+    uid = people["lena"]["uid"]
+    assert play("firstToken") == {"uid": uid, "name": "Lena"}
+    for collection in ("users", "user_profiles", "user_stats"):
+        assert firestore.document(f"{collection}/{uid}").get().exists
 
 
 def test_a_conversation_opens_on_both_sides(play, people):

@@ -8,8 +8,9 @@ import jwt
 import pytest
 from firebase_admin.exceptions import UnavailableError
 
-from chatsync import outbox
+from chatsync import audit, outbox
 from chatsync.config import DELETE_POLICIES
+from chatsync.conversations.create import create_conversation
 from chatsync.entry import tokens
 from chatsync.entry.events import (
     reconcile_after_change,
@@ -18,6 +19,7 @@ from chatsync.entry.events import (
     reconcile_after_sign_up,
     remove_after_event,
 )
+from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import (
     FailedPrecondition,
     NotFound,
@@ -531,3 +533,47 @@ def test_a_caller_hears_why_an_anonymous_account_is_skipped(accounts, with_setti
     clients = with_settings(stream={"provision_anonymous_users": False})
     [outcome] = reconcile_users([Key("user", "ann")], clients)
     assert outcome.error.reason == "anonymous"
+
+
+# What Firebase sends no event of: imports, first sign-ins by custom tokens, batch deletions
+
+
+@pytest.mark.parametrize(
+    "heal",
+    [
+        lambda clients: tokens.issue_token("ann", clients),
+        lambda clients: outbox.reconcile([Key("user", "ann")], clients),
+        lambda clients: create_conversation("bob", {"participantIds": ["ann"]}, clients),
+        lambda clients: read_stats("ann", "bob", clients),
+        lambda clients: ensure_profile("ann", clients),
+        lambda clients: night(clients),
+    ],
+    ids=["token", "ensure", "conversation", "stats", "profile", "night"],
+)
+def test_an_account_of_which_no_event_told_is_healed_by_whoever_asks(
+    heal, accounts, clients, chat, firestore
+):
+    accounts.sign_up("ann", displayName="Ann")
+    accounts.sign_up("bob")
+    heal(clients)
+    drain_until_settled(clients)
+    assert stream_user(chat)["name"] == "Ann"
+    for collection in ("users", "user_profiles", "user_stats"):
+        assert firestore.document(f"{collection}/ann").get().exists
+
+
+def night(clients, repair=audit.CREATING) -> audit.Audit:
+    began = audit.start("nightly", clients, repair=repair)
+    audit.run(began.id, clients)
+    return audit.read(began.id, clients)
+
+
+def test_accounts_deleted_without_an_event_are_found_and_left_to_a_person(
+    ann, accounts, clients, chat, firestore_api
+):
+    accounts.delete("ann")
+    found = night(clients).counts["users"]
+    assert (found["orphan_stream_user"], found["orphan_documents"]) == (1, 3)
+    assert stream_user(chat)
+    with fails_with(NotFound):
+        tokens.issue_token("ann", clients)

@@ -13,6 +13,7 @@ import {
 } from "firebase/auth";
 import { connectFunctionsEmulator, getFunctions, httpsCallable } from "firebase/functions";
 import { StreamChat } from "stream-chat";
+import { openChat } from "./open_chat.mjs";
 
 const DEADLINE_MS = 60_000;
 
@@ -115,6 +116,34 @@ const scenes = {
     return { refused, repaired, names: namesIn(channel), sent: message.text };
   },
 
+  /** Ann's app opens a chat as docs/callables.md says, and tries again while it can help. */
+  async loop(app, { lena }) {
+    const ann = await app().signUp("Ann");
+    const chat = await ann.connect();
+    const asked = [];
+    const call = (name, data) => asked.push(data.userIds) && ann.call(name, data);
+    const channel = await openChat(chat, call, [lena.uid]);
+    const nobody = await refusal(openChat(chat, call, ["nobody-at-all"]));
+    return { asked, names: namesIn(channel), nobody: nobody.message };
+  },
+
+  /** The same, while Stream fails: the first repair is not possible. */
+  async outageInLoop(app, { lena }, local) {
+    const ann = await app().signUp("Ann");
+    const chat = await ann.connect();
+    const fault = { operation: "UpdateUsers", kind: "status", status: 503, times: 4 };
+    await fetch(`${local.stream}/_control/faults`, { method: "POST", body: JSON.stringify(fault) });
+    const channel = await openChat(chat, (name, data) => ann.call(name, data), [lena.uid]);
+    return namesIn(channel);
+  },
+
+  /** Lena signs in by a custom token, of which no event tells, and opens the chat. */
+  async firstToken(app, { lena }) {
+    const hers = await app().signIn(lena.token);
+    const chat = await hers.connect();
+    return { uid: hers.uid, name: chat.user.name };
+  },
+
   /** Ann starts a conversation with Lena, who is there as well and hears her. */
   async conversation(app, { lena }) {
     const ann = await app().signUp("Ann");
@@ -165,7 +194,7 @@ export async function play({ scene, local, people }) {
   const apps = [];
   const app = () => apps[apps.push(new App(local)) - 1];
   try {
-    return await scenes[scene](app, people);
+    return await scenes[scene](app, people, local);
   } finally {
     await Promise.all(apps.map((one) => one.close()));
   }
