@@ -33,7 +33,7 @@ UNTRACED := stream_server or test_dev_ or test_locks or test_documents or confor
 # Where CI is set, it measures coverage too: by the tests that are traced, which it runs first.
 test: setup  ## run all tests
 	@$(if $(CI),$(MAKE) --no-print-directory coverage)
-	@$(VENV)/pytest $(if $(CI),-k "emulator or $(UNTRACED)")
+	@$(VENV)/pytest $(if $(CI),-k "emulator or examples or $(UNTRACED)")
 
 tests: test
 

@@ -146,3 +146,21 @@ def test_a_lost_key_is_an_error_and_never_made_anew(create, clients):
     with pytest.raises(SettingInvalid, match="chatsync/keys is missing"):
         create("ann", "eve")
     assert not clients.firestore.document("chatsync/keys").get().exists
+
+
+def test_a_chat_of_before_the_two_had_a_team_is_opened(create, clients, chat):
+    before = create()["id"]
+    for uid in ("ann", "bob"):
+        clients.firestore.document(f"users/{uid}").set({"chat": {"teams": ["red"]}})
+    result = create()
+    assert (result["id"], result["team"], result["existed"]) == (before, None, True)
+    assert create(team="red")["id"] != before
+
+
+def test_a_document_of_the_backend_that_a_pair_names_is_not_written(create, make_channel, clients):
+    make_channel("direct_1", "ann", "bob")
+    assert create()["id"] == "direct_1"
+    reference = clients.firestore.document("conversations/direct_1")
+    reference.set({"memberIds": ["ann", "bob"], "room": 7})
+    assert create()["id"] != "direct_1"
+    assert reference.get().to_dict() == {"memberIds": ["ann", "bob"], "room": 7}

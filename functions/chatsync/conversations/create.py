@@ -46,7 +46,7 @@ from ..users import Account, Document, FirebaseState
 from . import document as document_store
 from . import pairs
 from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
-from .pairs import Pair
+from .pairs import Pair, is_alive
 from .patterns import field_value_of
 from .reconcile import close, finish, open_ready
 
@@ -121,6 +121,8 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
     document, pair = result(finding, deadline)
+    if request.is_direct and is_alive(document) and request.team != stated_team:
+        request = replace(request, team=stated_team)  # the two talked before they had a team
     # A company was named by its plain id, or the members share a team that was not named.
     if (members.all, request.team) != (presumed, stated_team):
         document, pair = _find(request, members.all, clients, deadline)

@@ -83,19 +83,20 @@ def find(
     pair = result(reading, deadline)
     if pair.conversation_id and pair.conversation_id != own_id:
         named = read(pair.conversation_id, clients, deadline)
-        if _is_alive(named) and (named.origin == "app" or set(named.member_ids) == set(members)):
+        is_theirs = named.origin == "app" or set(named.member_ids) == set(members)
+        if is_alive(named) and is_theirs and not named.is_foreign:
             return named, pair
-    if pair.conversation_id or _is_alive(own):
+    if pair.conversation_id or is_alive(own):
         return own, pair
     searching = begin(_candidates, team, members, clients, deadline)
     legacy = read_all([legacy_id], clients, deadline)[legacy_id]
-    if _is_alive(legacy) and legacy.origin == "app":
+    if is_alive(legacy) and legacy.origin == "app":
         return legacy, pair
     candidates = result(searching, deadline)
     return (candidates[0] if candidates else own), pair
 
 
-def _is_alive(conversation: Conversation) -> bool:
+def is_alive(conversation: Conversation) -> bool:
     return conversation.status not in ("", "deleted")
 
 
