@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from chatsync.errors import Postponed
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
 from tests.fast.outbox import drain_until_settled, entries
+from tests.settings import settings_with
 
 NAMES, PICTURES = DEFAULTS.users.name, DEFAULTS.users.image
 MEBIBYTE = 1_048_576
@@ -224,7 +226,8 @@ def through_ensure_stream_user(clients: Clients) -> None:
 
 def through_a_conversation(clients: Clients) -> None:
     ids = [{"companyId": HOSTILE_COMPANY.id}, *(key.id for key in (HOSTILE, *HONEST[1:]))]
-    create_conversation("honest-00", {"participantIds": ids}, clients)
+    roomy = settings_with(clients.settings, conversations={"max_members": 1000})
+    create_conversation("honest-00", {"participantIds": ids}, replace(clients, settings=roomy))
 
 
 def through_the_outbox(clients: Clients) -> None:
