@@ -303,6 +303,11 @@ def _problems(config: Config) -> list[tuple[str, str]]:
                 for path in getattr(getattr(config, section), field)
                 if not is_path(path)
             ]
+    problems += [
+        (f"profiles.defaults.{name}", "expected a text, number, truth value, list or table")
+        for name, value in config.profiles.defaults.items()
+        if not _is_storable(value)
+    ]
     users = config.users
     single = {"role": users.role, "teams": users.teams}
     single |= {f"stream_fields.{name}": path for name, path in users.stream_fields.items()}
@@ -368,6 +373,17 @@ def _problems_of_channels(config: Config) -> list[tuple[str, str]]:
             problem = "expected the path of a document, with placeholders of id"
             problems.append((f"{key}.owner", f"{problem}, not {pattern.owner!r}"))
     return problems
+
+
+def _is_storable(value: object) -> bool:
+    """Whether Firestore takes it: no date, no list in a list, no number of more than 64 bits."""
+    if isinstance(value, dict):
+        return all(map(_is_storable, value.values()))
+    if isinstance(value, list):
+        return all(not isinstance(one, list) and _is_storable(one) for one in value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, float | str)
 
 
 def is_path(text: str) -> bool:

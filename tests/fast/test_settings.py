@@ -136,6 +136,7 @@ MISTAKES = {
     '[users]\ncompany = {field = "type"}': r"line 2: users.company: expected both",
     '[users.stream_fields]\nname = "nick"': r"line 2: users.stream_fields.name: is a field that",
     '[stats]\npublic_fields = ["updatedAt"]': r"line 2: stats.public_fields: expected a field",
+    "[profiles.defaults]\nx = 1\nborn = 2020-01-02": r"line 3: profiles.defaults.born: expected",
     '[teams]\nformat = "gym"': r"line 2: teams.format: expected \{value\} once",
     '[[channels]]\nid = "a"\n\n[[channels]]\nid = "b c"': r"line 5: channels\[1\].id: expected",
     '[[channels]]\nid = "{e}_{e}"': r"line 2: channels\[0\].id",
