@@ -872,7 +872,12 @@ def queue_rooms(clients, accounts, count: int) -> list[str]:
     outbox.reconcile([ANN, Key("user", "bob")], clients)
     rooms = [f"room-{number:03}" for number in range(count)]
     for room in rooms:
-        document = {"status": "pending", "memberIds": ["ann", "bob"], "createdBy": "ann"}
+        document = {
+            "status": "pending",
+            "origin": "app",
+            "memberIds": ["ann", "bob"],
+            "createdBy": "ann",
+        }
         clients.firestore.document("conversations", room).set(document)
     for start in range(0, count, 100):
         begun = [
