@@ -102,16 +102,22 @@ class DocumentWrites:
             logger.warn(f"Refused values could not be saved: {error}")
             return
         for key, document in written.items():
-            self._records[key].documents.append(document)
+            if key.kind == "company":
+                self._records[key].documents.append(document)
 
     def delete(
         self, record: Record, deadline: float, only_certain: bool = False
     ) -> FirebaseUnavailable | None:
         """Delete the documents that were created here; returns the error if that failed.
 
-        With ``only_certain``, documents stay of which the answer to their creation was lost.
+        With ``only_certain``, documents stay of which the answer to their creation was lost, and
+        so does what says of which kind the account is.
         """
-        created = [one for one in record.documents if one.update_time or not only_certain]
+        created = [
+            one
+            for one in record.documents
+            if not only_certain or (one.update_time and not one.is_entry)
+        ]
         try:
             delete_documents(created, self._clients.firestore, deadline)
         except FirebaseUnavailable as error:
@@ -119,5 +125,5 @@ class DocumentWrites:
         if created:
             key = record.key
             record.log(f"Deleted the documents again that were created for {key.kind} {key.id}")
-        record.documents = []
+        record.documents = [one for one in record.documents if one not in created]
         return None

@@ -69,6 +69,7 @@ def observed_of(
         for key, state in read.items()
     }
     stream_ids = {key: settings.stream_id(key, state) for key, state in states.items()}
+    presumed_ids = {key: settings.id_format.stream_id(key) for key in states}
     # An account that is a company was asked for under the id of a person.
     others = [
         stream_ids[key] for key, state in states.items() if state.kind not in (None, key.kind)
@@ -86,6 +87,11 @@ def observed_of(
             account_is_known=False,
             stream_is_known=failure is None,
             kind_is_recorded=read[key].kind is not None,
+            other_identity=(
+                presumed_ids[key]
+                if presumed_ids[key] != stream_ids[key] and presumed_ids[key] in found
+                else ""
+            ),
             is_account=key.kind == "company" and read[key].kind is not None,
         )
         for key, state in states.items()
@@ -137,7 +143,8 @@ class Observer:
         elif to_ask and accounts is None:
             accounts = side_by_side.result(self._begin_asking(to_ask), deadline)
         for key in to_ask:
-            observed[key] = observed[key].with_account((accounts or {}).get(key))
+            account = (accounts or {}).get(Key("user", key.id))
+            observed[key] = observed[key].with_account(account)
         return {key: Planned(one, self._plan(one)) for key, one in observed.items()}
 
     def _read(self, reads: PendingReads, deadline: float) -> dict[Key, Observed]:
@@ -163,21 +170,40 @@ class Observer:
         policy = Policy(self._clients.settings.config, serves_disabled=not self._check_accounts)
         return plan(observed, policy)
 
-    def read_again(self, keys: Collection[Key], deadline: float) -> dict[Key, FirebaseState]:
-        """What Firebase says of these users now. Raises Temporary."""
+    def read_again(
+        self, keys: Collection[Key], deadline: float
+    ) -> tuple[dict[Key, FirebaseState], set[Key]]:
+        """What Firebase says of these users now, and the users who are of another kind by now.
+
+        The kind is read again where it matters: where one was written down, or a Stream user was
+        created. Raises Temporary.
+        """
+        records = [self._records[key] for key in keys]
         fields = ["user", "profile", "stats"]
-        if any(self._records[key].kind == "company" for key in keys):
-            fields.append("company")
+        if any(one.is_decided_here or one.is_created or one.kind == "company" for one in records):
+            fields += ["company", "entry", "account_entry"]
         reading = side_by_side.begin(read_documents, keys, self._clients, deadline, of=fields)
         asking = self._begin_asking(keys)
         states = side_by_side.result(reading, deadline)
         accounts = side_by_side.result(asking, deadline)
         now = {}
+        otherwise = set()
         for key, state in states.items():
             record = self._records[key]
+            if self._is_of_another_kind(record, state):
+                otherwise.add(key)
             known = self._with_refused(replace(state, kind=record.kind), record)
             now[key] = replace(known, account=accounts.get(key))
-        return now
+        return now, otherwise
+
+    def _is_of_another_kind(self, record: Record, state: FirebaseState) -> bool:
+        """Whether somebody decided otherwise since, or a company came while we decided "user"."""
+        if record.key.kind == "company":
+            return record.is_created and state.kind == "user"
+        by_documents = kind_of(record.key, replace(state, kind=None), self._clients.settings.config)
+        came_too_late = record.kind == "user" and by_documents == "company"
+        is_changed = state.kind not in (None, record.kind)
+        return is_changed or (record.is_decided_here and came_too_late)
 
     def _with_refused(self, state: FirebaseState, record: Record) -> FirebaseState:
         """``state``, with the refused values that are not to be sent again."""

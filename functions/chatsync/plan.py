@@ -48,8 +48,11 @@ class Observed:
     kind_is_recorded: bool = True
     """Whether ``stream_users`` says what the account is; of companies it need not."""
 
+    other_identity: str = ""
+    """The Stream id of a second Stream user that the account must not have, if one is known."""
+
     is_account: bool = False
-    """Of a company: whether it is an account: then ``stream_users`` knows its id as one."""
+    """Of a company: whether ``stream_users`` knows an account of its id. It may be deleted."""
 
     def with_account(self, account: Account | None) -> "Observed":
         """The same user after Auth was asked."""
@@ -93,7 +96,9 @@ class Plan:
 def plan(observed: Observed, policy: Policy) -> Plan:
     """What to do about one user. Auth decides who exists, and is asked before any write."""
     is_company = observed.key.kind == "company"
-    if is_company and observed.is_account:
+    if is_company and observed.is_account and not observed.account_is_known:
+        return Plan(ask_auth=True)
+    if is_company and observed.is_account and observed.state.account:
         return Plan(instead=Key("user", observed.key.id))
     if not (observed.account_is_known or is_company):
         if users.needs_claims(policy.config):
@@ -102,9 +107,16 @@ def plan(observed: Observed, policy: Policy) -> Plan:
         is_named = users.names_user(observed.state, policy.config)
         return Plan(ask_auth=True) if presumed.writes or not is_named else presumed
     if not users.exists(observed.key, observed.state):
-        has_company = not is_company and observed.state.company is not None
-        return Plan(exists=False, instead=Key("company", observed.key.id) if has_company else None)
+        return Plan(exists=False, instead=_namesake(observed))
     return _plan_of_existing(observed, policy)
+
+
+def _namesake(observed: Observed) -> Key | None:
+    """Of an id that is nobody's: the company that a plain id may mean, or the account that is a
+    company though it has no document in ``companies``."""
+    if observed.key.kind == "company":
+        return Key("user", observed.key.id)
+    return Key("company", observed.key.id) if observed.state.company is not None else None
 
 
 def _plan_of_existing(observed: Observed, policy: Policy) -> Plan:

@@ -80,6 +80,12 @@ def reconcile_users(
             instead |= reconciliation.instead()
             prefetched = None
         left = list({key for key in instead.values() if key not in outcomes})
+    id_format = clients.settings.id_format
+    for key in keys:
+        # A company without document may be an account that is a company, but is no person.
+        is_other = outcomes[instead.get(key, key)].stream_id != id_format.stream_id(key)
+        if key.kind == "company" and isinstance(outcomes[key].error, NotFound) and is_other:
+            instead.pop(key, None)
     return [outcomes[instead.get(key, key)] for key in keys]
 
 
@@ -177,6 +183,8 @@ class Reconciliation:
         undecided = {key for key, one in written.items() if one.plan.entry}
         writing = self._documents.begin(documents, undecided)
         noted = self._documents.note(writing, documents, undecided) if undecided else set()
+        for record in self._of(undecided - noted):
+            record.is_decided_here = True
         decided = {key: one.plan for key, one in written.items() if key not in undecided & noted}
         try:
             again |= self._in_stream.create(
@@ -220,14 +228,16 @@ class Reconciliation:
         """Take back what is no longer wanted; returns those of whom Firebase says something new."""
         deadline = self._deadline + GRACE_SECONDS
         try:
-            states = self._observer.read_again(before.keys(), deadline)
+            states, of_another_kind = self._observer.read_again(before.keys(), deadline)
         except Temporary as error:
             self._fail(before, error)
             return set(before)
-        unwanted, outdated, differing = set(), set(), set()
+        unwanted, outdated, differing = set(of_another_kind), set(), set()
         for key, now in states.items():
             record = self._records[key]
             was = before[key].observed.state
+            if key in of_another_kind:
+                continue
             if not users.exists(key, now):
                 unwanted.add(key)
                 continue
@@ -245,7 +255,7 @@ class Reconciliation:
             record.error = (
                 self._documents.delete(record, deadline, only_certain=True) or record.error
             )
-        return self._take_back(unwanted) | outdated | differing
+        return self._take_back(unwanted) | of_another_kind | outdated | differing
 
     def _take_back(self, gone: Iterable[Key]) -> set[Key]:
         """Remove what was created here for users who don't exist, and nothing else.
@@ -265,7 +275,7 @@ class Reconciliation:
                 record.error = failure
             elif record.is_created:
                 record.is_created, record.restorations, record.status = False, 0, None
-                record.log(f"Removed what was created for {key.id}, who doesn't exist")
+                record.log(f"Removed what was created for {key.id}, and must not be")
                 again.add(key)
             if failure and not isinstance(failure, StreamRateLimited):
                 again.add(key)

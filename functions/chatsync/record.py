@@ -25,6 +25,9 @@ class Record:
     stream_user: Mapping[str, Any] | None = None
     """As it was read last; None if Stream has no such user."""
 
+    is_decided_here: bool = False
+    """Whether what the account is was written down here."""
+
     instead: Key | None = None
     """The key to be reconciled in place of this one."""
 

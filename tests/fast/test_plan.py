@@ -163,9 +163,21 @@ CASES = {
         decide(state(user={**USER, "chat": {"role": "admin"}}), IN_STREAM, Policy(WITHOUT_ADMINS)),
         Plan(),
     ),
+    "a company of whose id an account was known": (
+        decide(FirebaseState(company={}), {"id": "acme"}, None, ACME, is_account=True),
+        Plan(),
+    ),
+    "a company that is an account": (
+        decide(FirebaseState(ACCOUNT, company={}), {"id": "acme"}, None, ACME, is_account=True),
+        Plan(instead=Key("user", "acme")),
+    ),
+    "a plain id that is a company's": (
+        decide(FirebaseState(company={"name": "Acme"}), None),
+        Plan(exists=False, instead=Key("company", "ann")),
+    ),
     "a company without document": (
         decide(FirebaseState(), None, key=ACME, account_is_known=False),
-        Plan(exists=False),
+        Plan(exists=False, instead=Key("user", "acme")),
     ),
 }
 

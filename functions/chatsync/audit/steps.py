@@ -17,6 +17,7 @@ from ..clients import Clients
 from ..clients.accounts import count_accounts, existing_keys, list_accounts, read_accounts
 from ..clients.documents import count_documents, list_documents
 from ..clients.stream import CHANNELS, MAX_OFFSET
+from ..config import Config
 from ..errors import FirebaseUnavailable, InvalidArgument, Refusal
 from ..ids import Key
 from ..observe import begin_reads, observed_of
@@ -34,11 +35,12 @@ REMOVED = ("orphan_stream_user",)
 DELETED = ("orphan_documents",)
 FOLLOWED = ("only_in_stream", "member_mismatch")
 CLOSED = ("only_in_firestore",)
-BY_HAND = ("wrong_team", "orphan_channel", "foreign_document")
-"""A person decides: with ``fix-team``, with ``delete-orphan``, or in the app's own backend."""
+BY_HAND = ("wrong_kind", "wrong_team", "orphan_channel", "foreign_document")
+"""A person decides: with ``repair --kind``, with ``fix-team``, with ``delete-orphan``, or in the
+app's own backend."""
 
-KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED)
-KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, *BY_HAND)
+KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED, "wrong_kind")
+KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, "wrong_team", "orphan_channel", "foreign_document")
 KINDS = (*KINDS_OF_USERS, *KINDS_OF_CHANNELS)
 DESTROYING = (*REMOVED, *DELETED, *CLOSED)
 
@@ -175,9 +177,12 @@ def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     listed, next_cursor = list_documents(collection, cursor, BATCH, clients.firestore, fields=())
     page = Page(next_cursor, seen=len(listed))
     keys = [Key("company", document_id) for document_id, _ in listed]
-    for one in _read_users(_with_possible_id(keys, page, clients.settings), clients):
+    read = _read_users(_with_possible_id(keys, page, clients.settings), clients)
+    accounts = read_accounts([one.key for one in read if one.is_account], clients.auth)
+    for one in read:
         if one.state.company is not None:
-            _judge(one, page, team, clients.settings)
+            account = accounts.get(Key("user", one.key.id))
+            _judge(one.with_account(account), page, team, clients.settings)
     return page
 
 
@@ -189,13 +194,25 @@ def _judge(observed: Observed, page: Page, wanted_team: str | None, settings: Se
     key, config = observed.key, settings.config
     state = replace(observed.state, refused=frozenset())  # what is refused disagrees all the same
     its_plan = plan(replace(observed, account_is_known=True, state=state), Policy(config))
-    if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED):
+    if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED) or its_plan.instead:
         return
     disagreements = disagreements_of(its_plan, state)
+    if wrong := _wrong_kind(observed, config):
+        disagreements.append(("wrong_kind", wrong))
     team = _team_among(users.teams_of(state, config), wanted_team)
     for kind, detail in disagreements:
         page.findings.append(Finding(kind, name_of(key), team, detail))
     page.records.append(("users", team, not disagreements))
+
+
+def _wrong_kind(observed: Observed, config: Config) -> str:
+    """Why it is doubtful what an account is; empty if it is not."""
+    state = observed.state
+    by_documents = users.kind_of(observed.key, replace(state, kind=None), config)
+    if observed.kind_is_recorded and by_documents not in (None, state.kind):
+        return f"it is a {state.kind}, and by its documents a {by_documents}"
+    second = observed.other_identity
+    return f"{second} is in Stream too" if second else ""
 
 
 def disagreements_of(its_plan: Plan, state: FirebaseState) -> list[tuple[str, str]]:

@@ -20,13 +20,9 @@ _MOST_COUNTED = 100_000
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
     """The accounts that exist among up to 100 keys, in one call (accounts:lookup).
 
-    Companies have no account; nor has a document's id that is too long for a uid.
+    A company may have the id of an account. A document's id may be too long for a uid.
     """
-    identifiers = [
-        auth.UidIdentifier(key.id)
-        for key in keys
-        if key.kind == "user" and len(key.id) <= MAX_KEY_LENGTH
-    ]
+    identifiers = [auth.UidIdentifier(key.id) for key in keys if len(key.id) <= MAX_KEY_LENGTH]
     if not identifiers:
         return {}
     with temporary_failures_named():
@@ -71,7 +67,7 @@ def existing_keys(keys: Sequence[Key], clients: Clients, deadline: float) -> set
         for key, state in result(read, deadline).items():
             if state.company is not None:
                 existing.add(key)
-            elif state.kind is not None:
+            elif state.kind == "company":
                 companies_of_accounts.append(Key("user", key.id))
     for batch in batches(companies_of_accounts):
         found = result(begin(read_accounts, batch, clients.auth), deadline)

@@ -96,6 +96,11 @@ class CreatedDocument(NamedTuple):
     update_time: datetime | None
     """None if the answer was lost: the document may have been created or not."""
 
+    @property
+    def is_entry(self) -> bool:
+        """Whether it is in ``stream_users``."""
+        return bool(self.reference.parent.id == "stream_users")
+
 
 class WriteResult(NamedTuple):
     """The result of writing a batch of documents."""
@@ -543,14 +548,18 @@ def remember_refused(
     """
     batch = BulkWriteBatch(clients.firestore)
     for key, hashes in refused.items():
-        entry = entries[key]
+        reference, entry = _references(key, clients)["entry"], entries[key]
+        if key.kind == "user":
+            # Its kind was written before, and may have been corrected since.
+            batch.update(reference, {"refused": list(hashes)})
+            continue
         fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": list(hashes)}
-        batch.set(_references(key, clients)["entry"], fields, merge=True)
+        batch.set(reference, fields, merge=True)
     if not len(batch):
         return {}
     with temporary_failures_named():
         response = batch.commit(**until(deadline))
-    if any(status.code != code_pb2.OK for status in response.status):
+    if any(status.code not in (code_pb2.OK, *CHANGED) for status in response.status):
         raise FirebaseUnavailable("refused values could not be saved")
     return {key: CreatedDocument(_references(key, clients)["entry"], None) for key in refused}
 

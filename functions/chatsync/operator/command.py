@@ -42,7 +42,7 @@ from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
 from . import accounts, channels, options, reports, rules_file, terminal
-from .kinds import change_kind, remove_old
+from .kinds import change_kind, remove_wrong
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, Refused, Yes
 from .reports import MOST_SHOWN, summary
 from .terminal import (
@@ -150,6 +150,7 @@ def audit(
 
 
 _BY_HAND = {
+    "wrong_kind": "see repair --kind",
     "wrong_team": "see fix-team",
     "orphan_channel": "see delete-orphan",
     "foreign_document": "whoever writes these documents, with the app's own backend",
@@ -276,7 +277,7 @@ def repair(
         in_sync = all(one.is_done for one in outcomes) and not missing
         ended = IN_SYNC if in_sync else FINDINGS
         if in_sync:
-            remove_old(changed, clients)
+            remove_wrong(changed, clients)
     else:
         found = [one for batch in batches(keys) for one in judge_users(batch, clients)]
         rows = [{"kind": one.kind, "key": one.key, "detail": one.detail} for one in found]
