@@ -24,6 +24,7 @@ def test_the_app_calls_what_it_called_before_and_nobody_is_missing_any_more() ->
         assert app.stream_user("lena") is None
         answer = asha.call("ensureStreamUser", {"userId": "lena"})
         assert (answer["userId"], answer["streamUserId"]) == ("lena", "lena")
+        assert "User lena not found in Stream Chat, attempting to create..." in app.log()
         lena = app.stream_user("lena")
         assert lena
         assert (lena["name"], lena["image"]) == ("Lena", "https://example.com/lena.png")
