@@ -58,5 +58,8 @@ def test_a_third_in_sync_becomes_all_and_no_document_of_the_backend_is_touched()
         with pytest.raises(CallFailed) as several:
             ben.call("createConversation", {"participantIds": ["8"]})
         assert several.value.code == "permission-denied"
+        gyms.operator("sync-channel direct_user_12_user_8 --take-over --apply")
+        handed_over = caro.call("createConversation", {"participantIds": ["8"]})
+        assert handed_over["cid"] == "messaging:direct_user_12_user_8"
         known = ben.call("createConversation", {"participantIds": ["8"], "team": "gym_4"})
         assert (known["cid"], known["existed"]) == ("messaging:direct_user_11_user_8", True)
