@@ -55,12 +55,12 @@ class LiveSystem:
             "FIRESTORE_EMULATOR_HOST": f"{emulators.HOST}:{self.ports['firestore']}",
             "CLOUD_TASKS_EMULATOR_HOST": f"{emulators.HOST}:{self.ports['tasks']}",
         }
-        _prepare(example, place, self.ports, self._url("stream"))
         os.environ.update(self.environment)  # for Firebase's SDKs; `running` takes it back
         options = {"projectId": self.project}
         self.app = firebase_admin.initialize_app(options=options, name=self.project)
         self.auth = auth.Client(self.app)
         database = config.load(folder=example).firestore.database
+        _prepare(example, place, self.ports, self._url("stream"), database)
         self.firestore = firestore.Client(project=self.project, database=database)
         self.stream = LocalStream(self._url("stream"))
         self.chat = StreamChat(self.stream.key, self.stream.secret, base_url=self.stream.url)
@@ -209,7 +209,9 @@ def _free_ports() -> dict[str, int]:
         return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
 
 
-def _prepare(example: Path, place: Path, ports: dict[str, int], stream_url: str) -> None:
+def _prepare(
+    example: Path, place: Path, ports: dict[str, int], stream_url: str, database: str
+) -> None:
     """The folder that would be deployed, with the settings of the example."""
     (place / ".local").mkdir()
     functions = place / "functions"
@@ -226,6 +228,7 @@ def _prepare(example: Path, place: Path, ports: dict[str, int], stream_url: str)
     firebase = json.loads((emulators.ROOT / "firebase.local.json").read_text())
     for kind in ("rules", "indexes"):
         shutil.copy(emulators.ROOT / firebase["firestore"][kind], place)
+    firebase["firestore"] = [{"database": database, **firebase["firestore"]}]
     for name in (*emulators.EMULATORS, "hub", "logging", "ui"):
         firebase["emulators"][name]["port"] = ports[name]
     firebase["emulators"]["firestore"]["websocketPort"] = ports["websocket"]
