@@ -183,7 +183,7 @@ class Observer:
         if any(one.is_decided_here or one.is_created or one.kind == "company" for one in records):
             fields += ["company", "entry", "account_entry"]
         reading = side_by_side.begin(read_documents, keys, self._clients, deadline, of=fields)
-        asking = self._begin_asking(keys)
+        asking = self._begin_asking([key for key in keys if key.kind == "user"])
         states = side_by_side.result(reading, deadline)
         accounts = side_by_side.result(asking, deadline)
         now = {}
@@ -211,4 +211,6 @@ class Observer:
         return replace(state, refused=remembered | record.refused)
 
     def _begin_asking(self, keys: Collection[Key]) -> Future[dict[Key, Account]]:
-        return side_by_side.begin(read_accounts, keys, self._clients.auth)
+        """Of a company, whether an account has its id."""
+        ids = {Key("user", key.id) for key in keys}
+        return side_by_side.begin(read_accounts, ids, self._clients.auth)

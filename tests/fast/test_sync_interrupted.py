@@ -104,8 +104,8 @@ class World:
         """The account is deleted, and what belongs to it, as the event's function does."""
         self.accounts.accounts.pop("ann", None)
         self.clients.stream.remove_user("ann", "soft", float("inf"))
-        for collection in ("users", "user_profiles", "user_stats"):
-            self.clients.firestore.document(f"{collection}/ann").delete()
+        for path in ("users/ann", "user_profiles/ann", "user_stats/ann", "stream_users/user_ann"):
+            self.clients.firestore.document(path).delete()
 
     def remove_from_stream(self) -> None:
         self.clients.stream.remove_user("ann", "soft", float("inf"))

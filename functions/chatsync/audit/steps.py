@@ -115,12 +115,12 @@ def expected(steps: Sequence[str], clients: Clients) -> int | None:
 def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     """The findings about up to 100 users and companies; ``not_found`` for an unknown id."""
     deadline = time.monotonic() + PAGE_SECONDS
-    asking = begin(read_accounts, keys, clients.auth)
+    asking = begin(read_accounts, [Key("user", key.id) for key in keys], clients.auth)
     read = _read_users(keys, clients)
     accounts = result(asking, deadline)
     page = Page()
     for one in read:
-        observed = one.with_account(accounts.get(one.key))
+        observed = one.with_account(accounts.get(Key("user", one.key.id)))
         key, state, stream_user = observed.key, observed.state, observed.stream_user
         if users.exists(key, state):
             _judge(observed, page, None, clients.settings)
@@ -178,7 +178,9 @@ def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     page = Page(next_cursor, seen=len(listed))
     keys = [Key("company", document_id) for document_id, _ in listed]
     read = _read_users(_with_possible_id(keys, page, clients.settings), clients)
-    accounts = read_accounts([one.key for one in read if one.is_account], clients.auth)
+    accounts = read_accounts(
+        [Key("user", one.key.id) for one in read if one.is_account], clients.auth
+    )
     for one in read:
         if one.state.company is not None:
             account = accounts.get(Key("user", one.key.id))

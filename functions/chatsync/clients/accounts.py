@@ -20,9 +20,13 @@ _MOST_COUNTED = 100_000
 def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account]:
     """The accounts that exist among up to 100 keys, in one call (accounts:lookup).
 
-    A company may have the id of an account. A document's id may be too long for a uid.
+    Companies have no account; nor has a document's id that is too long for a uid.
     """
-    identifiers = [auth.UidIdentifier(key.id) for key in keys if len(key.id) <= MAX_KEY_LENGTH]
+    identifiers = [
+        auth.UidIdentifier(key.id)
+        for key in keys
+        if key.kind == "user" and len(key.id) <= MAX_KEY_LENGTH
+    ]
     if not identifiers:
         return {}
     with temporary_failures_named():
