@@ -27,12 +27,33 @@ SERVER_ONLY = (
 
 DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
 CONVERSATION_TYPES = ("direct", "group")
+FOREIGN = ("report", "ignore")
 MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
 
 FIELDS_OF_STATS = (
     *("userId", "createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt"),
 )
 """What ``getUserStats`` answers of its own."""
+
+FIELDS_OF_STREAM_USERS = (
+    *("id", "name", "image", "role", "teams", "teams_role", "invisible", "privacy_settings"),
+    *("avg_response_time", "ban_expires", "banned", "blocked_user_ids", "bypass_moderation"),
+    *("channel_mutes", "created_at", "deactivated_at", "deleted_at", "devices", "last_active"),
+    *("latest_hidden_channels", "mutes", "online", "revoke_tokens_issued_before"),
+    *("shadow_banned", "total_unread_count", "unread_channels", "unread_count"),
+    *("unread_threads", "updated_at", "notifications_muted", "push_notifications"),
+)
+"""What chatsync or Stream itself writes; ``language`` is Stream's too, and may be stated."""
+
+FIELDS_OF_STREAM_CHANNELS = (
+    *("id", "type", "cid", "name", "image", "team", "members", "member_count", "invites"),
+    *("created_by", "created_by_id", "created_at", "updated_at", "deleted_at", "config"),
+    *("config_overrides", "cooldown", "frozen", "disabled", "blocked", "hidden", "joined"),
+    *("last_message_at", "hide_messages_before", "message_count", "muted", "mute_expires_at"),
+    *("own_capabilities", "filter_tags", "truncated_at", "truncated_by", "truncated_by_id"),
+    *("auto_translation_enabled", "auto_translation_language"),
+)
+"""Fields that mean something to Stream or its clients, so that none can name a tenant."""
 
 Paths = tuple[str, ...]
 """Dotted paths into a document, or ``claims:name``; the first with a text wins."""
@@ -191,10 +212,10 @@ def _load(project: str, folder: Path, *stamps: float) -> Config:
         file = folder / name
         if not file.exists():
             continue
-        text = file.read_text()
         try:
+            text = file.read_text(encoding="utf-8")
             stated = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (OSError, ValueError) as error:  # also of the encoding, and of huge numbers
             raise SettingInvalid(f"{name}: {error}") from None
         if name != "chatsync.toml":
             _refuse_what_triggers_are_made_of(stated, name, text)
@@ -220,8 +241,15 @@ def _merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, An
     return {**base, **overlay, **both}
 
 
-_PLACE = re.compile(r"^(.*) - at `\$\.?(.*)`$", re.DOTALL)
+_PLACE = re.compile(r"^(.*) - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_CHOICE = re.compile(r"Invalid enum value (.*)")
+_CHOICES = {
+    "delete_policy": DELETE_POLICIES,
+    "foreign": FOREIGN,
+    "conversation_type": CONVERSATION_TYPES,
+    "channel_type": CONVERSATION_TYPES,
+}
 
 
 def _checked(values: Mapping[str, Any], name: str, text: str) -> Config:
@@ -235,10 +263,22 @@ def _checked(values: Mapping[str, Any], name: str, text: str) -> Config:
             known = "see docs/settings.md for all keys"
             key = f"{key}.{unknown[1]}".lstrip(".")
             raise _error(key, f"is no key of chatsync: {known}", name, text) from None
+        if choice := _CHOICE.match(problem):
+            allowed = " or ".join(_CHOICES[key.rpartition(".")[2]])
+            problem = f"expected {allowed}, not {choice[1]}"
+        if key.endswith("[...]"):  # msgspec doesn't say where in a table of texts
+            key = _first_no_text(key.removesuffix("[...]"), values)
         raise _error(key, problem.replace("`", ""), name, text) from None
     for key, problem in _problems(config):
         raise _error(key, problem, name, text)
     return config
+
+
+def _first_no_text(key: str, values: Mapping[str, Any]) -> str:
+    table: Any = values
+    for part in key.split("."):
+        table = table[part]
+    return next(f"{key}.{name}" for name, value in table.items() if not isinstance(value, str))
 
 
 def _error(key: str, problem: str, name: str, text: str) -> SettingInvalid:
@@ -276,12 +316,13 @@ def line_of(key: str, text: str) -> int:
 
 _PREFIX = {"user_id": ("{uid}", 64), "company_id": ("{id}", 64), "channel_id": ("{id}", 24)}
 _CHANNEL_TYPE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SEGMENT = r"[^.\s`\x00-\x1f/]+"
+_SEGMENT = r"(?!__[^.]*__(?:\.|$))[^.\s`\x00-\x1f/]+"
 _PATH = re.compile(rf"{_SEGMENT}(\.{_SEGMENT})*")
 _CLAIM = re.compile(r"claims:[^\s]+")
-_COLLECTION = re.compile(r"[^/\s`]+(/[^/\s`]+/[^/\s`]+)*")
-_OWNER = re.compile(r"[^/]+/[^/]+(/[^/]+/[^/]+)*")
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_NAME = r"[^/\s`*{}]+"
+_COLLECTION = re.compile(rf"{_NAME}(/{_NAME}/{_NAME})*")
+_OWNER = re.compile(rf"{_NAME}/{_NAME}(/{_NAME}/{_NAME})*")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}", re.ASCII)
 
 
 def _problems(config: Config) -> list[tuple[str, str]]:
@@ -301,7 +342,7 @@ def _problems(config: Config) -> list[tuple[str, str]]:
             problems += [
                 (f"{section}.{field}", f"expected a path such as a.b, not {path!r}")
                 for path in getattr(getattr(config, section), field)
-                if not is_path(path)
+                if not _is_in_document(path)
             ]
     problems += [
         (f"profiles.defaults.{name}", "expected a text, number, truth value, list or table")
@@ -314,24 +355,30 @@ def _problems(config: Config) -> list[tuple[str, str]]:
     problems += [
         (f"users.{key}", f"expected a path such as a.b, or claims:NAME, not {path!r}")
         for key, path in single.items()
-        if not is_path(path)
+        if not (_is_in_document(path) or _CLAIM.fullmatch(path))
     ]
     problems += [
-        (f"users.stream_fields.{name}", "is a field that chatsync writes itself")
+        (f"users.stream_fields.{name}", "is a field that chatsync or Stream writes itself")
         for name in users.stream_fields
-        if name in ("id", "name", "image", "role", "teams")
+        if name in FIELDS_OF_STREAM_USERS or not re.fullmatch(_SEGMENT, name)
     ]
     if bool(users.company.field) != bool(users.company.values):
         problems.append(("users.company", "expected both field and values"))
-    if users.company.field and not _PATH.fullmatch(users.company.field):
+    if users.company.field and not _is_in_document(users.company.field):
         problems.append(("users.company.field", "expected a path such as a.b"))
     problems += [
         ("stats.public_fields", f"expected a field of the app's own, not {name!r}")
         for name in config.stats.public_fields
         if not re.fullmatch(_SEGMENT, name) or name in FIELDS_OF_STATS
     ]
-    if _PLACEHOLDER.findall(config.teams.format) != ["value"]:
+    if _PLACEHOLDER.findall(config.teams.format) != ["value"] or _has_other_braces(
+        config.teams.format
+    ):
         problems.append(("teams.format", 'expected {value} once, as in "gym_{value}"'))
+    field = config.teams.channel_field
+    if field and (field in FIELDS_OF_STREAM_CHANNELS or not re.fullmatch(_SEGMENT, field)):
+        problem = f"expected a custom field of channels, not {field!r}, which is Stream's"
+        problems.append(("teams.channel_field", problem))
     return problems
 
 
@@ -361,13 +408,15 @@ def _problems_of_channels(config: Config) -> list[tuple[str, str]]:
     for place, pattern in enumerate(config.channels):
         key = f"channels[{place}]"
         names = _PLACEHOLDER.findall(pattern.id)
-        if not re.fullmatch(r"[\w!*{}-]{1,100}", pattern.id, re.ASCII) or len(set(names)) < len(
-            names
+        if (
+            not re.fullmatch(r"[\w!*{}-]{1,100}", pattern.id, re.ASCII)
+            or _has_other_braces(pattern.id)
+            or len(set(names)) < len(names)
         ):
             problem = "expected letters, digits, _ - ! with {name} and *, each name once"
             problems.append((f"{key}.id", f"{problem}, not {pattern.id!r}"))
         if pattern.owner and (
-            not _OWNER.fullmatch(pattern.owner)
+            not _OWNER.fullmatch(_PLACEHOLDER.sub("x", pattern.owner))
             or not set(_PLACEHOLDER.findall(pattern.owner)) <= set(names)
         ):
             problem = "expected the path of a document, with placeholders of id"
@@ -386,5 +435,10 @@ def _is_storable(value: object) -> bool:
     return isinstance(value, float | str)
 
 
-def is_path(text: str) -> bool:
-    return bool(_CLAIM.fullmatch(text) if text.startswith("claims:") else _PATH.fullmatch(text))
+def _has_other_braces(pattern: str) -> bool:
+    """Whether braces are left over, or stand around what is no name."""
+    return bool(re.search(r"[{}]", _PLACEHOLDER.sub("", pattern)))
+
+
+def _is_in_document(path: str) -> bool:
+    return bool(_PATH.fullmatch(path)) and not path.startswith("claims:")

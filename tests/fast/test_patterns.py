@@ -44,6 +44,11 @@ def test_an_owner_is_named_by_the_parts_of_the_id():
     assert match_of("room_General_4", GYMS).owner == ""
 
 
+def test_an_owner_without_names_of_the_id_stands_for_itself():
+    stars = ChannelPattern(id="event_*", owner="events/*")  # which the settings refuse
+    assert match_of("event_5", [stars]).owner == "events/*"
+
+
 def test_the_first_match_counts():
     anything = ChannelPattern(id="*")
     assert match_of("room_1", [anything, ROOM]).pattern == anything

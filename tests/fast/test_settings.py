@@ -122,7 +122,9 @@ MISTAKES = {
     f'[stream]\nchannel_id = "{"x" * 25}{{id}}"': r"line 2: stream.channel_id: expected up to 24",
     '[stream]\nchannel_type = "a b"': r"line 2: stream.channel_type",
     '[stream]\nchannel_type = {direct = "a"}': r"line 2: stream.channel_type: expected a type for",
-    '[stream]\ndelete_policy = "forget"': r"line 2: .*delete_policy: invalid enum value 'forget'",
+    '[stream]\nchannel_type = {direct = "a", grup = "b"}': r"line 2: .*type: expected direct or",
+    '[stream]\nchannel_type = {direct = 1, group = "b"}': r"line 2: stream.channel_type.direct: ",
+    '[stream]\ndelete_policy = "sfot"': r"line 2: .*policy: expected soft or .*'sfot'",
     "[stream]\ntoken_lifetime_seconds = 59": r"line 2: stream.token_lifetime_seconds: .*>= 60",
     "[stream]\ntoken_lifetime_seconds = 2592001": r"line 2: .*<= 2592000",
     "[stream]\ntrust_hours = -1": r"line 2: stream.trust_hours: .*>= 0",
@@ -131,21 +133,35 @@ MISTAKES = {
     '[users]\nname = ["a..b"]': r"line 2: users.name: expected a path such as a.b, not 'a..b'",
     '[users]\nrole = "claims:"': r"line 2: users.role: expected a path",
     '[users]\ncollection = "a/b"': r"line 2: users.collection: expected a collection",
+    '[users]\ncollection = "tenants/{tenant}/users"': r"line 2: users.collection: expected",
+    '[users]\nname = ["claims:name"]': r"line 2: users.name: expected a path such as a.b",
+    '[users]\nrole = "__role__"': r"line 2: users.role: expected a path",
     '[users]\ncollection = "repairs"': r"line 2: users.collection: .* that of chatsync itself",
     '[profiles]\ncollection = "users"': r"line 2: profiles.collection: .* than that of users",
     '[users]\ncompany = {field = "type"}': r"line 2: users.company: expected both",
+    '[users]\ncompany = {feild = "type"}': r"line 2: users.company.feild: is no key",
+    '[users]\ncompany = {field = "claims:a", values = ["b"]}': r"line 2: users.company.field: ",
+    "[users]\nstream_fields = {language = 3}": r"line 2: .*stream_fields.language: expected",
+    '[users]\nstream_fields = {banned = "a.b"}': r"line 2: users.stream_fields.banned: is a field",
+    '[users]\nstream_fields = {"a.b" = "a.b"}': r"line 2: users.stream_fields.a.b: is",
     '[users.stream_fields]\nname = "nick"': r"line 2: users.stream_fields.name: is a field that",
     '[stats]\npublic_fields = ["updatedAt"]': r"line 2: stats.public_fields: expected a field",
     "[profiles.defaults]\nx = 1\nborn = 2020-01-02": r"line 3: profiles.defaults.born: expected",
     '[teams]\nformat = "gym"': r"line 2: teams.format: expected \{value\} once",
+    '[teams]\nformat = "{gym_{value}"': r"line 2: teams.format: expected \{value\} once",
+    '[teams]\nchannel_field = "members"': r"line 2: teams.channel_field: expected a custom field",
     '[[channels]]\nid = "a"\n\n[[channels]]\nid = "b c"': r"line 5: channels\[1\].id: expected",
     '[[channels]]\nid = "{e}_{e}"': r"line 2: channels\[0\].id",
+    '[[channels]]\nid = "event_{event_*"': r"line 2: channels\[0\].id: expected",
+    '[[channels]]\nid = "event_{a-b}_*"': r"line 2: channels\[0\].id: expected",
+    '[[channels]]\nid = "event_*"\nowner = "events/*"': r"line 3: channels\[0\].owner: expected",
+    '[[channels]]\nid = "{e}"\nowner = "events/{{e}"': r"line 3: channels\[0\].owner: expected",
     '[[channels]]\nid = "a"\nowner = "events"': r"line 3: channels\[0\].owner",
     '[[channels]]\nid = "a"\nowner = "events/{e}"': r"line 3: channels\[0\].owner",
     "[[channels]]\nrecord = true": r"line 1: channels\[0\]: .*missing required field id",
     "[limits]\ntoken_per_minute = 0": r"line 2: limits.token_per_minute: .*>= 1",
     "[safety]\nmax_percent = 101": r"line 2: safety.max_percent: .*<= 100",
-    '[conversations]\nforeign = "no"': r"line 2: conversations.foreign",
+    '[conversations]\nforeign = "no"': r"line 2: .*foreign: expected report or ignore, not",
     "[stream\n": r"chatsync.toml: .*line 1",
 }
 
@@ -156,6 +172,21 @@ def test_a_mistake_is_told_with_file_line_key_and_what_was_expected(folder, text
     with pytest.raises(SettingInvalid, match=message) as raised:
         settings.load(REQUIRED)
     assert str(raised.value).startswith("chatsync.toml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[users]\nname = ["Größe"]'.encode("latin-1"),
+        "[users]\n".encode("utf-16"),
+        b"x = " + b"9" * 5000,
+    ],
+    ids=["latin-1", "utf-16", "a huge number"],
+)
+def test_a_file_that_cannot_be_read_is_named(folder, content):
+    (folder / "chatsync.toml").write_bytes(content)
+    with pytest.raises(SettingInvalid, match=r"^chatsync\.toml: "):
+        settings.load(REQUIRED)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +210,29 @@ def test_a_variable_of_before_must_agree_with_the_file(folder, variable, value, 
         settings.load({**REQUIRED, variable: value})
 
 
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ('[stream]\nuser_id = "app_{uid}"', {"STREAM_USER_ID_FORMAT": "App_{uid}"}),
+        ('[stream]\ncompany_id = "C_{id}"', {"STREAM_COMPANY_ID_FORMAT": "c_{id}"}),
+        ('[users]\nstream_fields = {email = "contact.mail"}', {"STREAM_EXTRA_FIELDS": "email"}),
+    ],
+)
+def test_a_variable_of_before_that_differs_in_case_or_path_disagrees(folder, text, environ):
+    """Ids are case-sensitive: with the file's format everybody would get a second Stream user."""
+    write(folder, text)
+    with pytest.raises(SettingInvalid, match=next(iter(environ))):
+        settings.load({**REQUIRED, **environ})
+
+
 def test_a_variable_of_before_that_agrees_does_no_harm(folder):
-    write(folder, '[stream]\nservice_users = ["bot", "support"]\n')
-    agreeing = {"STREAM_SERVICE_USERS": "bot, support", "PROVISION_ANONYMOUS_USERS": "True"}
+    stated = '[stream]\nservice_users = ["bot", "support"]\n'
+    write(
+        folder, stated + '[users]\nstream_fields = {email = "email", phoneNumber = "phoneNumber"}'
+    )
+    agreeing = {
+        "STREAM_SERVICE_USERS": "bot, support",
+        "STREAM_EXTRA_FIELDS": "email,phoneNumber",
+        "PROVISION_ANONYMOUS_USERS": "true",
+    }
     assert settings.load({**REQUIRED, **agreeing}).config.stream.service_users == ("bot", "support")

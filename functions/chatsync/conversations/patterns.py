@@ -23,7 +23,7 @@ class Match(NamedTuple):
     @property
     def owner(self) -> str:
         """The path of the document without which the channel is an orphan; empty if none is."""
-        return _PART.sub(lambda part: self.values[part[1]], self.pattern.owner)
+        return _PART.sub(lambda part: self.values.get(part[1], part[0]), self.pattern.owner)
 
 
 def match_of(channel_id: str, patterns: Sequence[ChannelPattern]) -> Match | None:
