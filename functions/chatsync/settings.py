@@ -47,7 +47,10 @@ class ReadFields:
     """By path ``text``, ``picture`` or ``list``; texts are cut by it."""
 
     alternatives: tuple[Paths, ...]
-    """Of names and of pictures: only the first of either and the one that counts are kept."""
+    """Of names and of pictures: only the first of either and the one that counts are kept.
+
+    Without fields that something else names too, or a path into them: these are always kept.
+    """
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,27 @@ class Settings:
         chat[users.teams] = "list"
         chat = {path: kind for path, kind in chat.items() if not path.startswith("claims:")}
 
-        def fields(names: Paths, pictures: Paths, **others: str) -> ReadFields:
+        def fields(names: Paths, pictures: Paths, others: Mapping[str, str]) -> ReadFields:
             types = dict.fromkeys(names, "text") | dict.fromkeys(pictures, "picture")
-            return ReadFields({**types, **others}, (names, pictures))
+            wanted = [path.partition(".")[0] for path in (*names, *pictures, *others)]
+            alternatives = (
+                tuple(path for path in paths if wanted.count(path) == 1)
+                for paths in (names, pictures)
+            )
+            return ReadFields({**others, **types}, tuple(alternatives))
 
         of_kind = {users.company.field: "text"} if users.company.field else {}
         ours = {"displayName": "text", "photoURL": "picture"}
         mirrored = {f"mirrored.{name}": kind for name, kind in ours.items()}
         return {
-            "user": fields(users.name, users.image, **chat, **of_kind, createdAt="time"),
+            "user": fields(users.name, users.image, {**chat, **of_kind, "createdAt": "time"}),
             "profile": fields(
                 tuple(path for path in profiles.name if path not in ours),
                 tuple(path for path in profiles.image if path not in ours),
-                **ours,
-                **mirrored,
-                createdAt="time",
-                updatedAt="time",
+                {**ours, **mirrored, "createdAt": "time", "updatedAt": "time"},
             ),
             "stats": ReadFields(dict.fromkeys(_STATS, "number"), ()),
-            "company": fields(companies.name, companies.image, **chat),
+            "company": fields(companies.name, companies.image, chat),
             "entry": ReadFields({"kind": "text", "refused": "list"}, ()),
         }
 
@@ -202,10 +207,19 @@ def _refuse_other_variables(environ: Mapping[str, str], config: Config) -> None:
     for name, key in BEFORE_THE_FILE.items():
         section, _, field_name = key.partition(".")
         value = getattr(getattr(config, section), field_name)
-        effective = ",".join(value) if isinstance(value, tuple | dict) else str(value)
         stated = environ.get(name, "").replace(", ", ",").strip()
-        if stated and stated.lower() != effective.lower():
+        if isinstance(value, bool):
+            stated = stated.capitalize()
+        effective = _as_variable(value)
+        if stated and stated != effective:
             raise SettingInvalid(
                 f"{name} is {stated!r}, but {key} in chatsync.toml is {effective!r}: state it in"
                 " the file, and remove the variable"
             )
+
+
+def _as_variable(value: object) -> str:
+    """A setting as the variables had it; those named fields of Stream by their path alone."""
+    if isinstance(value, dict):
+        value = [name if name == path else f"{name}={path}" for name, path in value.items()]
+    return ",".join(value) if isinstance(value, tuple | list) else str(value)

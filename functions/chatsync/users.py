@@ -269,14 +269,16 @@ def missing_documents(
 def without_unused_names(document: Document, lists: Sequence[Paths]) -> dict[str, Any]:
     """``document`` without the names and pictures that another one comes before.
 
-    ``lists`` are the paths of names and those of pictures.
-
-    The first field of each list stays whatever it says: in a profile its owner edits it.
+    ``lists`` are the fields of names and those of pictures. The first text counts, or a null before
+    it. The first field of each list stays whatever it says: in a profile its owner edits it.
     """
     unused: set[str] = set()
-    for paths, clean in zip(lists, (_name, _picture), strict=False):
-        stating = (path for path in paths if _usable(document.get(path), clean))
-        unused |= {*paths[1:]} - {next(stating, "")}
+    for names, clean in zip(lists, (_name, _picture), strict=False):
+        present = (name for name in names if name in document)
+        counting = (
+            one for one in present if document[one] is None or _usable(document[one], clean)
+        )
+        unused |= {*names[1:]} - {next(counting, "")}
     return {field: value for field, value in document.items() if field not in unused}
 
 

@@ -112,6 +112,29 @@ def test_a_conversation_with_somebody_undecided_is_refused_before_anything_is_wr
     assert new == []
 
 
+def test_the_field_that_makes_a_company_may_be_one_of_the_names(accounts, with_settings, in_stream):
+    names = {"name": ["displayName", "category"]}
+    by_category = {"company": {"field": "category", "values": ["company"]}}
+    clients = with_settings(users={**names, **by_category})
+    accounts.sign_up("acme")
+    clients.firestore.document("users/acme").set({"displayName": "Acme", "category": "company"})
+    events.reconcile_after_creation("acme", clients)
+    assert in_stream() == {"company_acme": "Acme"}
+
+
+@pytest.mark.parametrize("path", ["type", "createdAt", "names", "pictures"])
+def test_the_field_that_makes_a_company_may_be_an_extra_field_of_any_name(
+    accounts, with_settings, chat, path
+):
+    by_path = {"company": {"field": path, "values": ["company"]}}
+    clients = with_settings(users={**by_path, "stream_fields": {"extra": path}})
+    accounts.sign_up("acme")
+    clients.firestore.document("users/acme").set({"displayName": "Acme", path: "company"})
+    events.reconcile_after_creation("acme", clients)
+    [user] = chat.query_users({"id": "company_acme"})["users"]
+    assert user["extra"] == "company"
+
+
 def test_a_company_missing_in_stream_is_repaired_however_it_is_named(accounts, crew, in_stream):
     crew.firestore.document("companies/ltd").set({"company_name": "Ltd"})
     accounts.sign_up("ann", displayName="Ann")

@@ -374,6 +374,48 @@ def test_extra_fields_reach_stream_at_sign_up_in_one_write(
     assert "UpdateUsersPartial" not in stream.operations()
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("fullName", "Ann Lee"),
+        ("avatarUrl", "https://a.b/c.png"),
+        ("name.short", "Annie"),
+        ("image_url.small", "https://a.b/s.png"),
+    ],
+)
+def test_an_extra_field_may_be_one_of_the_paths_of_names_or_pictures_or_in_one(
+    accounts, reconcile, with_settings, firestore, chat, path, value
+):
+    accounts.sign_up("ann")
+    field, _, inner = path.partition(".")
+    own = {field: {inner: value} if inner else value}
+    stated = {"displayName": "Ann", "photoURL": "https://a.b/1.png", **own}
+    firestore.document("users/ann").set(stated)
+    reconcile("ann", clients=with_settings(users={"stream_fields": {"extra": path}}))
+    user = stream_user(chat, "ann")
+    assert (user["name"], user["image"]) == ("Ann", "https://a.b/1.png")
+    assert user.get("extra") == value
+
+
+def test_a_picture_that_is_an_extra_field_too_keeps_its_length(
+    accounts, reconcile, with_settings, firestore, chat
+):
+    accounts.sign_up("ann")
+    long = f"https://a.b/{'c' * 1_500}.png"
+    firestore.document("users/ann").set({"avatarUrl": long})
+    reconcile("ann", clients=with_settings(users={"stream_fields": {"extra": "avatarUrl"}}))
+    user = stream_user(chat, "ann")
+    assert (user["image"], user.get("extra")) == (long, None)
+
+
+def test_a_null_before_any_name_unsets_the_name_in_stream(accounts, reconcile, firestore, chat):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"name": None, "fullName": "Ann"})
+    chat.upsert_user({"id": "ann", "name": "Before"})
+    reconcile("ann")
+    assert not stream_user(chat, "ann").get("name")
+
+
 def test_an_account_with_a_senseless_creation_time_is_repaired_too(accounts, reconcile):
     accounts.sign_up("ann", created_ms=1_700_000_000_000_000)
     accounts.sign_up("bob", displayName="\ud800")
