@@ -152,6 +152,18 @@ def test_a_mistake_in_the_settings_is_told(run, monkeypatch, tmp_path):
     assert (status, "users.role" in err) == (2, True)
 
 
+def test_an_overlay_counts_if_its_project_is_named_and_else_is_told_to_be_left_out(
+    run, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(rules_file.config_module, "FOLDER", tmp_path)
+    (tmp_path / "chatsync.live.toml").write_text('[users]\nrole = "access.role"\n')
+    status, out, err = run()
+    assert (status, out) == (0, rules_with())
+    assert "chatsync.live.toml: left out" in err
+    monkeypatch.setenv("GCLOUD_PROJECT", "live")  # as --project sets it
+    assert run() == (0, rules_with(users={"role": "access.role"}), "")
+
+
 # What doctor says
 
 
@@ -181,6 +193,16 @@ def test_doctor_finds_the_rules_within_those_of_the_app(beside):
     ok, verdict = rules_file.verdict(Config())
     assert ok
     assert "may allow more" in verdict
+
+
+def test_rules_that_are_commented_out_are_not_there(beside):
+    head, start, rest = rules_with().partition("match /databases/{database}/documents {\n")
+    inside = rest.removesuffix("  }\n}\n")
+    theirs = "match /{all=**} { allow read: if resource.data.url != 'https://x/*'; }\n"
+    for opened, closed, ok in [("", "", True), ("/*", "*/", False), ("/* a */", "// b */", True)]:
+        text = f"{head}{start}{theirs}{opened}\n{inside}\n{closed}\n  }}\n}}\n"
+        beside({"rules": "app.rules"}, text)
+        assert rules_file.verdict(Config())[0] is ok, opened
 
 
 def test_doctor_finds_rules_that_differ(beside):

@@ -1,6 +1,7 @@
 """The command ``rules``, and what ``doctor`` says of ``firestore.rules``."""
 
 import json
+import re
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +13,12 @@ from ..config import Config
 from ..errors import ChatsyncError
 from .options import FINDINGS, IN_SYNC
 from .rules import rules_for
-from .terminal import print_line
+from .terminal import print_line, stderr
 
 _NOT_SEEN = "what is deployed cannot be told from here"
+_TEXT_OR_COMMENT = re.compile(
+    r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
+)
 
 
 class _Unreadable(ChatsyncError):
@@ -33,7 +37,12 @@ def rules(
     ] = False,
 ) -> int:
     """Print firestore.rules for the names in chatsync.toml. Needs no project and no network."""
-    config = config_module.load(config_module.project_of())
+    project = config_module.project_of()
+    overlays = sorted(one.name for one in config_module.FOLDER.glob("chatsync.*.toml"))
+    if overlays and not project:
+        left_out = f"{', '.join(overlays)}: left out, since no --project is named."
+        stderr.print(left_out, soft_wrap=True)
+    config = config_module.load(project)
     text = rules_for(config)
     if check:
         return _check(out, text, config)
@@ -105,7 +114,13 @@ def _difference(found: str, wanted: str) -> str:
 
 def _has(found: str, text: str) -> bool:
     """Whether ``found`` has what ``text`` says of a database's documents, however indented."""
-    ours, theirs = ([line.strip() for line in one.splitlines()] for one in (text, found))
+    ours, theirs = (
+        [line.strip() for line in _without_comments(one).splitlines()] for one in (text, found)
+    )
     start = next(place for place, line in enumerate(ours) if "/databases/" in line) + 1
     inside = [line for line in ours[start:-2] if line]
     return "\n".join(["", *inside, ""]) in "\n".join(["", *filter(None, theirs), ""])
+
+
+def _without_comments(rules: str) -> str:
+    return _TEXT_OR_COMMENT.sub(lambda found: found[1] or "", rules)
