@@ -151,11 +151,14 @@ def test_somebody_in_agreement(people, clients, meter):
 
 
 def test_records(people, clients, accounts, meter):
-    measured = meter.of(lambda: records.read_stats("bob", "ann", clients))
-    assert measured == told("`getUserStats` or `ensureUserProfile`, present")
-    accounts.sign_up("eve")
-    measured = meter.of(lambda: records.ensure_profile("eve", clients))
-    assert measured == told("`getUserStats` or `ensureUserProfile`, missing")
+    read = {
+        "getUserStats": lambda uid: records.read_stats(uid, "ann", clients),
+        "ensureUserProfile": lambda uid: records.ensure_profile(uid, clients),
+    }
+    for name, of in read.items():
+        assert meter.of(lambda of=of: of("bob")) == told(f"`{name}`, present")
+        accounts.sign_up(f"eve-{name}")
+        assert meter.of(lambda of=of, name=name: of(f"eve-{name}")) == told(f"`{name}`, missing")
 
 
 def test_a_conversation(people, accounts, clients, meter):

@@ -197,6 +197,44 @@ def test_reading_leaves_documents_of_the_app_as_they_are(accounts, clients, fire
     assert firestore.document("user_profiles/ann").get().to_dict() == own
 
 
+def test_a_profile_that_was_there_first_leads_to_a_repair_of_what_else_is_missing(
+    accounts, clients, firestore, chat
+):
+    accounts.sign_up("ann")
+    firestore.document("user_profiles/ann").set({"full_name": "Ann"})
+    answer = ensure_profile("ann", clients)
+    assert (answer["displayName"], answer["created"]) == ("Ann", False)
+    for path in ("users/ann", "user_stats/ann", "stream_users/user_ann"):
+        assert firestore.document(path).get().exists
+    assert set(entries(clients)) == {"user_ann"}
+    drain_until_settled(clients)
+    assert chat.query_users({"id": "ann"})["users"][0]["name"] == "Ann"
+
+
+def test_a_profile_is_told_while_auth_cannot_say_what_else_is_missing(accounts, clients, firestore):
+    accounts.sign_up("ann")
+    firestore.document("user_profiles/ann").set({"full_name": "Ann"})
+
+    def fail(call: str) -> None:
+        raise UnavailableError("down")
+
+    accounts.before_call = fail
+    assert ensure_profile("ann", clients)["displayName"] == "Ann"
+    assert set(entries(clients)) == {"user_ann"}
+
+
+def test_a_profile_of_an_undecided_account_is_told_again_without_a_write(
+    accounts, with_settings, firestore_api
+):
+    clients = with_settings(users={"company": COMPANIES})
+    accounts.sign_up("acme")
+    ensure_profile("acme", clients)
+    drain_until_settled(clients)
+    before = dict(firestore_api.documents)
+    assert ensure_profile("acme", clients)["created"] is False
+    assert firestore_api.documents == before
+
+
 def test_an_account_deleted_while_its_records_are_made_keeps_none(
     accounts, clients, firestore_api, chat, read
 ):

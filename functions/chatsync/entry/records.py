@@ -52,7 +52,8 @@ def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
 def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     """``{userId, displayName, photoURL, preferences, createdAt, updatedAt, created}``.
 
-    ``created`` says whether the profile was missing. Raises as read_stats does.
+    ``created`` says whether the profile was missing. Whatever else the user lacks in Firebase is
+    created too. Raises as read_stats does.
     """
     profile, created = _found_or_made(uid, "profile", ["preferences"], clients)
     config = clients.settings.config
@@ -73,27 +74,38 @@ def _found_or_made(
     """A document of the user, with these fields uncut, and whether it was missing."""
     key, deadline = Key("user", uid), new_deadline()
 
-    def read() -> Document | None:
-        state = read_documents([key], clients, deadline, of=[field], whole={field: whole})[key]
-        document: Document | None = getattr(state, field)
-        return document
+    def read(of: Sequence[str]) -> tuple[FirebaseState, Document | None]:
+        state = read_documents([key], clients, deadline, of=of, whole={field: whole})[key]
+        return state, getattr(state, field)
 
-    if (found := read()) is not None:
+    # An app ensures its own profile when it starts; statistics are read of many, at one read each.
+    state, found = read(_ALL if field == "profile" else [field])
+    if found is not None and (field == "stats" or _lacks_nothing(state)):
         return found, False
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
     try:
-        _make(key, field, clients, deadline)
-        made = read()
+        _make(key, clients, deadline)
+        _, made = read([field])
+    except (NotFound, FailedPrecondition):
+        if found is None:
+            raise
+        return found, False
     except Temporary as error:
         [outcome] = outbox.enqueue_unfinished([Outcome(key, "", None, error)], clients)
-        raise NotRepaired(outcome) from error
+        if found is None:
+            raise NotRepaired(outcome) from error
+        return found, False
     if made is None:
         raise NotFound([uid])  # the account was deleted a moment ago
-    return made, True
+    return made, found is None
 
 
-def _make(key: Key, field: str, clients: Clients, deadline: float) -> None:
-    """Create what the user lacks in Firestore, unless ``field`` is there by then.
+def _lacks_nothing(state: FirebaseState) -> bool:
+    return None not in (state.user, state.profile, state.stats, state.kind)
+
+
+def _make(key: Key, clients: Clients, deadline: float) -> None:
+    """Create what the user lacks in Firestore.
 
     Auth is asked once. The same commit enters the user into the outbox: so Stream follows, and an
     account that was deleted meanwhile loses the documents again.
@@ -101,15 +113,17 @@ def _make(key: Key, field: str, clients: Clients, deadline: float) -> None:
     asking = begin(read_accounts, [key], clients.auth)
     for _ in range(_MAX_CONFLICTS):
         state = read_documents([key], clients, deadline, of=_ALL)[key]
-        if getattr(state, field) is not None:
+        if _lacks_nothing(state):
             return
         account = result(asking, deadline).get(key)
         if account is None:
             raise NotFound([key.id])
         state, entry = _judged(key, replace(state, account=account), clients.settings)
         batch = clients.firestore.batch()
+        created = create_missing(key, state, entry, batch, clients)
+        if not created:
+            return
         with outbox.waking(clients):
-            created = create_missing(key, state, entry, batch, clients)
             pause = retry.FIRST_ATTEMPT_SECONDS
             outbox.begin_entry(key, batch, clients, pause, removal=True)
             committed = commit(batch, deadline)
