@@ -332,6 +332,23 @@ def test_delete_orphan_refuses_a_recorded_channel_whose_owner_lives(
     assert stored(orphan)["status"] == "ready"
 
 
+@pytest.mark.parametrize(
+    ("channel_id", "told"), [("event_656_y", "events/656 exists"), ("import_7", "record = false")]
+)
+def test_delete_orphan_refuses_what_no_document_is_about_for_another_reason(
+    channel,
+    event,
+    run,
+    chat,
+    channel_id,
+    told,
+):
+    channel(channel_id, 4)  # its webhook is late, or it is never to be recorded
+    ran = run("delete-orphan", channel_id, "--apply", "--yes")
+    assert (ran.status, told in ran.err) == (2, True)
+    assert len(chat.query_channels({"id": channel_id})["channels"]) == 1
+
+
 def test_sync_channel_refuses_an_orphan(orphan, run, stored):
     ran = run("sync-channel", orphan, "--apply")
     assert (ran.status, "events/656 is gone" in ran.err) == (2, True)
@@ -543,6 +560,13 @@ def test_a_rename_and_a_change_of_members_are_logged(clients, channel, chat, cap
         "Conversation room_1 has other members: 0 came, 1 left",
     ]
     assert {(one["conversation"], one["team"]) for one in told} == {("room_1", "gym_4")}
+
+
+def test_fix_team_refuses_a_team_that_contradicts_the_channels_field(channel, run, chat):
+    channel("room_1", 4)
+    ran = run("fix-team", "room_1", "--team", "gm_4", "--apply")
+    assert (ran.status, "gym_id says gym_4" in ran.err) == (2, True)
+    assert teams_in(chat) == {"room_1": "gym_4"}
 
 
 # Who may start a conversation in which team

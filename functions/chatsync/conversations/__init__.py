@@ -10,6 +10,7 @@ from .channel import (
     is_left_out,
     members_of,
     missing_owners,
+    owner_of,
     query,
 )
 from .document import (
@@ -50,6 +51,7 @@ __all__ = [
     "members_of",
     "missing_owners",
     "name_of",
+    "owner_of",
     "participants_of",
     "query",
     "read",

@@ -52,6 +52,12 @@ def is_left_out(document: Conversation, settings: Settings) -> bool:
     return match is not None and not match.pattern.record
 
 
+def owner_of(document: Conversation, settings: Settings) -> str:
+    """The path of the document without which the channel is an orphan; empty if none is."""
+    match = pattern_of(document, settings)
+    return match.owner if match else ""
+
+
 def missing_owners(
     documents: Iterable[Conversation], clients: Clients, deadline: float
 ) -> dict[str, str]:
@@ -59,8 +65,8 @@ def missing_owners(
 
     Raises FirebaseUnavailable if that cannot be told now.
     """
-    matches = {one.id: pattern_of(one, clients.settings) for one in documents}
-    owners = {one: match.owner for one, match in matches.items() if match and match.owner}
+    named = {one.id: owner_of(one, clients.settings) for one in documents}
+    owners = {one: owner for one, owner in named.items() if owner}
     references = [clients.firestore.document(path) for path in dict.fromkeys(owners.values())]
     with temporary_failures_named():
         snapshots = clients.firestore.get_all(references, ["__name__"], **until(deadline))

@@ -42,6 +42,10 @@ def fix_team(
     present = state["channel"].get("team") or None
     recorded = _named(document.team) if document.status else "no document"
     print_line(f"{cid}: {_named(present)} in Stream, {recorded} in Firestore.")
+    teams = clients.settings.config.teams
+    by_field = conversations.team_by_field(state["channel"], teams)
+    if by_field and by_field != team:
+        raise Refused(f"{cid}: its field {teams.channel_field} says {by_field}.")
     if document.is_foreign and document.team != team:
         raise Refused(f"{cid}: the app's backend wrote its document, and has to correct it first.")
     if present == team and (document.team == team or not document.status):
@@ -105,10 +109,15 @@ def _orphan(
     """The cid of an orphan, its state in Stream, and its document; refuses every other channel."""
     cid, state, document = _both_sides(channel, clients)
     deadline = time.monotonic() + SECONDS
+    if conversations.is_left_out(document, clients.settings):
+        raise Refused(f"{cid} is no orphan: the settings say `record = false` of such channels.")
+    owner_is_gone = bool(conversations.missing_owners([document], clients, deadline))
     if document.status not in ("", "deleted") or document.is_foreign:
         is_recorded = document.status == "ready" and document.origin in RECORDED
-        if not is_recorded or not conversations.missing_owners([document], clients, deadline):
+        if not is_recorded or not owner_is_gone:
             raise Refused(f"{cid} is no orphan: its document is {document.status}.")
+    elif not owner_is_gone and (owner := conversations.owner_of(document, clients.settings)):
+        raise Refused(f"{cid} is no orphan: {owner} exists. sync-channel records it.")
     about = conversations.documents_of([cid], clients, deadline)[cid]
     if others := [one.id for one in about if one.id != document.id]:
         raise Refused(f"{cid} is no orphan: it has the document {', '.join(others)}.")
