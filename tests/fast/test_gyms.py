@@ -607,6 +607,55 @@ def test_who_has_no_team_talks_without_one_unless_teams_are_required(clients, te
         create_conversation("11", {"participantIds": ["8"]}, replace(clients, settings=settings))
 
 
+@pytest.fixture
+def before_teams(clients, teams, chat, firestore) -> Callable[[str], str]:
+    """A conversation of two who had no team then, with its status; ``ready`` is a living chat."""
+
+    def before_teams(status: str) -> str:
+        for uid in PEOPLE:
+            teams(uid, [])
+        conversation = create_conversation("11", {"participantIds": ["8"]}, clients)["id"]
+        if status != "ready":
+            chat.channel("messaging", conversation).delete(hard=True)
+            firestore.document("conversations", conversation).update({"status": status})
+        for uid in PEOPLE:
+            teams(uid, ["gym_4"])
+        return conversation
+
+    return before_teams
+
+
+@pytest.mark.parametrize(
+    ("status", "required", "team"),
+    [
+        ("ready", False, None),
+        ("ready", True, "gym_4"),
+        ("failed", False, "gym_4"),
+        ("failed", True, "gym_4"),
+        ("pending", False, "gym_4"),
+        ("pending", True, "gym_4"),
+    ],
+)
+def test_only_a_living_chat_goes_on_without_a_team_and_only_where_none_is_required(
+    clients, before_teams, status, required, team
+):
+    before = before_teams(status)
+    settings = settings_with(clients.settings, teams={"required": required})
+    clients = replace(clients, settings=settings)
+    result = create_conversation("11", {"participantIds": ["8"]}, clients)
+    assert (result["team"], result["id"] == before) == (team, team is None)
+
+
+def test_where_teams_are_required_the_outbox_finishes_no_conversation_without_one(
+    clients, before_teams, chat, stored
+):
+    before = before_teams("pending")
+    settings = settings_with(clients.settings, teams={"required": True})
+    [outcome] = reconcile_conversations([before], replace(clients, settings=settings))
+    assert (outcome.reason, stored(before)["status"]) == ("wrong_team", "failed")
+    assert chat.query_channels({"id": before})["channels"] == []
+
+
 # The backend's own documents
 
 

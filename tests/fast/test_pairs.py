@@ -8,6 +8,7 @@ import pytest
 from chatsync.conversations import pairs
 from chatsync.conversations.create import create_conversation, parse
 from chatsync.conversations.reconcile import reconcile_conversations
+from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
 from chatsync.errors import SettingInvalid
 
 
@@ -42,6 +43,11 @@ def make_channel(chat, clients):
 
 def cids(chat) -> set[str]:
     return {state["channel"]["cid"] for state in chat.query_channels({}, limit=30)["channels"]}
+
+
+def members_in(chat, channel_id: str) -> set[str]:
+    state = chat.channel("messaging", channel_id).query()
+    return {one["user_id"] for one in state["members"]}
 
 
 def pairs_in(clients) -> list[str]:
@@ -112,9 +118,57 @@ def test_a_recorded_channel_that_grew_is_left_as_it_is(create, make_channel, cli
     reconcile_conversations(["direct_1"], clients)
     result = create()
     assert result["id"] != "direct_1"
-    state = chat.channel("messaging", "direct_1").query()
-    assert {one["user_id"] for one in state["members"]} == {"ann", "bob", "eve"}
+    assert members_in(chat, "direct_1") == {"ann", "bob", "eve"}
     assert create("bob", "ann")["id"] == result["id"]
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["at first", "later"])
+def test_a_recorded_channel_that_grew_keeps_everybody_though_its_event_is_late(
+    create, make_channel, accounts, chat, clients, adopted
+):
+    make_channel("direct_1", "ann", "bob")
+    if adopted:
+        assert create()["id"] == "direct_1"
+    chat.upsert_user({"id": "eve"})
+    chat.channel("messaging", "direct_1").add_members(["eve"])
+    result = create()
+    assert result["id"] != "direct_1"
+    assert members_in(chat, "direct_1") == {"ann", "bob", "eve"}
+    assert pairs_in(clients) == [result["id"]]
+    document = clients.firestore.document("conversations/direct_1").get()
+    assert set(document.get("memberIds")) == {"ann", "bob", "eve"}
+
+
+def test_of_several_recorded_channels_one_that_is_still_just_theirs_is_opened(
+    create, make_channel, chat
+):
+    for channel_id in ("direct_1", "direct_2", "direct_3"):
+        make_channel(channel_id, "ann", "bob")
+    chat.upsert_user({"id": "eve"})
+    chat.channel("messaging", "direct_1").add_members(["eve"])
+    chat.channel("messaging", "direct_2").delete(hard=True)
+    result = create()
+    assert (result["id"], result["existed"]) == ("direct_3", True)
+
+
+@pytest.mark.parametrize("policy", ["soft", "keep"])
+def test_a_pair_keeps_its_recorded_channel_when_a_deleted_account_comes_back(
+    policy, create, make_channel, accounts, clients, chat, with_settings
+):
+    clients = with_settings(stream={"delete_policy": policy})
+    for uid in ("ann", "bob"):
+        reconcile_after_sign_up(uid, clients)
+    make_channel("direct_1", "ann", "bob")
+    assert create()["id"] == "direct_1"
+    accounts.delete("bob")
+    remove_after_event("bob", clients)
+    accounts.sign_up("bob")
+    reconcile_after_sign_up("bob", clients)
+    result = create_conversation("ann", {"participantIds": ["bob"]}, clients)
+    assert (result["id"], result["participantIds"]) == ("direct_1", ["ann", "bob"])
+    assert members_in(chat, "direct_1") == {"ann", "bob"}
+    document = clients.firestore.document("conversations/direct_1").get()
+    assert document.get("participantIds") == document.get("memberIds") == ["ann", "bob"]
 
 
 def test_a_recorded_channel_that_is_gone_is_replaced(create, make_channel, chat, clients):

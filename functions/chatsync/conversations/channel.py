@@ -154,7 +154,8 @@ def _make_channel_once(document: Conversation, clients: Clients, deadline: float
     present = {member["user_id"] for member in state["members"]}
     if missing := [member for member in wanted if member not in present]:
         clients.stream.add_members(cid, missing, deadline)
-    if channel.get("member_count", 0) + len(missing) > len(wanted):
+    # A channel that was only recorded is not ours: Stream decides who else is in it.
+    if not document.is_recorded and channel.get("member_count", 0) + len(missing) > len(wanted):
         # The channel existed before, with users who are no members of this conversation.
         all_members = clients.stream.query_members(cid, deadline)
         extra = [member for member in all_members if member not in set(wanted)]

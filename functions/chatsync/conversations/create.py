@@ -46,9 +46,9 @@ from ..users import Account, Document, FirebaseState
 from . import document as document_store
 from . import pairs
 from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
-from .pairs import Pair, is_alive
+from .pairs import Pair
 from .patterns import field_value_of
-from .reconcile import close, finish, open_ready
+from .reconcile import finish, open_ready
 
 MAX_TEXT_LENGTH = 256
 MAX_TEAM_LENGTH = 100
@@ -121,26 +121,28 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
     document, pair = result(finding, deadline)
-    if request.is_direct and is_alive(document) and request.team != stated_team:
+    may_lack_team = not clients.settings.config.teams.required
+    if request.is_direct and document.status == "ready" and may_lack_team:
         request = replace(request, team=stated_team)  # the two talked before they had a team
     # A company was named by its plain id, or the members share a team that was not named.
     if (members.all, request.team) != (presumed, stated_team):
         document, pair = _find(request, members.all, clients, deadline)
     _check_arguments(request, document)
 
-    outcome = None
     existed = True
-    if document.status == "ready" and _is_of(request, document, members):
-        outcome = open_ready(document, members.stream_ids, clients, deadline)
-        if outcome is None and document.origin == "app":
-            document = replace(document, status="deleted")  # like its channel
-        elif outcome is None:
-            close(document, clients, deadline)
+    outcome = None
+    while document.status == "ready" and _is_of(request, document, members):
+        outcome = open_ready(document, members.stream_ids, members.all, clients, deadline)
+        if outcome:
+            break
+        if document.is_recorded:  # there may be another channel of the two
             document, pair = _find(request, members.all, clients, deadline)
-        elif isinstance(outcome.error, Temporary):
-            [outcome] = outbox.enqueue_unfinished([outcome], clients)
-        elif pair and not outcome.error:
-            pair.keep(document.id, clients, deadline)
+        else:
+            document = replace(document, status="deleted")  # like its channel
+    if outcome and isinstance(outcome.error, Temporary):
+        [outcome] = outbox.enqueue_unfinished([outcome], clients)
+    elif outcome and pair and not outcome.error:
+        pair.keep(document.id, clients, deadline)
     if outcome is None:
         reads = _begin_reads(request, states, clients, deadline)
         begun = _begin(document, pair, request, members, states, clients, deadline)
@@ -438,6 +440,8 @@ def _begin(
         # Somebody else wrote one of these first.
         document, pair = _find(request, members.all, clients, deadline)
         _check_arguments(request, document)
+        if pairs.is_open_to(document, members.all):
+            break  # it was recorded meanwhile, and is not to be begun but opened
         read = read_documents([request.caller], clients, deadline, of=["stats"])
         stats = read[request.caller].stats
     raise Unsettled(f"conversation {document.id} kept changing")
@@ -491,9 +495,10 @@ def _is_of(request: Request, document: Conversation, members: Members) -> bool:
 
     A client can compute the id, and may have created a channel under it with more members.
     """
-    return request.conversation_type != "direct" or (
-        document.conversation_type == "direct" and set(document.member_ids) == set(members.all)
-    )
+    if not request.is_direct or pairs.is_open_to(document, members.all):
+        return True
+    is_direct = document.conversation_type == "direct"
+    return is_direct and set(document.member_ids) == set(members.all)
 
 
 def _hash(*parts: object) -> str:

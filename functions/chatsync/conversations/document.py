@@ -75,6 +75,11 @@ class Conversation:
         """Whether the app's backend wrote it: chatsync never changes such a document."""
         return bool(self.status) and not self.origin
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether chatsync found its channel in Stream: a webhook, an audit or an operator did."""
+        return self.origin in ("webhook", "operator")
+
 
 @dataclass(frozen=True)
 class ConversationOutcome(Outcome):

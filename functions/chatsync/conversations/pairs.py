@@ -10,7 +10,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,9 +26,6 @@ from ..side_by_side import begin, result
 from .document import Conversation, collection_of, conversations_in, read, read_all, text_of
 
 COLLECTION = "pairs"
-
-_RECORDED = ("webhook", "operator")
-"""Origins of conversations that were recorded from Stream."""
 
 _MOST_CANDIDATES = 30
 
@@ -83,8 +80,8 @@ def find(
     pair = result(reading, deadline)
     if pair.conversation_id and pair.conversation_id != own_id:
         named = read(pair.conversation_id, clients, deadline)
-        is_theirs = named.origin == "app" or set(named.member_ids) == set(members)
-        if is_alive(named) and is_theirs and not named.is_foreign:
+        is_ours = named.origin == "app" and is_alive(named)
+        if is_ours or is_open_to(named, members):
             return named, pair
     if pair.conversation_id or is_alive(own):
         return own, pair
@@ -98,6 +95,20 @@ def find(
 
 def is_alive(conversation: Conversation) -> bool:
     return conversation.status not in ("", "deleted")
+
+
+def is_open_to(document: Conversation, members: Collection[str]) -> bool:
+    """Whether a recorded direct conversation has nobody but these members, and one of them.
+
+    The other may have left it, or have been deleted and come back.
+    """
+    return (
+        document.is_recorded
+        and document.status == "ready"
+        and document.conversation_type == "direct"
+        and bool(document.member_ids)
+        and set(document.member_ids) <= set(members)
+    )
 
 
 def _read_pair(reference: firestore.DocumentReference, deadline: float) -> Pair:
@@ -125,11 +136,7 @@ def _candidates(
     found = [
         one
         for one in conversations_in(snapshots)
-        if one.origin in _RECORDED
-        and one.status == "ready"
-        and one.conversation_type == "direct"
-        and one.team == team
-        and one.created_by in creators
+        if is_open_to(one, members) and one.team == team and one.created_by in creators
     ]
     return sorted(found, key=lambda one: one.created_at or datetime.max.replace(tzinfo=UTC))
 

@@ -170,6 +170,8 @@ def finish(
         keys = [key for one in document.member_ids if (key := clients.settings.key(one))]
     try:
         refuse_half_a_pair(document)
+        if clients.settings.config.teams.required and not document.team:
+            raise FailedPrecondition([], Refusal.WRONG_TEAM)
         # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
@@ -198,23 +200,36 @@ def finish(
 def open_ready(
     document: Conversation,
     members: Mapping[Key, str],
+    member_ids: Sequence[str],
     clients: Clients,
     deadline: float,
 ) -> ConversationOutcome | None:
     """Open a conversation that was ready before, for ``members``; None if its channel is gone.
 
     A direct conversation gets its two members back, even after one left or was deleted from Stream,
-    and has nobody else. The members of a group are those in Stream: only these are repaired, and a
+    and has nobody else. A recorded one with others is theirs no longer: its document follows, and
+    there is no outcome. The members of a group are those in Stream: only these are repaired, and a
     caller, the first of ``members``, who is not among them gets PermissionDenied. ``members`` have
-    their Stream ids.
+    their Stream ids; ``member_ids`` are these and those of service users.
     """
     try:
         state = query([document], clients, deadline).get(document.id)
         if state is None:
+            if document.is_recorded:
+                close(document, clients, deadline)
             return None
         is_direct = document.conversation_type == "direct"
         if not is_direct:
             document = follow(document, state, "app", clients, deadline)
+        elif document.is_recorded:
+            present = members_of(state, clients, deadline)
+            if set(without_deleted(present, member_ids, clients, deadline)) - set(member_ids):
+                follow(document, state, document.origin, clients, deadline)
+                return None
+            if set(document.member_ids) != set(member_ids):
+                uids = tuple(key.id for key in members if key.kind == "user")
+                document = replace(document, member_ids=tuple(member_ids), participant_ids=uids)
+                document = update(document, ["memberIds", "participantIds"], clients, deadline)
         wanted = [key for key, one in members.items() if one in document.member_ids]
         if wanted[:1] != list(members)[:1]:
             raise PermissionDenied("the caller is no member of this conversation any more", [])

@@ -99,10 +99,6 @@ def delete_orphan(
     return IN_SYNC
 
 
-RECORDED = ("webhook", "operator")
-"""The origins of documents that were only recorded: ``operator`` by audits and sync-channel."""
-
-
 def _orphan(
     channel: str, clients: Clients
 ) -> tuple[str, dict[str, Any], conversations.Conversation]:
@@ -113,7 +109,7 @@ def _orphan(
         raise Refused(f"{cid} is no orphan: the settings say `record = false` of such channels.")
     owner_is_gone = bool(conversations.missing_owners([document], clients, deadline))
     if document.status not in ("", "deleted") or document.is_foreign:
-        is_recorded = document.status == "ready" and document.origin in RECORDED
+        is_recorded = document.status == "ready" and document.is_recorded
         if not is_recorded or not owner_is_gone:
             raise Refused(f"{cid} is no orphan: its document is {document.status}.")
     elif not owner_is_gone and (owner := conversations.owner_of(document, clients.settings)):
