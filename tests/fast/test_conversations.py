@@ -705,7 +705,8 @@ def test_pending_without_channel_is_made(room, reconcile, document, chat, channe
     assert members(channels()[room]) == {"ann", "bob"}
 
 
-def test_ready_stream_wins_for_name_and_members(room, reconcile, document, chat):
+def test_ready_stream_wins_for_name_and_members(room, reconcile, document, accounts, chat):
+    accounts.sign_up("eve")
     chat.upsert_user({"id": "eve"})
     channel = chat.channel("messaging", room)
     channel.remove_members(["bob"])

@@ -115,6 +115,25 @@ def test_a_failure_between_the_two_writes_loses_nobody(
     assert has_documents("bob") == [True, True, True]
 
 
+def test_a_member_without_account_is_named_only_once_there_is_one(
+    channel, clients, accounts, chat, document, firestore_api
+):
+    """Somebody whom only Stream knows, such as an orphan there."""
+    chat.upsert_user({"id": "ghost"})
+    channel.add_members(["ghost"])
+    reconcile_conversations(["room"], clients)
+    assert list(entries(clients)) == ["user_bob"]
+    assert document()["participantIds"] == ["ann", "bob"]
+    assert set(document()["memberIds"]) == {"ann", "bob", "ghost"}
+    firestore_api.calls.clear()
+    reconcile_conversations(["room"], clients)
+    assert "commit" not in firestore_api.calls
+    accounts.sign_up("ghost")
+    reconcile_after_sign_up("ghost", clients)
+    reconcile_conversations(["room"], clients)
+    assert set(document()["participantIds"]) == {"ann", "bob", "ghost"}
+
+
 # A deleted account
 
 

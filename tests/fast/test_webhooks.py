@@ -164,7 +164,8 @@ def test_a_new_name_is_written_back(happens, channel, room, document):
     assert document(room).get("name") == "New"
 
 
-def test_a_new_member_may_read(happens, chat, channel, room, document):
+def test_a_new_member_may_read(happens, accounts, chat, channel, room, document):
+    accounts.sign_up("eve")
     chat.upsert_user({"id": "eve"})
     happens("member.added", lambda: channel.add_members(["eve"]))
     assert set(document(room).get("participantIds")) == {"ann", "bob", "eve"}

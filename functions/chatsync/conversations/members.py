@@ -1,6 +1,6 @@
 """The people in a conversation: who belongs there, and who is repaired when it is recorded."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from .. import outbox
 from ..clients import Clients
@@ -9,26 +9,40 @@ from ..clients.documents import read_documents
 from ..errors import NotFound, Postponed
 from ..ids import Key
 from ..outcome import Outcome
+from ..settings import Settings
 from ..side_by_side import batches
-from .document import Conversation
+from .document import Conversation, participants_of
 
 
-def repair_incomplete(uids: Iterable[str], clients: Clients, deadline: float) -> None:
-    """Enter into the outbox who lacks a document: no conversation names people without profile.
+def participants_with_profile(
+    member_ids: Sequence[str], known: Collection[str], clients: Clients, deadline: float
+) -> tuple[str, ...]:
+    """The uids among these Stream ids, without those who have no account and lack a document.
 
-    Call it before the conversation is written: after a failure it is then recorded once more.
-    Raises FirebaseUnavailable.
+    Who has an account and lacks a document is entered into the outbox: no conversation names people
+    without profile for long. Uids that are ``known`` to be complete are not looked up. Call it
+    before the conversation is written: after a failure it is then recorded once more. Raises
+    FirebaseUnavailable.
     """
-    waiting = Postponed("a conversation names them")
-    for batch in batches([Key("user", uid) for uid in uids]):
+    participants = participants_of(member_ids, clients, deadline)
+    nobody: set[str] = set()
+    for batch in batches([Key("user", uid) for uid in participants if uid not in known]):
         found = read_documents(batch, clients, deadline, of=("user", "profile", "stats"))
         incomplete = [
-            Outcome(key, "", None, waiting)
-            for key, state in found.items()
-            if None in (state.user, state.profile, state.stats)
+            key for key, one in found.items() if None in (one.user, one.profile, one.stats)
         ]
-        if incomplete:
-            outbox.write_entries(incomplete, clients)
+        existing = existing_keys(incomplete, clients, deadline)
+        nobody |= {key.id for key in incomplete if key not in existing}
+        waiting = Postponed("a conversation names them")
+        if repairable := [Outcome(key, "", None, waiting) for key in incomplete if key in existing]:
+            outbox.write_entries(repairable, clients)
+    return tuple(uid for uid in participants if uid not in nobody)
+
+
+def names_all_people(document: Conversation, settings: Settings) -> bool:
+    """Whether ``participantIds`` has all members, except companies and service users."""
+    keys = [key for one in document.member_ids if (key := settings.key(one))]
+    return {key.id for key in keys if key.kind == "user"} <= set(document.participant_ids)
 
 
 def without_deleted(

@@ -59,13 +59,17 @@ from .document import (
     documents_of,
     name_of,
     outcome_of,
-    participants_of,
     read_all,
     record,
     set_status,
     update,
 )
-from .members import refuse_half_a_pair, repair_incomplete, without_deleted
+from .members import (
+    names_all_people,
+    participants_with_profile,
+    refuse_half_a_pair,
+    without_deleted,
+)
 from .patterns import team_by_field, wrong_team_of
 
 
@@ -272,10 +276,13 @@ def follow(
             **fields_of(document, team=team),
         )
     if is_recorded:
-        if name == document.name and set(members) == set(document.member_ids):
+        agrees = name == document.name and set(members) == set(document.member_ids)
+        if agrees and names_all_people(document, clients.settings):
             return document
-        participants = participants_of(members, clients, deadline)
-        repair_incomplete(set(participants) - set(document.participant_ids), clients, deadline)
+        complete = document.participant_ids
+        participants = participants_with_profile(members, complete, clients, deadline)
+        if agrees and set(participants) == set(complete):
+            return document
         followed = replace(document, name=name, member_ids=members, participant_ids=participants)
         changing = ["name", "memberIds", "participantIds", "status"]
         followed = update(followed, changing, clients, deadline)
@@ -284,8 +291,7 @@ def follow(
     logger.info(f"Recording channel {channel['cid']}", **fields_of(document, team=team))
     match = pattern_of(document, clients.settings)
     stated_type = match.pattern.conversation_type if match else ""
-    participants = participants_of(members, clients, deadline)
-    repair_incomplete(participants, clients, deadline)
+    participants = participants_with_profile(members, (), clients, deadline)
     recorded = replace(
         document,
         status="ready",
