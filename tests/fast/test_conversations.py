@@ -601,7 +601,7 @@ def test_interrupted_anywhere_one_channel_and_one_document_remain(
         for uid in ("ann", "bob", "eve"):
             world.accounts.sign_up(uid)
         where = f"{intervention} before call {at}, then {then}"
-        with contextlib.suppress(Killed, Temporary):
+        with contextlib.suppress(Killed, NotRepaired, Temporary):
             world.repair_interrupted({at: intervene}, begin)
         if world.calls < at:
             break

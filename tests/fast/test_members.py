@@ -7,11 +7,11 @@ from google.api_core.exceptions import InternalServerError
 
 from chatsync import audit
 from chatsync.config import DELETE_POLICIES
-from chatsync.conversations import reconcile_conversations
+from chatsync.conversations import create, reconcile_conversations
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import webhooks
 from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
-from chatsync.errors import FirebaseUnavailable, StreamUnavailable
+from chatsync.errors import FirebaseUnavailable, NotFound, StreamUnavailable
 from tests.fast.failures import fails_with
 from tests.fast.firebase_in_memory import no_hook
 from tests.fast.outbox import drain_until_settled, entries
@@ -174,6 +174,36 @@ def test_a_deleted_account_leaves_its_conversations_and_stays_away(
     audited = night(clients)
     assert people_in(document(room)) == left
     assert audited.findings == 0
+
+
+@pytest.mark.parametrize("others", [["bob"], ["bob", "eve"]], ids=["direct", "group"])
+@pytest.mark.parametrize("policy", DELETE_POLICIES)
+def test_an_account_deleted_while_a_conversation_begins_is_not_named_by_it(
+    policy, others, with_settings, eve, deleted, firestore, monkeypatch, night
+):
+    clients = with_settings(stream={"delete_policy": policy})
+    for uid in ("ann", "bob", "eve"):
+        reconcile_after_sign_up(uid, clients)
+    begin = create._begin
+
+    def begin_after_deletion(*arguments):
+        """Everything was read, and the conversation is written after the event was handled."""
+        deleted("bob", clients)
+        return begin(*arguments)
+
+    monkeypatch.setattr(create, "_begin", begin_after_deletion)
+    with fails_with(NotFound, "bob"):
+        create_conversation("ann", {"participantIds": others}, clients)
+    drain_until_settled(clients)
+    [conversation] = firestore.collection("conversations").get()
+    left = ["ann", *others[1:]]
+    assert conversation.get("status") == "failed"
+    assert people_in(conversation.to_dict()) == (left, left, "ann")
+    night(clients)
+    drain_until_settled(clients)
+    opened = conversation.reference.get().to_dict()
+    assert opened["status"] == ("ready" if others[1:] else "failed")
+    assert people_in(opened) == (left, left, "ann")
 
 
 @pytest.mark.parametrize("policy", ["deactivate", "keep"])

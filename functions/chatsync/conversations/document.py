@@ -1,7 +1,7 @@
 """``conversations/{id}``: what Firestore holds of a conversation, and under which id."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -280,17 +280,50 @@ def outcome_of(
     )
 
 
-def set_status(
-    document: Conversation, status: str, clients: Clients, deadline: float
+def set_ready(document: Conversation, clients: Clients, deadline: float) -> Conversation | None:
+    """Write ``ready``, whatever else changed; None if the document has vanished."""
+    return _set_status(replace(document, status="ready"), {}, None, clients, deadline)
+
+
+def set_failed(
+    document: Conversation, gone: Collection[str], clients: Clients, deadline: float
 ) -> Conversation | None:
-    """Write ``ready`` in any case, ``failed`` only if the document is as it was read; else None."""
-    batch = clients.firestore.batch()
-    reference = reference_of(document.id, clients)
-    fields = {"status": status, "updatedAt": firestore.SERVER_TIMESTAMP}
+    """Write ``failed`` if the document is as it was read, else None.
+
+    Participants who are ``gone`` (uids) leave it: their deletion may have been handled before the
+    conversation was written.
+    """
+    uids = [uid for uid in document.participant_ids if uid in gone]
+    keys = {one: clients.settings.key(one) for one in document.member_ids}
+    left = [one for one, key in keys.items() if key and key.id in uids]
+    failed = replace(
+        document,
+        status="failed",
+        participant_ids=tuple(one for one in document.participant_ids if one not in uids),
+        member_ids=tuple(one for one in document.member_ids if one not in left),
+        created_by="" if document.created_by in uids else document.created_by,
+    )
+    fields = {
+        "participantIds": list(failed.participant_ids),
+        "memberIds": list(failed.member_ids),
+        "createdBy": failed.created_by or None,
+    }
     unchanged = clients.firestore.write_option(last_update_time=document.version)
-    batch.update(reference, fields, None if status == "ready" else unchanged)
+    return _set_status(failed, fields if uids else {}, unchanged, clients, deadline)
+
+
+def _set_status(
+    document: Conversation,
+    fields: Mapping[str, Any],
+    option: Any,
+    clients: Clients,
+    deadline: float,
+) -> Conversation | None:
+    fields = {**fields, "status": document.status, "updatedAt": firestore.SERVER_TIMESTAMP}
+    batch = clients.firestore.batch()
+    batch.update(reference_of(document.id, clients), fields, option)
     written_at = commit(batch, deadline + GRACE_SECONDS)
-    return replace(document, status=status, version=written_at[0]) if written_at else None
+    return replace(document, version=written_at[0]) if written_at else None
 
 
 def record(document: Conversation, origin: str, clients: Clients, deadline: float) -> Conversation:

@@ -61,6 +61,13 @@ def without_deleted(
     return tuple(one for one in members if one not in keys or keys[one] in existing)
 
 
+def refuse_gone(existing: Collection[Key], document: Conversation) -> None:
+    """Raise NotFound with the participants who are not among the ``existing``."""
+    gone = [uid for uid in document.participant_ids if Key("user", uid) not in existing]
+    if gone:
+        raise NotFound(gone)
+
+
 def refuse_half_a_pair(document: Conversation) -> None:
     """Raise NotFound for a direct conversation that a deleted account has left."""
     if document.conversation_type == "direct" and len(document.member_ids) < 2:

@@ -23,6 +23,7 @@ from firebase_functions import logger
 
 from .. import outbox
 from ..clients import Clients
+from ..clients.accounts import read_accounts
 from ..clients.stream import CHANNELS
 from ..errors import (
     ChatsyncError,
@@ -39,7 +40,7 @@ from ..errors import (
 from ..ids import Key
 from ..observe import PendingReads
 from ..reconcile import reconcile_users
-from ..side_by_side import batches
+from ..side_by_side import batches, begin, result
 from .channel import (
     creator_of,
     healed_keys,
@@ -61,12 +62,14 @@ from .document import (
     outcome_of,
     read_all,
     record,
-    set_status,
+    set_failed,
+    set_ready,
     update,
 )
 from .members import (
     names_all_people,
     participants_with_profile,
+    refuse_gone,
     refuse_half_a_pair,
     without_deleted,
 )
@@ -172,18 +175,24 @@ def finish(
         return outcome_of(document, clients.settings, Postponed(f"no time left for {document.id}"))
     if keys is None:
         keys = [key for one in document.member_ids if (key := clients.settings.key(one))]
+    people = [Key("user", uid) for uid in document.participant_ids]
     try:
         refuse_half_a_pair(document)
         if clients.settings.config.teams.required and not document.team:
             raise FailedPrecondition([], Refusal.WRONG_TEAM)
+        # Asked after the document was written: who is deleted from now on leaves it by their event.
+        lookups = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
         # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
         refuse_obstacles(outcomes)
+        existing = {key for lookup in lookups for key in result(lookup, deadline)}
+        refuse_gone(existing, document)
         make_channel(document, clients, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
-        failed = set_status(document, "failed", clients, deadline)
+        gone = error.ids if isinstance(error, NotFound) else ()
+        failed = set_failed(document, gone, clients, deadline)
         refusal: ChatsyncError = error
         if failed is None:
             refusal = Unsettled(f"conversation {document.id} changed meanwhile")
@@ -192,7 +201,7 @@ def finish(
         return outcome_of(failed or document, clients.settings, refusal)
     except Temporary as error:
         return outcome_of(document, clients.settings, error)
-    ready = set_status(document, "ready", clients, deadline)
+    ready = set_ready(document, clients, deadline)
     if ready is None:
         return outcome_of(
             document, clients.settings, Unsettled(f"conversation {document.id} has vanished")
