@@ -108,15 +108,15 @@ def test_a_record_costs_no_call_to_stream_and_auth_is_asked_once(cost, people, c
 
 @pytest.mark.parametrize("count", [10, 100])
 def test_a_conversation_costs_three_calls_to_stream(cost, ensure, people, clients, tasks, count):
-    """Half of the members are missing. Everybody is looked up in Auth once before anything is
-    written, and those who were written once more."""
+    """Half of the members are missing. Everybody is looked up in Auth before anything is written
+    and once the conversation names them, and those who were written once more."""
     caller, *others = people(count)
     ensure(caller, *others[: count // 2 - 1])
     asked = {"participantIds": others, "conversationType": "group"}
     assert cost(lambda: create_conversation(caller, asked, clients)) == (
         ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"],
         {
-            "get_users": 2,
+            "get_users": 3,
             # The conversation, the caller, the others; the members, and the look afterwards.
             "batch_get_documents": 5,
             # Documents of the missing members; the entry of the outbox goes.
