@@ -609,7 +609,7 @@ def test_who_has_no_team_talks_without_one_unless_teams_are_required(clients, te
 
 @pytest.fixture
 def before_teams(clients, teams, chat, firestore) -> Callable[[str], str]:
-    """A conversation of two who had no team then, with its status; ``ready`` is a living chat."""
+    """A conversation of two who had no team then, with its status; it lives if ``ready``."""
 
     def before_teams(status: str) -> str:
         for uid in PEOPLE:
@@ -617,6 +617,7 @@ def before_teams(clients, teams, chat, firestore) -> Callable[[str], str]:
         conversation = create_conversation("11", {"participantIds": ["8"]}, clients)["id"]
         if status != "ready":
             chat.channel("messaging", conversation).delete(hard=True)
+        if status in ("failed", "pending"):
             firestore.document("conversations", conversation).update({"status": status})
         for uid in PEOPLE:
             teams(uid, ["gym_4"])
@@ -630,6 +631,7 @@ def before_teams(clients, teams, chat, firestore) -> Callable[[str], str]:
     [
         ("ready", False, None),
         ("ready", True, "gym_4"),
+        ("gone", False, "gym_4"),
         ("failed", False, "gym_4"),
         ("failed", True, "gym_4"),
         ("pending", False, "gym_4"),

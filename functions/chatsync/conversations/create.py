@@ -121,6 +121,7 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
     document, pair = result(finding, deadline)
+    shared_team = request.team
     may_lack_team = not clients.settings.config.teams.required
     if request.is_direct and document.status == "ready" and may_lack_team:
         request = replace(request, team=stated_team)  # the two talked before they had a team
@@ -135,7 +136,9 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
         outcome = open_ready(document, members.stream_ids, members.all, clients, deadline)
         if outcome:
             break
-        if document.is_recorded:  # there may be another channel of the two
+        if document.is_recorded or request.team != shared_team:
+            # There may be another channel of the two; what is new is of their team.
+            request = replace(request, team=shared_team)
             document, pair = _find(request, members.all, clients, deadline)
         else:
             document = replace(document, status="deleted")  # like its channel
