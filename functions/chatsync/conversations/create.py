@@ -114,13 +114,18 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + DEADLINE_SECONDS
     presumed = (*map(clients.settings.id_format.stream_id, request.members), *request.service_users)
-    finding = begin(_find, request, presumed, clients, deadline)
+    # Only a caller who may start a conversation leads to the key of pairs, which is made once.
+    is_early = not request.is_direct or pairs.knows_key(clients)
+    finding = begin(_find, request, presumed, clients, deadline) if is_early else None
     stated_team = request.team
     request, states = _with_members(request, clients, deadline)
     request, states = _with_team(request, states, clients, deadline)
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
-    document, pair = result(finding, deadline)
+    if finding:
+        document, pair = result(finding, deadline)
+    else:
+        document, pair = _find(request, presumed, clients, deadline)
     shared_team = request.team
     may_lack_team = not clients.settings.config.teams.required
     if request.is_direct and document.status == "ready" and may_lack_team:

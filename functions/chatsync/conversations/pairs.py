@@ -93,6 +93,11 @@ def find(
     return (candidates[0] if candidates else own), pair
 
 
+def knows_key(clients: Clients) -> bool:
+    """Whether this process has read the key of pairs; else a look-up may have to make it."""
+    return clients.firestore in _keys
+
+
 def is_alive(conversation: Conversation) -> bool:
     return conversation.status not in ("", "deleted")
 

@@ -161,8 +161,7 @@ _HELPERS = {
         let now = after.get(map, {});
         let was = before.get(map, {});
         return keeps([map], after, before)
-          || (now is map && was is map
-            && now.size() + was.size() > 0
+          || (now.size() + was.size() > 0
             && keeps(fields, now, was));
       }
 """,
