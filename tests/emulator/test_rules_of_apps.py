@@ -15,6 +15,7 @@ from google.cloud import firestore as google_firestore
 
 from chatsync.config import Config
 from chatsync.operator.rules import rules_for
+from chatsync.operator.rules_file import MOST_STREAM_FIELDS
 from chatsync.users import value_at
 from tests.emulator.rules_client import REMOVED, Denied, Person, pretend, use_rules
 
@@ -390,6 +391,41 @@ def denials(app: str) -> list[Attempt]:
     random.Random(1).shuffle(forged)
     by_others = [replace(one, by="other") for one in LEGITIMATE[app]]
     return [*by_others, *other_denials(app), *oversized(app), *forged]
+
+
+DEEP = {
+    "role": "settings.chat.access.role",
+    "teams": "settings.chat.access.teams",
+    "company": {"field": "settings.account.kind", "values": ["company"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("users", "path", "count"),
+    [
+        ({}, "f{}", 16),
+        ({}, "settings.f{}", 16),
+        (DEEP, "f{}", MOST_STREAM_FIELDS),
+        (DEEP, "settings.public.f{}", MOST_STREAM_FIELDS),
+    ],
+)
+@pytest.mark.parametrize("value", ["x", 5])
+def test_rules_have_room_for_a_document_with_every_name_and_picture_and_some_custom_fields(
+    emulators, users, path, count, value
+):
+    """Firestore evaluates 1,000 expressions in a request (quotas of its security rules)."""
+    project = project_of("room")
+    paths = [path.format(number) for number in range(count)]
+    stream_fields = {f"x{number}": one for number, one in enumerate(paths)}
+    config = msgspec.convert({"users": {**users, "stream_fields": stream_fields}}, Config)
+    use_rules(rules_for(config), project)
+    client_of(project).document("users/u").delete()
+    known = [*config.users.name, *config.users.image, "email", "phoneNumber"]
+    pretend("u", project).merge("users/u", dict.fromkeys(known, "x") | dict.fromkeys(paths, value))
+    changed = value * 2
+    pretend("u", project).update(
+        "users/u", dict.fromkeys(known, "xx") | dict.fromkeys(paths, changed)
+    )
 
 
 def test_no_condition_of_the_guard_can_be_left_out(emulators):

@@ -164,6 +164,15 @@ def test_an_overlay_counts_if_its_project_is_named_and_else_is_told_to_be_left_o
     assert run() == (0, rules_with(users={"role": "access.role"}), "")
 
 
+def test_more_custom_fields_than_rules_surely_have_room_for_are_told(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(rules_file.config_module, "FOLDER", tmp_path)
+    for count, told in [(6, ""), (7, "users.stream_fields names 7 paths, 6 are safe")]:
+        fields = "".join(f'f{number} = "f{number}"\n' for number in range(count))
+        (tmp_path / "chatsync.toml").write_text(f'[users.stream_fields]\nc = "claims:c"\n{fields}')
+        status, _, err = run()
+        assert (status, err.startswith(told), bool(err)) == (0, True, bool(told))
+
+
 # What doctor says
 
 

@@ -65,8 +65,10 @@ service cloud.firestore {
     // What stays as it is may be anything: a legacy document can be edited. A path is the name of
     // a field, or the list of names that leads to it.
     function isCapped(path, maxLength, after, before) {
-      return isTextOrNull(after.get(path, null), maxLength)
-        || after.get(path, null) == before.get(path, null);
+      let value = after.get(path, null);
+      return value == null
+        || (value is string && value.size() <= maxLength)
+        || value == before.get(path, null);
     }
 
     // Private: e-mail and phone number are in here.
@@ -168,9 +170,12 @@ _HELPERS = {
     "isPlain": f"""
       // What can be a field of the Stream user: a text, a number or a truth value.
       function isPlain(path, after, before) {{
-        return after.get(path, null) is number
-          || after.get(path, null) is bool
-          || isCapped(path, {MAX_EXTRA_LENGTH}, after, before);
+        let value = after.get(path, null);
+        return value == null
+          || (value is string && value.size() <= {MAX_EXTRA_LENGTH})
+          || value is number
+          || value is bool
+          || value == before.get(path, null);
       }}
 """,
     "changesOnlyIn": """

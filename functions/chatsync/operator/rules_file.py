@@ -15,6 +15,10 @@ from .options import FINDINGS, IN_SYNC
 from .rules import rules_for
 from .terminal import print_line, stderr
 
+MOST_STREAM_FIELDS = 6
+"""Fields for which rules have room however an app names things, as the tests show: Firestore
+evaluates 1,000 expressions in a request, and denies what needs more."""
+
 _NOT_SEEN = "what is deployed cannot be told from here"
 _TEXT_OR_COMMENT = re.compile(
     r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
@@ -43,6 +47,11 @@ def rules(
         left_out = f"{', '.join(overlays)}: left out, since no --project is named."
         stderr.print(left_out, soft_wrap=True)
     config = config_module.load(project)
+    fields = [one for one in config.users.stream_fields.values() if not one.startswith("claims:")]
+    if len(fields) > MOST_STREAM_FIELDS:
+        problem = f"users.stream_fields names {len(fields)} paths, {MOST_STREAM_FIELDS} are safe"
+        todo = "try a document that has them all, as docs/operations.md says of rules"
+        stderr.print(f"{problem}: {todo}.", soft_wrap=True)
     text = rules_for(config)
     if check:
         return _check(out, text, config)
