@@ -1,4 +1,4 @@
-"""Firebase Auth: who has an account."""
+"""Firebase Auth: which accounts there are."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The people in a conversation: who belongs there, and who is repaired when it is recorded."""
+"""The people in a conversation: which of them belong there, and which are repaired."""
 
 from collections.abc import Collection, Sequence
 
@@ -51,7 +51,7 @@ def without_deleted(
     """These Stream ids, without those of deleted accounts that Stream still lists as members.
 
     It does so by the policies ``deactivate`` and ``keep``; by the others Stream takes them out of
-    its channels itself. Who is ``known`` to belong there is not looked up. Raises
+    its channels itself. Those ``known`` to belong there are not looked up. Raises
     FirebaseUnavailable.
     """
     if clients.settings.config.stream.delete_policy not in ("deactivate", "keep"):

@@ -50,7 +50,7 @@ class Pair:
             add_write(batch, self.reference, fields, self.version, clients.firestore)
 
     def keep(self, conversation_id: str, clients: Clients, deadline: float) -> None:
-        """Write that the pair has this conversation; whoever wrote it first wins."""
+        """Write that the pair has this conversation, unless another was written meanwhile."""
         batch = clients.firestore.batch()
         self.add_to(batch, conversation_id, clients)
         if len(batch):

@@ -180,7 +180,8 @@ def finish(
         refuse_half_a_pair(document)
         if clients.settings.config.teams.required and not document.team:
             raise FailedPrecondition([], Refusal.WRONG_TEAM)
-        # Asked after the document was written: who is deleted from now on leaves it by their event.
+        # Asked after the document was written: an account that is deleted later leaves it by its
+        # event.
         lookups = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
         # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)

@@ -147,7 +147,7 @@ def _row(observed: Observed, settings: Settings) -> Row:
     """What is missing, what differs, and why somebody is not to be in Stream."""
     state = replace(observed.state, refused=frozenset())  # what is refused differs all the same
     its_plan = plan(replace(observed, state=state), Policy(settings.config))
-    # Who is not provisioned needs no documents.
+    # An account that is not provisioned needs no documents.
     absent = "-" if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED) else "missing"
     if its_plan.create:
         stream = "missing"
