@@ -38,9 +38,10 @@ def change_kind(
     in_stream = clients.stream.query_users(list(wrong_ids.values()), deadline)
     changing = [key for key in keys if states[key].kind != kind or wrong_ids[key] in in_stream]
     for key in changing:
-        print_line(f"{key.id} is a {kind}: {id_format.stream_id(Key(kind, key.id))} in Stream.")
+        right_id = id_format.stream_id(Key(kind, key.id))
+        print_line(f"{key.id} becomes a {kind}: {right_id} is created in Stream if it is missing.")
         if wrong_ids[key] in in_stream:
-            print_line(f"{wrong_ids[key]} is removed with its memberships.")
+            print_line(f"{wrong_ids[key]} is removed from Stream with its memberships.")
     if changing and apply:
         confirm(f"Correct {len(changing)} accounts?", yes)
         for key in changing:
