@@ -99,7 +99,7 @@ class CreatedDocument(NamedTuple):
     @property
     def is_entry(self) -> bool:
         """Whether it is in ``stream_users``."""
-        return bool(self.reference.parent.id == "stream_users")
+        return _is_entry(self.reference)
 
 
 class WriteResult(NamedTuple):
@@ -259,10 +259,9 @@ def _read_value(path: str, value: Any, wanted: ReadFields) -> Any:
     match kind:
         case "map_value":
             inner = value.map_value.fields
-            below = [
-                one.removeprefix(f"{path}.") for one in wanted.types if one.startswith(f"{path}.")
-            ]
-            names = {one.partition(".")[0] for one in below}
+            start = f"{path}."
+            below = [one for one in wanted.types if one.startswith(start)]
+            names = {one.removeprefix(start).partition(".")[0] for one in below}
             read = {
                 one: _read_value(f"{path}.{one}", inner[one], wanted)
                 for one in names
@@ -384,7 +383,7 @@ def write_documents(
             refused[key] = status.message
         if not reference and status.code == code_pb2.OK:
             logger.info(f"The profile of {key.kind} {key.id} follows", **{key.kind: key.id})
-        if reference and reference.parent.id == _ENTRIES and status.code != code_pb2.OK:
+        if reference and _is_entry(reference) and status.code != code_pb2.OK:
             undecided.add(key)
     return WriteResult(created, refused=refused, undecided=frozenset(undecided))
 
@@ -527,6 +526,10 @@ def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentRefer
         field: clients.firestore.document(f"{collection_of(field)}/{key.id}") for field in fields
     }
     return {**documents, **entries}
+
+
+def _is_entry(reference: firestore.DocumentReference) -> bool:
+    return bool(reference.parent.id == _ENTRIES)
 
 
 def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
