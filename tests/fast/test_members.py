@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from google.api_core.exceptions import InternalServerError
 
@@ -177,21 +179,28 @@ def test_a_deleted_account_leaves_its_conversations_and_stays_away(
 
 
 @pytest.mark.parametrize("others", [["bob"], ["bob", "eve"]], ids=["direct", "group"])
+@pytest.mark.parametrize("moment", ["between_reads", "after_reads"])
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
 def test_an_account_deleted_while_a_conversation_begins_is_not_named_by_it(
-    policy, others, with_settings, eve, deleted, firestore, monkeypatch, night
+    policy, moment, others, with_settings, eve, deleted, firestore, monkeypatch, night
 ):
+    """The event of the deletion is handled before the conversation is written."""
     clients = with_settings(stream={"delete_policy": policy})
     for uid in ("ann", "bob", "eve"):
         reconcile_after_sign_up(uid, clients)
-    begin = create._begin
+    begin_reads = create._begin_reads
 
-    def begin_after_deletion(*arguments):
-        """Everything was read, and the conversation is written after the event was handled."""
+    def reads_around_deletion(*arguments):
+        before = begin_reads(*arguments)
+        before.documents.result()
+        if moment == "after_reads":
+            before.stream_users.result()
         deleted("bob", clients)
-        return begin(*arguments)
+        if moment == "after_reads":
+            return before
+        return replace(before, stream_users=begin_reads(*arguments).stream_users)
 
-    monkeypatch.setattr(create, "_begin", begin_after_deletion)
+    monkeypatch.setattr(create, "_begin_reads", reads_around_deletion)
     with fails_with(NotFound, "bob"):
         create_conversation("ann", {"participantIds": others}, clients)
     drain_until_settled(clients)

@@ -186,9 +186,10 @@ def finish(
         # Not by outbox.reconcile: the conversation's own entry covers all members.
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
-        refuse_obstacles(outcomes)
+        # First: a deleted account that Stream has as deactivated is gone, and not an obstacle.
         existing = {key for lookup in lookups for key in result(lookup, deadline)}
         refuse_gone(existing, document)
+        refuse_obstacles(outcomes)
         make_channel(document, clients, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
