@@ -1,25 +1,31 @@
 """What a reconciliation writes to Firestore: missing documents, profiles, refused values."""
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
 
 from firebase_functions import logger
 
-from . import side_by_side, users
+from . import agreement, side_by_side, users
 from .clients import Clients
 from .clients.documents import (
     Entry,
     WriteResult,
     delete_documents,
-    remember_refused,
     write_documents,
 )
+from .clients.entries import read_histories, remember_agreement, remember_refused, withdraw
 from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
 from .ids import Key
 from .record import Record
 from .users import FirebaseState
 
 _MAX_REMEMBERED = 20
+
+DOOR = os.environ.get("FUNCTION_TARGET") or "operator"
+"""What this process serves: the deployed function's name, which the platform sets."""
 
 
 class DocumentWrites:
@@ -105,6 +111,41 @@ class DocumentWrites:
             if key.kind == "company":
                 self._records[key].documents.append(document)
 
+    def remember_agreement(self, deadline: float) -> None:
+        """Write into ``stream_users`` who agrees, and withdraw the entries of who did not.
+
+        If that fails, Stream is asked again next time.
+        """
+        settings = self._clients.settings
+        agreed = {
+            key: record
+            for key, record in self._records.items()
+            if record.is_agreed and (record.entry_is_certain or record.entry is None)
+        }
+        changed = [key for key, one in agreed.items() if one.entry and one.status]
+        try:
+            histories = read_histories(changed, self._clients, deadline)
+            fields, versions = {}, {}
+            for key, record in agreed.items():
+                entry = record.entry
+                if entry and key in histories:
+                    entry = replace(entry, history=histories[key])
+                state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
+                seen = agreement.fingerprint(key, record.stream_id, state, settings.config)
+                update = agreement.update_of_entry(entry, seen, _change(record), settings.config)
+                version = entry.version if entry else record.entry_created_at
+                if update and (version or key.kind == "company"):
+                    fields[key], versions[key] = update, version
+            entries = {key: self._entry(key) for key in fields}
+            remember_agreement(fields, entries, versions, self._clients, deadline)
+            withdraw(
+                [key for key, one in self._records.items() if one.is_to_be_withdrawn],
+                self._clients,
+                deadline,
+            )
+        except FirebaseUnavailable as error:
+            logger.warn(f"What agrees could not be remembered: {error}")
+
     def delete(
         self, record: Record, deadline: float, only_certain: bool = False
     ) -> FirebaseUnavailable | None:
@@ -127,3 +168,10 @@ class DocumentWrites:
             record.log(f"Deleted the documents again that were created for {key.kind} {key.id}")
         record.documents = [one for one in record.documents if one not in created]
         return None
+
+
+def _change(record: Record) -> dict[str, Any] | None:
+    """What this repair did in Stream, for the history; None if nothing."""
+    if record.status in (None, "ok"):
+        return None
+    return {"by": DOOR, "did": record.status, "fields": sorted(record.patched_fields)}

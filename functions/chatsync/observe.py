@@ -1,8 +1,10 @@
 """What a reconciliation reads of users on all sides, and its plan for each."""
 
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from . import side_by_side
 from .clients import Clients
@@ -25,6 +27,9 @@ class PendingReads:
     accounts: Mapping[Key, Account] | None
     """None if Auth has not been asked."""
 
+    begun: float
+    """In the time of ``time.monotonic()``."""
+
 
 def begin_reads(
     keys: Collection[Key],
@@ -38,11 +43,13 @@ def begin_reads(
     reconciliation would replace them.
     """
     stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
+    begun = time.monotonic()
     return PendingReads(
         frozenset(keys),
         side_by_side.begin(read_documents, keys, clients, deadline),
         side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
         accounts,
+        begun,
     )
 
 
@@ -159,6 +166,8 @@ class Observer:
             record.kind = one.state.kind
             if record.remembered is None:
                 record.remembered = one.state.refused
+            elapsed = timedelta(seconds=time.monotonic() - reads.begun)
+            record.note_entry(one.state.remembered, elapsed)
             observed[key] = replace(one, state=self._with_refused(one.state, record))
         return observed
 

@@ -11,7 +11,7 @@ from . import users
 from .config import DEFAULTS, Config
 from .errors import Refusal
 from .ids import Key
-from .users import Account, FirebaseState, UserKind
+from .users import Account, FirebaseState
 
 Payload = dict[str, Any]
 """A Stream user, or a partial update of one: ``{id, set, unset}``."""
@@ -24,11 +24,6 @@ class Policy:
     config: Config = DEFAULTS
     serves_disabled: bool = True
     """Whether a disabled account that is in Stream counts as in agreement."""
-
-    def default_role(self, kind: UserKind) -> str:
-        """The role of users for whom Firebase states none."""
-        stream = self.config.stream
-        return stream.company_role if kind == "company" else stream.user_role
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ def _plan_of_existing(observed: Observed, policy: Policy) -> Plan:
         return Plan(obstacle=Refusal.UNDECIDED)
     in_stream = Plan()
     if observed.stream_is_known:
-        in_stream = _plan_for_stream(observed, policy, policy.default_role(kind))
+        in_stream = _plan_for_stream(observed, policy, users.default_role(kind, policy.config))
     if observed.key.kind == "company":
         return in_stream
     differ = users.documents_differ(state, policy.config)

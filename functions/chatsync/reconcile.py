@@ -27,7 +27,6 @@ from .errors import (
 from .ids import Key
 from .observe import Observer, PendingReads, Planned
 from .outcome import Outcome
-from .plan import Policy
 from .record import Record
 from .stream_writes import StreamWrites
 
@@ -131,6 +130,7 @@ class Reconciliation:
             elif record.error is None:
                 message = f"{record.key.kind} {record.key.id} kept changing while repaired"
                 record.error = Unsettled(message)
+        self._documents.remember_agreement(self._deadline + GRACE_SECONDS)
         return {key: _outcome(record) for key, record in self._records.items()}
 
     def instead(self) -> dict[Key, Key]:
@@ -205,17 +205,22 @@ class Reconciliation:
         """Enter into the record what the plan says of the user."""
         observed = planned.observed
         record = self._records[observed.key]
+        record.agreed = observed.state
+        if observed.stream_is_known:
+            record.differed |= bool(
+                planned.plan.create or planned.plan.patch or planned.plan.obstacle
+            )
         if planned.plan.obstacle:
             record.error = FailedPrecondition([record.key.id], planned.plan.obstacle)
         if record.is_created and record.stream_user:
             record.note_creation()
         if planned.plan.create:
             record.log(f"User {record.key.id} not found in Stream Chat, attempting to create...")
-        policy = Policy(self._clients.settings.config)
-        owned = users.owned_fields(observed.state, policy.config)
-        role = policy.default_role(record.kind or "user")
+        config = self._clients.settings.config
+        owned = users.owned_fields(observed.state, config)
+        role = users.default_role(record.kind or "user", config)
         record.refusal_of_the_rest = users.refusal_of_the_rest(owned, role)
-        refused = users.refused_role(observed.state, policy.config)
+        refused = users.refused_role(observed.state, config)
         if refused and planned.plan.writes:
             message = f"Role {refused} of user {record.key.id} is not among stream.allowed_roles"
             record.log(message, logger.warn)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from firebase_functions import logger
@@ -10,7 +11,7 @@ from .clients.documents import CreatedDocument
 from .errors import ChatsyncError
 from .ids import Key
 from .outcome import Status
-from .users import UserKind
+from .users import FirebaseState, Remembered, UserKind
 
 
 @dataclass
@@ -42,6 +43,21 @@ class Record:
     documents: list[CreatedDocument] = field(default_factory=list)
     """Those that were created here, or may have been."""
 
+    entry: Remembered | None = None
+    """What ``stream_users`` said when the user was read last."""
+
+    entry_is_certain: bool = False
+    """Whether it said so already before Stream was read."""
+
+    agreed: FirebaseState | None = None
+    """What Firebase said when Stream was read last, or written."""
+
+    differed: bool = False
+    """Whether Stream said something else than Firebase."""
+
+    patched_fields: set[str] = field(default_factory=set)
+    """Of the Stream user, which were patched here."""
+
     restorations: int = 0
     patch_was_refused: bool = False
     creation_unanswered: bool = False
@@ -59,6 +75,34 @@ class Record:
 
     def log(self, message: str, log: Callable[..., None] = logger.info) -> None:
         log(message, **{self.key.kind: self.key.id})
+
+    def note_entry(self, entry: Remembered | None, elapsed: timedelta) -> None:
+        """``elapsed`` is the time since the user began to be read."""
+        self.entry = entry
+        is_ours = entry is not None and entry.version == self.entry_created_at
+        self.entry_is_certain = entry is None or is_ours or entry.was_there_before(elapsed)
+
+    @property
+    def entry_created_at(self) -> datetime | None:
+        """Firestore's time of the entry, if it was created here."""
+        return next((one.update_time for one in self.documents if one.is_entry), None)
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether Stream was seen, or brought, to say what Firebase says in ``agreed``."""
+        is_open = self.creation_unanswered or self.patch_unanswered
+        return self.error is None and self.agreed is not None and not is_open
+
+    @property
+    def is_to_be_withdrawn(self) -> bool:
+        """Whether the entry claims an agreement that Stream did not show."""
+        is_trusted = self.entry is not None and self.entry.verified_at is not None
+        return is_trusted and self.differed and not self.is_agreed
+
+    @property
+    def known_refused(self) -> frozenset[str]:
+        """Refused values, as they are remembered by now."""
+        return (self.remembered or frozenset()) | self.refused
 
     def note_creation(self) -> None:
         if self.status is None:

@@ -1,7 +1,7 @@
 """Remove what is left of deleted accounts."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from firebase_functions import logger
@@ -9,7 +9,7 @@ from firebase_functions import logger
 from . import ids, side_by_side
 from .clients import Clients
 from .clients.accounts import existing_keys
-from .clients.documents import delete_user_documents, read_documents
+from .clients.documents import Entry, delete_user_documents, read_documents
 from .departures import leave_conversations
 from .errors import (
     ChatsyncError,
@@ -23,7 +23,7 @@ from .errors import (
 from .ids import Key
 from .outcome import Outcome
 from .reconcile import GRACE_SECONDS, new_deadline, reconcile_users
-from .users import FirebaseState
+from .users import FirebaseState, UserKind
 
 
 def remove_users(
@@ -101,14 +101,15 @@ def _remove(
     stream_ids = {
         key: clients.settings.stream_id(key, state)
         for key, state in gone.items()
-        if not (_is_company(state) and state.company is not None)  # the company itself remains
+        if not (
+            _kind_of(key, state) == "company" and state.company is not None
+        )  # the company itself remains
     }
     failures = _remove_from_stream(stream_ids, policy, clients, deadline) if policy else {}
-    if documents:
-        # After Stream, which no longer lists the members by then. A deletion in Stream whose answer
-        # was lost is to be looked at again: its error counts.
-        after = deadline + GRACE_SECONDS
-        failures = {**_remove_documents(gone, stream_ids, failures, clients, after), **failures}
+    # After Stream, which no longer lists the members by then. A deletion in Stream whose answer
+    # was lost is to be looked at again: its error counts.
+    after = deadline + GRACE_SECONDS
+    failures = {**_remove_documents(gone, clients, documents, after), **failures}
     for key in gone:
         if key not in failures:
             _log(key, policy, documents)
@@ -116,17 +117,17 @@ def _remove(
 
 
 def _remove_documents(
-    gone: Mapping[Key, FirebaseState],
-    stream_ids: Mapping[Key, str],
-    left_in_stream: Collection[Key],
-    clients: Clients,
-    deadline: float,
+    gone: Mapping[Key, FirebaseState], clients: Clients, documents: bool, deadline: float
 ) -> dict[Key, ChatsyncError]:
-    """Take accounts out of their conversations, then delete their documents; returns the errors."""
+    """Take accounts out of their conversations, then delete their documents; returns the errors.
+
+    Without ``documents`` only ``stream_users`` is told, which is always told last.
+    """
+    stream_ids = {key: clients.settings.stream_id(key, state) for key, state in gone.items()}
     leaving = {
         key: side_by_side.begin(leave_conversations, key.id, stream_id, clients, deadline)
         for key, stream_id in stream_ids.items()
-        if key.kind == "user"
+        if key.kind == "user" and documents
     }
     failures: dict[Key, ChatsyncError] = {}
     for key, future in leaving.items():
@@ -134,18 +135,21 @@ def _remove_documents(
             side_by_side.result(future, deadline)
         except FirebaseUnavailable as error:
             failures[key] = error
-    left = {key: gone[key] for key in gone if key.kind == "user" and key not in failures}
-    # A company account's entry tells the Stream id until nothing is left in Stream.
-    with_entry = [key.id for key in left if key in left_in_stream and _is_company(gone[key])]
+    left = {
+        key: Entry(_kind_of(key, state), stream_ids[key])
+        for key, state in gone.items()
+        if key not in failures
+    }
     try:
-        delete_user_documents([key.id for key in left], clients, deadline, with_entry)
+        delete_user_documents(left, clients, deadline, documents=documents)
     except FirebaseUnavailable as error:
         failures |= dict.fromkeys(left, error)
     return failures
 
 
-def _is_company(state: FirebaseState) -> bool:
-    return (state.kind or ("company" if state.company else "user")) == "company"
+def _kind_of(key: Key, state: FirebaseState) -> UserKind:
+    is_company = key.kind == "company" or state.company is not None
+    return state.kind or ("company" if is_company else "user")
 
 
 def _log(key: Key, policy: str, documents: bool) -> None:

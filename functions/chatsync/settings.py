@@ -36,6 +36,7 @@ BEFORE_THE_FILE = {
 }
 """Variables that were settings once, and the keys that are settings now."""
 
+_ENTRY = ("kind", "streamUserId", "fingerprint", "verifiedAt", "deletedAt")
 _STATS = ("createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt")
 
 
@@ -125,7 +126,7 @@ class Settings:
             ),
             "stats": ReadFields(dict.fromkeys(_STATS, "number"), ()),
             "company": fields(companies.name, companies.image, chat),
-            "entry": ReadFields({"kind": "text", "refused": "list"}, ()),
+            "entry": ReadFields(dict.fromkeys(_ENTRY, "text") | {"refused": "list"}, ()),
         }
 
     @cached_property

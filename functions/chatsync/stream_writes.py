@@ -93,6 +93,7 @@ class StreamWrites:
             record, error = self._records[key], failed.get(key)
             if error is None and key not in emptied:
                 record.status = record.status or "updated"
+                record.patched_fields |= {*payloads[key]["set"], *payloads[key]["unset"]}
                 record.log(f"Updated Stream user {key.id}")
             elif isinstance(error, StreamUnavailable):
                 record.patch_unanswered = True

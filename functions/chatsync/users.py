@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from .config import DEFAULTS, Config, Paths
@@ -53,6 +53,37 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What ``stream_users/{kind}_{id}`` says of the Stream user. It is server only."""
+
+    stream_id: str = ""
+    fingerprint: str = ""
+    verified_at: datetime | None = None
+    """When Stream was last seen to agree; None if that was withdrawn."""
+
+    history: tuple[Document, ...] = ()
+    """The last changes, ``{at, by, did, fields}``. Empty unless it was asked for."""
+
+    deleted_at: datetime | None = None
+    """When the account was deleted. The entry of a living account may still say so."""
+
+    version: datetime | None = None
+    """Firestore's update time."""
+
+    read_at: datetime | None = None
+    """When it was read, by Firestore's clock."""
+
+    def was_there_before(self, elapsed: timedelta) -> bool:
+        """Whether the entry was already like this ``elapsed`` before it was read.
+
+        Both times are Firestore's, so that clocks need not agree.
+        """
+        if self.version is None or self.read_at is None:
+            return False
+        return self.version + elapsed < self.read_at
+
+
+@dataclass(frozen=True)
 class FirebaseState:
     """What Firebase holds for one key. ``account`` is None if none exists or Auth was not asked.
 
@@ -73,6 +104,9 @@ class FirebaseState:
 
     refused: frozenset[str] = frozenset()
     """Hashes of values that Stream or Firestore refused before (see :func:`refusal`)."""
+
+    remembered: Remembered | None = None
+    """What the entry of this key in ``stream_users`` says; None if there is none."""
 
 
 def exists(key: Key, state: FirebaseState) -> bool:
@@ -98,6 +132,11 @@ def kind_of(key: Key, state: FirebaseState, config: Config = DEFAULTS) -> UserKi
     if state.user is None:
         return None
     return "company" if value_at(rule.field, state.user) in rule.values else "user"
+
+
+def default_role(kind: UserKind, config: Config) -> str:
+    """The role in Stream of users for whom Firebase states none."""
+    return config.stream.company_role if kind == "company" else config.stream.user_role
 
 
 def needs_claims(config: Config) -> bool:
@@ -149,7 +188,7 @@ def refused_role(state: FirebaseState, config: Config) -> str:
 
 def new_stream_user(stream_id: str, owned: Mapping[str, Any], role: str) -> dict[str, Any]:
     """The Stream user to create. Role and teams are always sent, since UpdateUsers replaces."""
-    fields = {"name": DEFAULT_NAME, **_with_values(owned, role)}
+    fields = {"name": DEFAULT_NAME, **with_values(owned, role)}
     stated = {field: value for field, value in fields.items() if value is not None}
     return {"role": role, "teams": [], **stated, "id": stream_id}
 
@@ -158,7 +197,7 @@ def drift(
     stream_user: Mapping[str, Any], owned: Mapping[str, Any], role: str
 ) -> dict[str, Any] | None:
     """The partial update that brings ``stream_user`` to the owned fields; None if they agree."""
-    wanted = _with_values(owned, role)
+    wanted = with_values(owned, role)
     to_set = {
         field: value
         for field, value in wanted.items()
@@ -184,7 +223,7 @@ def refusal_of_the_rest(owned: Mapping[str, Any], role: str) -> str:
     what Stream refuses, and is corrected.
     """
     rest = {field: value for field, value in owned.items() if field not in ("name", "image")}
-    return refusal("*", {"role": role, **_with_values(rest, role)})
+    return refusal("*", {"role": role, **with_values(rest, role)})
 
 
 def without_refused(owned: Mapping[str, Any], refused: Iterable[str]) -> dict[str, Any]:
@@ -467,7 +506,7 @@ def value_at(path: str, document: Document) -> Any:
     return value
 
 
-def _with_values(owned: Mapping[str, Any], role: str) -> dict[str, Any]:
+def with_values(owned: Mapping[str, Any], role: str) -> dict[str, Any]:
     """Role and teams always need a value: if unset, they are ``role`` and no teams."""
     unset: dict[str, Any] = {"role": role, "teams": []}
     return {field: unset.get(field) if value is None else value for field, value in owned.items()}

@@ -13,7 +13,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -205,6 +205,20 @@ class MemoryFirestoreApi(FirestoreClient):
         self._version = 0
         self._read_in: dict[bytes, dict[str, object]] = {}
         super().__init__(transport=MemoryTransport(self._serve))
+
+    def age(self) -> None:
+        """As if all documents had been written a minute before."""
+        with self._lock:
+            for document in self.documents.values():
+                document.update_time -= timedelta(minutes=1)
+
+    def left_documents(self) -> set[str]:
+        """The paths of all documents, without the entries of deleted accounts."""
+        return {
+            name.partition("/documents/")[2]
+            for name, document in self.documents.items()
+            if "deletedAt" not in document.fields
+        }
 
     def _serve(
         self, name: str, request: Any, timeout: float | None = None, metadata: object = ()

@@ -5,7 +5,8 @@ from itertools import permutations
 import pytest
 
 from chatsync import audit, outbox
-from chatsync.clients.documents import Entry, write_entry
+from chatsync.clients.documents import Entry
+from chatsync.clients.entries import write_entry
 from chatsync.conversations.create import create_conversation
 from chatsync.document_writes import DocumentWrites
 from chatsync.entry import events, tokens, webhooks
@@ -209,7 +210,7 @@ def test_an_account_that_is_a_company_goes_with_its_stream_user(
     assert in_stream() == {"onecrew_company_acme": "Acme"}
     accounts.delete("acme")
     events.remove_after_event("acme", crew_by_type)
-    assert (in_stream(), firestore_api.documents) == ({}, {})
+    assert (in_stream(), firestore_api.left_documents()) == ({}, set())
 
 
 def test_a_removal_that_stream_cannot_do_now_still_knows_the_company(
@@ -222,7 +223,7 @@ def test_a_removal_that_stream_cannot_do_now_still_knows_the_company(
     events.remove_after_event("acme", crew_by_type)
     stream.clear_faults()
     drain_until_settled(crew_by_type)
-    assert (in_stream(), firestore_api.documents) == ({}, {})
+    assert (in_stream(), firestore_api.left_documents()) == ({}, set())
 
 
 def test_a_company_outlives_an_account_of_its_id(accounts, crew, in_stream):
@@ -232,7 +233,8 @@ def test_a_company_outlives_an_account_of_its_id(accounts, crew, in_stream):
     accounts.delete("acme")
     events.remove_after_event("acme", crew)
     assert in_stream() == {"onecrew_company_acme": "Acme"}
-    assert kind_of("acme", crew) is None
+    entry = crew.firestore.document("stream_users/user_acme").get().to_dict()
+    assert (bool(entry["deletedAt"]), entry["kind"]) == (True, "company")
 
 
 def test_the_audit_finds_nothing_where_companies_and_accounts_agree(conversation, crew, in_stream):

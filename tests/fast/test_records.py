@@ -249,7 +249,7 @@ def test_an_account_deleted_while_its_records_are_made_keeps_none(
     firestore_api.before_call = delete
     read("ann", clients)
     drain_until_settled(clients)
-    assert firestore_api.documents == {}
+    assert firestore_api.left_documents() == set()
     assert chat.query_users({"id": "ann"})["users"] == []
 
 

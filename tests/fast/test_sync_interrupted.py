@@ -4,6 +4,7 @@ Whatever happens there: nobody deleted is resurrected, and the newest state stan
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,12 +14,15 @@ from firebase_admin.exceptions import UnavailableError
 from google.api_core.exceptions import InternalServerError
 
 from chatsync.clients import Clients
+from chatsync.clients.documents import Entry, delete_user_documents
+from chatsync.clients.entries import withdraw
 from chatsync.clients.stream import Stream
 from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import NotFound, StreamUnavailable, Temporary
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
 from chatsync.reconcile import reconcile_users
+from tests.fast.claims import false_claims
 from tests.fast.firebase_in_memory import MemoryAuth, MemoryFirestoreApi
 from tests.fast.outbox import drain_until_settled
 
@@ -104,8 +108,7 @@ class World:
         """The account is deleted, and what belongs to it, as the event's function does."""
         self.accounts.accounts.pop("ann", None)
         self.clients.stream.remove_user("ann", "soft", float("inf"))
-        for path in ("users/ann", "user_profiles/ann", "user_stats/ann", "stream_users/user_ann"):
-            self.clients.firestore.document(path).delete()
+        delete_user_documents({ANN: Entry("user", "ann")}, self.clients, time.monotonic() + 60)
 
     def remove_from_stream(self) -> None:
         self.clients.stream.remove_user("ann", "soft", float("inf"))
@@ -175,13 +178,14 @@ def test_a_deleted_account_is_never_resurrected(world, chat, begin):
             world.stream.clear_faults()
             assert isinstance(outcome.error, NotFound | None), f"before call {at}"
             assert user_in_stream(chat) is None, f"{intervene.__name__} before call {at}"
-            assert not world.api.documents, f"{intervene.__name__} before call {at}"
+            assert not world.api.left_documents(), f"{intervene.__name__} before call {at}"
 
 
 @pytest.mark.parametrize("begin", BEGINNINGS)
 def test_a_recreated_account_is_there_in_its_newest_state(world, chat, begin):
     for at, _ in every_interruption(world, chat, begin, world.recreate):
         assert (user_in_stream(chat) or {}).get("name") == "New", f"before call {at}"
+        assert not false_claims([ANN], world.clients, chat), f"before call {at}"
         names = {path.split("/")[-2] for path in world.api.documents}
         assert names == {"users", "user_profiles", "user_stats", "stream_users"}, (
             f"before call {at}"
@@ -199,6 +203,7 @@ def test_an_account_that_comes_back_during_its_removal_is_not_harmed(world, chat
                 break
             where = f"deleted before call {deleted_at}, back before call {back_at}"
             assert (user_in_stream(chat) or {}).get("name") == "New", where
+            assert not false_claims([ANN], world.clients, chat), where
             assert len(world.api.documents) == 4, where
 
 
@@ -206,6 +211,7 @@ def test_an_account_that_comes_back_during_its_removal_is_not_harmed(world, chat
 def test_a_name_changed_meanwhile_stands(world, chat, begin):
     for at, outcome in every_interruption(world, chat, begin, world.rename):
         assert outcome.error is None, f"before call {at}"
+        assert not false_claims([ANN], world.clients, chat), f"before call {at}"
         assert user_in_stream(chat)["name"] == "New", f"before call {at}"
 
 
@@ -220,8 +226,21 @@ def test_a_second_repair_meanwhile_does_no_harm(world, chat, begin):
 def test_a_lost_answer_is_made_good_in_the_same_repair(world, chat, begin):
     for at, outcome in every_interruption(world, chat, begin, world.lose_answer):
         world.stream.clear_faults()
+        assert not false_claims([ANN], world.clients, chat), f"before call {at}"
         assert outcome.error is None, f"before call {at}"
         assert user_in_stream(chat)["name"] == "Old", f"before call {at}"
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS)
+def test_an_entry_claims_no_more_than_the_events_of_stream_have_told(world, chat, begin):
+    """Somebody removes the Stream user, and the event tells of it, at any moment of a repair."""
+
+    def remove_and_tell() -> None:
+        world.remove_from_stream()
+        withdraw([ANN], world.clients, time.monotonic() + 60)
+
+    for at, _ in every_interruption(world, chat, begin, remove_and_tell):
+        assert not false_claims([ANN], world.clients, chat), f"before call {at}"
 
 
 def test_a_late_removal_in_stream_is_no_verdict_on_a_living_account(world, chat):
@@ -274,6 +293,6 @@ def test_a_deleted_account_leaves_nothing_though_a_call_fails_as_well(world, cha
                 return
             where = f"deleted before call {deleted_at}, call {fails_at} failed"
             assert user_in_stream(chat) is None, where
-            assert not world.api.documents, where
+            assert not world.api.left_documents(), where
             if world.calls < fails_at:
                 break

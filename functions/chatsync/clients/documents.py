@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from firebase_admin import exceptions as auth_exceptions
@@ -30,12 +30,14 @@ from google.cloud.firestore_v1.field_path import FieldPath
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 from google.rpc import code_pb2
 
+from ..agreement import TOMBSTONE_KEPT_FOR
 from ..errors import FirebaseUnavailable, Unsettled
 from ..ids import Key
 from ..settings import ReadFields
 from ..users import (
     MAX_PICTURE_LENGTH,
     FirebaseState,
+    Remembered,
     UserKind,
     missing_documents,
     profile_update,
@@ -178,11 +180,12 @@ def read_documents(
     places = {
         reference._document_path: (key, field)
         for key in found
-        for field, reference in _references(key, clients).items()
+        for field, reference in references(key, clients).items()
         if field in of
     }
     also = {name for names in whole.values() for name in names}
-    for document in _get_documents(list(places), clients, deadline, also):
+    for message in _get_documents(list(places), clients, deadline, also):
+        document = message.found
         key, field = places[document.name]
         wanted = clients.settings.fields_read[field.removeprefix("account_")]
         fields = read_fields(document.fields, wanted)
@@ -193,6 +196,7 @@ def read_documents(
         }
         if field == "entry":
             found[key]["refused"] = _texts(fields.get("refused"))
+            found[key]["remembered"] = _remembered(message, fields | uncut)
         if field == "account_entry" or (field == "entry" and key.kind == "user"):
             found[key]["kind"] = _kind(fields.get("kind"))
         if field in ("entry", "account_entry"):
@@ -201,6 +205,25 @@ def read_documents(
         if field == "profile":
             found[key]["profile_version"] = _time(document.update_time)
     return {key: FirebaseState(**fields) for key, fields in found.items()}
+
+
+def _remembered(message: Any, fields: Mapping[str, Any]) -> Remembered:
+    def text(name: str) -> str:
+        return value if isinstance(value := fields.get(name), str) else ""
+
+    def time_at(name: str) -> datetime | None:
+        return value if isinstance(value := fields.get(name), datetime) else None
+
+    history = fields.get("history")
+    return Remembered(
+        text("streamUserId"),
+        text("fingerprint"),
+        time_at("verifiedAt"),
+        tuple(one for one in history if isinstance(one, dict)) if isinstance(history, list) else (),
+        time_at("deletedAt"),
+        version=_time(message.found.update_time),
+        read_at=_time(message.read_time),
+    )
 
 
 def _kind(value: object) -> UserKind | None:
@@ -214,7 +237,7 @@ def _get_documents(
     also: Iterable[str] = (),
     transaction: bytes | None = None,
 ) -> Iterator[Any]:
-    """The documents that exist, as Protobuf messages.
+    """The documents that exist, ``found`` in Protobuf messages with the ``read_time``.
 
     Not by ``client.get_all``: it raises for all documents if one holds a reference to another
     project or database, which anybody can write (google-cloud-firestore 2.34,
@@ -236,7 +259,7 @@ def _get_documents(
         for response in responses:
             message = BatchGetDocumentsResponse.pb(response)
             if message.HasField("found"):
-                yield message.found
+                yield message
 
 
 def _path_of(name: str) -> str:
@@ -330,7 +353,7 @@ def _texts(value: object) -> frozenset[str]:
 
 
 def stats_of(uid: str, clients: Clients) -> firestore.DocumentReference:
-    return _references(Key("user", uid), clients)["stats"]
+    return references(Key("user", uid), clients)["stats"]
 
 
 def write_documents(
@@ -356,7 +379,7 @@ def write_documents(
         if update := profile_update(states.get(key, FirebaseState()), clients.settings.config):
             unchanged = clients.firestore.write_option(last_update_time=states[key].profile_version)
             update["updatedAt"] = firestore.SERVER_TIMESTAMP
-            batch.update(_references(key, clients)["profile"], update, unchanged)
+            batch.update(references(key, clients)["profile"], update, unchanged)
             written.append((key, None))
     if not written:
         return WriteResult({})
@@ -399,14 +422,14 @@ def create_missing(
 
     Each write fails if the document exists by then. Without ``state`` only ``entry`` is written.
     """
-    references = _references(key, clients)
+    documents = references(key, clients)
     config, now = clients.settings.config, firestore.SERVER_TIMESTAMP
     missing = missing_documents(state, now, config) if state else {}
     if entry:
         missing["entry"] = {"kind": entry.kind, "streamUserId": entry.stream_id}
     for field, document in missing.items():
-        batch.create(references[field], document)
-    return [references[field] for field in missing]
+        batch.create(documents[field], document)
+    return [documents[field] for field in missing]
 
 
 def log_created(key: Key, references: Iterable[firestore.DocumentReference]) -> None:
@@ -422,20 +445,33 @@ def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[Crea
 
 
 def delete_user_documents(
-    uids: Iterable[str], clients: Clients, deadline: float, with_entry: Collection[str] = ()
+    entries: Mapping[Key, Entry], clients: Clients, deadline: float, *, documents: bool = True
 ) -> None:
-    """Remove this project's documents of up to 100 uids, whoever wrote them last.
+    """Remove the documents of up to 100 deleted users, and remember in ``stream_users`` that they
+    are deleted.
 
-    Not ``companies/{uid}``, which the app wrote, nor the entries of the uids in ``with_entry``.
+    Not ``companies/{id}``, which the app wrote. Without ``documents`` the others stay, too.
     """
     batch = clients.firestore.batch()
-    for uid in uids:
-        for field, reference in _references(Key("user", uid), clients).items():
-            if field != "company" and not (field == "entry" and uid in with_entry):
+    for key, entry in entries.items():
+        for field, reference in references(key, clients).items():
+            if field == "entry":
+                batch.set(reference, _tombstone(entry))
+            elif documents and field in ("user", "profile", "stats"):
                 batch.delete(reference)
     if len(batch):
         with temporary_failures_named():
             batch.commit(**until(deadline))
+
+
+def _tombstone(entry: Entry) -> dict[str, Any]:
+    """The entry of a deleted account: what it was, for as long as something may be left of it."""
+    return {
+        "kind": entry.kind,
+        "streamUserId": entry.stream_id,
+        "deletedAt": firestore.SERVER_TIMESTAMP,
+        "chatsyncExpireAt": datetime.now(UTC) + TOMBSTONE_KEPT_FOR,
+    }
 
 
 def delete_documents(
@@ -475,12 +511,12 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
     ) -> list[firestore.DocumentReference]:
         # Only the user document is read here: its lock is shared, so deliveries of the same event
         # don't abort each other.
-        name = _references(key, clients)["user"]._document_path
+        name = references(key, clients)["user"]._document_path
         users = list(_get_documents([name], clients, deadline, transaction=transaction.id))
         if not users:
             return []
         wanted = clients.settings.fields_read["user"]
-        state = replace(state, user=read_fields(users[0].fields, wanted))
+        state = replace(state, user=read_fields(users[0].found.fields, wanted))
         return create_missing(key, state, None, transaction, clients)
 
     # After each conflict, another delivery has created a document since it was read.
@@ -515,7 +551,7 @@ def _seconds_until(deadline: float) -> float:
     return max(0.1, deadline - time.monotonic())
 
 
-def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentReference]:
+def references(key: Key, clients: Clients) -> dict[str, firestore.DocumentReference]:
     """The document of each field of ``FirebaseState``, and the ``entry`` in ``stream_users``."""
     fields = ("company",) if key.kind == "company" else ("user", "profile", "stats", "company")
     entries = {"entry": clients.firestore.document(_ENTRIES, f"{key.kind}_{key.id}")}
@@ -530,41 +566,6 @@ def _references(key: Key, clients: Clients) -> dict[str, firestore.DocumentRefer
 
 def _is_entry(reference: firestore.DocumentReference) -> bool:
     return bool(reference.parent.id == _ENTRIES)
-
-
-def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
-    """Write down what an account is, in place of what was there."""
-    fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": []}
-    with temporary_failures_named():
-        _references(key, clients)["entry"].set(fields, **until(deadline))
-
-
-def remember_refused(
-    refused: Mapping[Key, Iterable[str]],
-    entries: Mapping[Key, Entry],
-    clients: Clients,
-    deadline: float,
-) -> dict[Key, CreatedDocument]:
-    """Save the hashes of refused values, in place of those saved before (BatchWrite).
-
-    Returns the documents. Raises FirebaseUnavailable if some could not be written.
-    """
-    batch = BulkWriteBatch(clients.firestore)
-    for key, hashes in refused.items():
-        reference, entry = _references(key, clients)["entry"], entries[key]
-        if key.kind == "user":
-            # Its kind was written before, and may have been corrected since.
-            batch.update(reference, {"refused": list(hashes)})
-            continue
-        fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": list(hashes)}
-        batch.set(reference, fields, merge=True)
-    if not len(batch):
-        return {}
-    with temporary_failures_named():
-        response = batch.commit(**until(deadline))
-    if any(status.code not in (code_pb2.OK, *CHANGED) for status in response.status):
-        raise FirebaseUnavailable("refused values could not be saved")
-    return {key: CreatedDocument(_references(key, clients)["entry"], None) for key in refused}
 
 
 def add_write(

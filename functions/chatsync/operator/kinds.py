@@ -7,7 +7,8 @@ from firebase_functions import logger
 
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.documents import Entry, read_documents, write_entry
+from ..clients.documents import Entry, read_documents
+from ..clients.entries import write_entry
 from ..ids import Key
 from ..users import UserKind
 from .options import SECONDS, Refused

@@ -1,0 +1,85 @@
+"""What ``stream_users/{kind}_{id}`` remembers of a Stream user, and what that is worth. Pure.
+
+A repair that ends in agreement writes down what it saw: who trusts the entry need not ask Stream.
+An entry claims nothing about now: it is withdrawn when something else is seen or an event tells of
+it, and it counts for ``trust_hours`` at most.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from . import users
+from .config import Config
+from .ids import Key
+from .users import FirebaseState, Remembered
+
+KEPT_CHANGES = 10
+"""Of ``history``."""
+
+TOMBSTONE_KEPT_FOR = timedelta(days=7)
+"""How long the entry of a deleted account is kept, by Firestore's TTL policy."""
+
+
+def fingerprint(key: Key, stream_id: str, state: FirebaseState, config: Config) -> str:
+    """A hash of what the Stream user is to be by documents, account and settings as they are now.
+
+    Values that were refused before are left out, as they are in Stream.
+    """
+    kind = users.kind_of(key, state, config)
+    role = users.default_role(kind or "user", config)
+    owned = users.without_refused(users.owned_fields(state, config), state.refused)
+    wanted = users.with_values(owned, role)
+    teams = wanted.get("teams")
+    if isinstance(teams, list):
+        wanted["teams"] = sorted(map(str, teams))
+    text = json.dumps([stream_id, kind, wanted], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def is_fresh(state: FirebaseState, config: Config, now: datetime) -> bool:
+    """Whether the user was seen in agreement within ``trust_hours``."""
+    return _is_younger(state.remembered, config.stream.trust_hours, now)
+
+
+def still_agrees(
+    key: Key, stream_id: str, state: FirebaseState, config: Config, now: datetime
+) -> bool:
+    """Whether the entry is fresh, and Firebase says the same as when it was written.
+
+    ``state`` holds the account.
+    """
+    remembered = state.remembered
+    return (
+        remembered is not None
+        and is_fresh(state, config, now)
+        and not users.documents_differ(state, config)
+        and remembered.fingerprint == fingerprint(key, stream_id, state, config)
+    )
+
+
+def update_of_entry(
+    remembered: Remembered | None, seen: str, change: Mapping[str, Any] | None, config: Config
+) -> dict[str, Any]:
+    """The fields to write after a repair that ended in agreement; empty if they need no write.
+
+    ``seen`` is the fingerprint, ``change`` what the repair did, for the history.
+    """
+    now = datetime.now(UTC)
+    hours = config.stream.trust_hours
+    # Nobody trusts an entry for 0 hours: it is written once, for its history.
+    is_young = _is_younger(remembered, hours / 2, now) if hours else remembered is not None
+    if remembered and remembered.fingerprint == seen and is_young and not change:
+        return {}
+    fields: dict[str, Any] = {"fingerprint": seen, "verifiedAt": now}
+    if change:
+        before = remembered.history if remembered else ()
+        fields["history"] = [*before, {"at": now, **change}][-KEPT_CHANGES:]
+    return fields
+
+
+def _is_younger(remembered: Remembered | None, hours: float, now: datetime) -> bool:
+    verified_at = remembered.verified_at if remembered else None
+    return verified_at is not None and now - verified_at < timedelta(hours=hours)

@@ -1,0 +1,121 @@
+"""``stream_users/{kind}_{id}``: what is written down of users. See :mod:`chatsync.agreement`."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from google.cloud import firestore
+from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.rpc import code_pb2
+
+from ..errors import FirebaseUnavailable
+from ..ids import Key
+from ..users import Document
+from . import Clients
+from .documents import (
+    CHANGED,
+    CreatedDocument,
+    Entry,
+    read_documents,
+    references,
+    temporary_failures_named,
+    until,
+)
+
+_OF_A_TOMBSTONE = ("deletedAt", "chatsyncExpireAt")
+
+
+def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
+    """Write down what an account is, in place of what was there."""
+    fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": []}
+    with temporary_failures_named():
+        references(key, clients)["entry"].set(fields, **until(deadline))
+
+
+def remember_refused(
+    refused: Mapping[Key, Iterable[str]],
+    entries: Mapping[Key, Entry],
+    clients: Clients,
+    deadline: float,
+) -> dict[Key, CreatedDocument]:
+    """Save the hashes of refused values, in place of those saved before (BatchWrite).
+
+    Returns the documents. Raises FirebaseUnavailable if some could not be written.
+    """
+    batch = BulkWriteBatch(clients.firestore)
+    for key, hashes in refused.items():
+        reference, entry = references(key, clients)["entry"], entries[key]
+        if key.kind == "user":
+            # Its kind was written before, and may have been corrected since.
+            batch.update(reference, {"refused": list(hashes)})
+            continue
+        fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": list(hashes)}
+        batch.set(reference, fields, merge=True)
+    _commit_changes(batch, deadline)
+    return {key: CreatedDocument(references(key, clients)["entry"], None) for key in refused}
+
+
+def remember_agreement(
+    fields: Mapping[Key, Mapping[str, Any]],
+    entries: Mapping[Key, Entry],
+    versions: Mapping[Key, datetime | None],
+    clients: Clients,
+    deadline: float,
+) -> None:
+    """Write into ``stream_users`` what was seen to agree (BatchWrite).
+
+    An entry that changed since its version was read stays as it is: an event may have withdrawn it.
+    Without version it is created. Raises FirebaseUnavailable.
+    """
+    batch = BulkWriteBatch(clients.firestore)
+    for key, changed in fields.items():
+        reference, entry, version = references(key, clients)["entry"], entries[key], versions[key]
+        written = {**changed, "kind": entry.kind, "streamUserId": entry.stream_id}
+        if version is None:
+            batch.create(reference, written)
+        else:
+            written |= dict.fromkeys(_OF_A_TOMBSTONE, firestore.DELETE_FIELD)
+            unchanged = clients.firestore.write_option(last_update_time=version)
+            batch.update(reference, written, unchanged)
+    _commit_changes(batch, deadline)
+
+
+def read_histories(
+    keys: Collection[Key], clients: Clients, deadline: float
+) -> dict[Key, tuple[Document, ...]]:
+    """The last changes of these users. They are read only where they are needed."""
+    if not keys:
+        return {}
+    wanted = {"entry": ["history"]}
+    read = read_documents(keys, clients, deadline, of=["entry"], whole=wanted)
+    return {key: one.remembered.history for key, one in read.items() if one.remembered}
+
+
+def withdraw(keys: Collection[Key], clients: Clients, deadline: float) -> None:
+    """Trust the entries of these users no longer (BatchWrite). Users without entry need nothing.
+
+    Of a company's id, the account that may be that company counts too. Raises FirebaseUnavailable.
+    """
+    entries = {
+        reference.path: reference
+        for key in keys
+        for field, reference in references(key, clients).items()
+        if field in ("entry", "account_entry")
+    }
+    batch = BulkWriteBatch(clients.firestore)
+    for reference in entries.values():
+        # The time makes it a change: a repair that has read the entry before cannot write it.
+        now = firestore.SERVER_TIMESTAMP
+        batch.update(reference, {"verifiedAt": None, "invalidatedAt": now})
+    _commit_changes(batch, deadline)
+
+
+def _commit_changes(batch: BulkWriteBatch, deadline: float) -> None:
+    """Raises FirebaseUnavailable if a write failed whose document is as it was expected."""
+    if not len(batch):
+        return
+    with temporary_failures_named():
+        response = batch.commit(**until(deadline))
+    expected = (code_pb2.OK, code_pb2.ALREADY_EXISTS, *CHANGED)
+    if any(status.code not in expected for status in response.status):
+        raise FirebaseUnavailable("an entry of stream_users could not be written")
