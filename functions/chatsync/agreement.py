@@ -7,6 +7,7 @@ it, and it counts for ``trust_hours`` at most.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,8 +61,18 @@ def still_agrees(
     )
 
 
+def revoked_before(stream_user: Mapping[str, Any]) -> int:
+    """Before which time tokens are revoked, in whole Unix seconds, rounded up; 0 if never."""
+    revoked = stream_user.get("revoke_tokens_issued_before")
+    return math.ceil(datetime.fromisoformat(revoked).timestamp()) if revoked else 0
+
+
 def update_of_entry(
-    remembered: Remembered | None, seen: str, change: Mapping[str, Any] | None, config: Config
+    remembered: Remembered | None,
+    seen: str,
+    stream_user: Mapping[str, Any],
+    change: Mapping[str, Any] | None,
+    config: Config,
 ) -> dict[str, Any]:
     """The fields to write after a repair that ended in agreement; empty if they need no write.
 
@@ -73,7 +84,8 @@ def update_of_entry(
     is_young = _is_younger(remembered, hours / 2, now) if hours else remembered is not None
     if remembered and remembered.fingerprint == seen and is_young and not change:
         return {}
-    fields: dict[str, Any] = {"fingerprint": seen, "verifiedAt": now}
+    revoked = revoked_before(stream_user)
+    fields: dict[str, Any] = {"fingerprint": seen, "verifiedAt": now, "revokedBefore": revoked}
     if change:
         before = remembered.history if remembered else ()
         fields["history"] = [*before, {"at": now, **change}][-KEPT_CHANGES:]

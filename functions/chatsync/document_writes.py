@@ -132,7 +132,9 @@ class DocumentWrites:
                     entry = replace(entry, history=histories[key])
                 state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
                 seen = agreement.fingerprint(key, record.stream_id, state, settings.config)
-                update = agreement.update_of_entry(entry, seen, _change(record), settings.config)
+                update = agreement.update_of_entry(
+                    entry, seen, record.stream_user or {}, _change(record), settings.config
+                )
                 version = entry.version if entry else record.entry_created_at
                 if update and (version or key.kind == "company"):
                     fields[key], versions[key] = update, version

@@ -101,6 +101,15 @@ def check_key(value: object, field: str, kind: Kind, id_format: IdFormat) -> Key
     return key
 
 
+def is_possible(key: Key, id_format: IdFormat) -> bool:
+    """Whether the key is a possible id in Firestore and in Stream."""
+    try:
+        check_key(key.id, "id", key.kind, id_format)
+    except InvalidArgument:
+        return False
+    return True
+
+
 def check_member(value: object, field: str, id_format: IdFormat) -> Key:
     """A uid, or ``{"companyId": id}``, as a key. Raises InvalidArgument, which names ``field``."""
     if not isinstance(value, dict):

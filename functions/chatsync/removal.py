@@ -98,18 +98,22 @@ def _remove(
 ) -> dict[Key, ChatsyncError | None]:
     """Remove these users from both sides, or one; the error of each who could not be removed."""
     policy = clients.settings.config.stream.delete_policy if from_stream else ""
-    stream_ids = {
-        key: clients.settings.stream_id(key, state)
+    entries = {
+        key: Entry(_kind_of(key, state), clients.settings.stream_id(key, state))
         for key, state in gone.items()
+    }
+    stream_ids = {
+        key: entry.stream_id
+        for key, entry in entries.items()
         if not (
-            _kind_of(key, state) == "company" and state.company is not None
+            entry.kind == "company" and gone[key].company is not None
         )  # the company itself remains
     }
     failures = _remove_from_stream(stream_ids, policy, clients, deadline) if policy else {}
     # After Stream, which no longer lists the members by then. A deletion in Stream whose answer
     # was lost is to be looked at again: its error counts.
     after = deadline + GRACE_SECONDS
-    failures = {**_remove_documents(gone, clients, documents, after), **failures}
+    failures = {**_remove_documents(entries, stream_ids, clients, documents, after), **failures}
     for key in gone:
         if key not in failures:
             _log(key, policy, documents)
@@ -117,13 +121,16 @@ def _remove(
 
 
 def _remove_documents(
-    gone: Mapping[Key, FirebaseState], clients: Clients, documents: bool, deadline: float
+    entries: Mapping[Key, Entry],
+    stream_ids: Mapping[Key, str],
+    clients: Clients,
+    documents: bool,
+    deadline: float,
 ) -> dict[Key, ChatsyncError]:
     """Take accounts out of their conversations, then delete their documents; returns the errors.
 
     Without ``documents`` only ``stream_users`` is told, which is always told last.
     """
-    stream_ids = {key: clients.settings.stream_id(key, state) for key, state in gone.items()}
     leaving = {
         key: side_by_side.begin(leave_conversations, key.id, stream_id, clients, deadline)
         for key, stream_id in stream_ids.items()
@@ -135,11 +142,7 @@ def _remove_documents(
             side_by_side.result(future, deadline)
         except FirebaseUnavailable as error:
             failures[key] = error
-    left = {
-        key: Entry(_kind_of(key, state), stream_ids[key])
-        for key, state in gone.items()
-        if key not in failures
-    }
+    left = {key: entry for key, entry in entries.items() if key not in failures}
     try:
         delete_user_documents(left, clients, deadline, documents=documents)
     except FirebaseUnavailable as error:

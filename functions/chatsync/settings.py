@@ -36,7 +36,7 @@ BEFORE_THE_FILE = {
 }
 """Variables that were settings once, and the keys that are settings now."""
 
-_ENTRY = ("kind", "streamUserId", "fingerprint", "verifiedAt", "deletedAt")
+_ENTRY = ("kind", "streamUserId", "fingerprint", "verifiedAt", "revokedBefore", "deletedAt")
 _STATS = ("createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt")
 
 

@@ -64,6 +64,9 @@ class Remembered:
     history: tuple[Document, ...] = ()
     """The last changes, ``{at, by, did, fields}``. Empty unless it was asked for."""
 
+    revoked_before: int = 0
+    """Tokens issued before this time are revoked, as Stream said then. In Unix seconds."""
+
     deleted_at: datetime | None = None
     """When the account was deleted. The entry of a living account may still say so."""
 
@@ -107,6 +110,11 @@ class FirebaseState:
 
     remembered: Remembered | None = None
     """What the entry of this key in ``stream_users`` says; None if there is none."""
+
+    @property
+    def remembered_id(self) -> str:
+        """The Stream id of that entry."""
+        return self.remembered.stream_id if self.remembered else ""
 
 
 def exists(key: Key, state: FirebaseState) -> bool:

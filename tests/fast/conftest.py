@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,6 +153,14 @@ def clients(
     chat = Stream(stream.key, stream.secret, stream.url)
     queues = cast(TaskQueues, tasks)
     return Clients(firestore, accounts, chat, queues, Settings(stream.key, stream.secret))
+
+
+@pytest.fixture
+def proven(clients: Clients) -> None:
+    """Stream sends all events, and sent one of a user a moment ago."""
+    now = datetime.now(UTC)
+    fields = {"lastUserEventAt": now, "checkedAt": now, "missingEvents": []}
+    clients.firestore.document("chatsync/webhook").set(fields)
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_an_entry_is_written_if_it_is_absent_different_or_half_as_old_as_it_coun
     remembered, change, is_written, monkeypatch
 ):
     monkeypatch.setattr(agreement, "datetime", Clock)
-    assert bool(update_of_entry(remembered, "same", change, DEFAULTS)) is is_written
+    assert bool(update_of_entry(remembered, "same", {}, change, DEFAULTS)) is is_written
 
 
 class Clock(datetime):
@@ -118,13 +118,13 @@ class Clock(datetime):
 
 def test_nobody_trusts_for_0_hours_so_an_entry_is_not_written_again():
     config = settings_with(NO_SETTINGS, stream={"trust_hours": 0}).config
-    assert update_of_entry(seen(100, "same"), "same", None, config) == {}
+    assert update_of_entry(seen(100, "same"), "same", {}, None, config) == {}
 
 
 def test_the_history_holds_the_last_ten_changes():
     history = tuple({"at": NOW, "by": str(n), "did": "updated", "fields": []} for n in range(10))
     change = {"by": "new", "did": "updated", "fields": ["name"]}
-    fields = update_of_entry(seen(1, history=history), "same", change, DEFAULTS)
+    fields = update_of_entry(seen(1, history=history), "same", {}, change, DEFAULTS)
     assert [one["by"] for one in fields["history"]] == [*map(str, range(1, 10)), "new"]
 
 

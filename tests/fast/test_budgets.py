@@ -6,10 +6,11 @@ Counts, not times: these are the same on every machine.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 
-from chatsync import outbox
+from chatsync import outbox, proof
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import tokens
 from chatsync.entry.events import reconcile_after_sign_up
@@ -18,10 +19,14 @@ from chatsync.ids import Key
 
 
 @pytest.fixture
-def cost(accounts, firestore_api, stream, tasks):
-    """The calls that something made: to Stream in their order, to Firebase counted."""
+def cost(accounts, firestore_api, stream, tasks, clients):
+    """The calls that something made: to Stream in their order, to Firebase counted.
+
+    Without the reading of whether Stream's events arrive, once a minute.
+    """
 
     def cost(work) -> tuple[list[str], dict[str, int]]:
+        proof.is_proven(clients, datetime.now(UTC))
         since = stream.last_request()
         accounts.calls.clear()
         firestore_api.calls.clear()
@@ -105,6 +110,30 @@ def test_a_record_costs_no_call_to_stream_and_auth_is_asked_once(cost, people, c
     healing = {"batch_get_documents": 3, "get_users": 1, "commit": 1}
     assert cost(lambda: read(ann, clients)) == ([], healing)
     assert cost(lambda: read(ann, clients)) == ([], {"batch_get_documents": 1})
+
+
+def test_a_token_of_who_is_known_to_agree_costs_no_call_to_stream(
+    cost, ensure, people, clients, proven
+):
+    [ann] = people(1)
+    ensure(ann)
+    assert cost(lambda: tokens.issue_token(ann, clients)) == (
+        [],
+        {"batch_get_documents": 1, "get_users": 1},
+    )
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_a_conversation_of_people_known_to_agree_costs_one_call_to_stream(
+    cost, ensure, people, clients, proven, count
+):
+    caller, *others = people(count)
+    ensure(caller, *others)
+    asked = {"participantIds": others, "conversationType": "group"}
+    in_stream, in_firebase = cost(lambda: create_conversation(caller, asked, clients))
+    assert in_stream == ["GetOrCreateChannel"]
+    # The conversation, the caller, the others; nobody's documents.
+    assert in_firebase == {"get_users": 2, "batch_get_documents": 3, "batch_write": 1, "commit": 2}
 
 
 @pytest.mark.parametrize("count", [10, 100])

@@ -16,6 +16,7 @@ from chatsync.conversations.create import create_conversation
 from chatsync.entry import events, records, tokens, webhooks
 from chatsync.ids import Key
 from chatsync.outbox import drain
+from chatsync.proof import is_proven
 from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import MemoryFirestoreApi
@@ -47,11 +48,12 @@ class MeteredFirestoreApi(MemoryFirestoreApi):
 
 
 class Meter:
-    def __init__(self, api: MeteredFirestoreApi, stream: LocalStream) -> None:
-        self.api, self.stream = api, stream
+    def __init__(self, api: MeteredFirestoreApi, stream: LocalStream, clients: Clients) -> None:
+        self.api, self.stream, self.clients = api, stream, clients
 
     def of(self, do: Callable[[], object]) -> tuple[int, int, int, int]:
         """Firestore reads, writes and deletes, and calls to Stream."""
+        is_proven(self.clients, datetime.now(UTC))  # read once a minute
         self.api.reads = self.api.writes = self.api.deletes = 0
         before = len(self.stream.requests())
         do()
@@ -65,8 +67,8 @@ def firestore_api() -> MeteredFirestoreApi:
 
 
 @pytest.fixture
-def meter(firestore_api, stream) -> Meter:
-    return Meter(firestore_api, stream)
+def meter(firestore_api, stream, clients) -> Meter:
+    return Meter(firestore_api, stream, clients)
 
 
 def sign_up(uid: str, clients: Clients) -> None:
@@ -143,6 +145,19 @@ def test_a_deletion(people, clients, accounts, meter):
 def test_a_token(people, clients, meter):
     measured = meter.of(lambda: tokens.issue_token("ann", clients))
     assert measured == told("`getStreamUserToken`")
+
+
+def test_people_known_to_agree(people, accounts, clients, meter, proven):
+    accounts.sign_up("ann-2")
+
+    def create(other: str = "bob") -> None:
+        create_conversation("ann", {"participantIds": [other]}, clients)
+
+    create("ann-2")  # the first of all makes the key of pairs, and remembers it
+    measured = meter.of(lambda: tokens.issue_token("ann", clients))
+    assert measured == told("`getStreamUserToken`, known to agree")
+    assert meter.of(create) == told("`createConversation` for two, known to agree, new")
+    assert meter.of(create) == told("`createConversation` for two, known to agree, again")
 
 
 def test_somebody_in_agreement(people, clients, meter):

@@ -16,7 +16,7 @@ from firebase_functions import logger
 from .. import outbox
 from ..clients import Clients
 from ..errors import Postponed, StreamRateLimited, Temporary
-from .repair import CREATING, Wait, repair_page
+from .repair import CREATING, Wait, repair_page, withdraw_doubtful
 from .steps import KINDS_OF_USERS, STEPS, Page
 from .store import LAST_STEP, Audit, read, save, set_state, start, unfinished, write_findings
 
@@ -97,6 +97,7 @@ def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
         page.records = [one for one in page.records if one[1] == audit.team]
     # The nightly audit tries refused values once more; a backfill would at each of its runs.
     retry_refused = audit.mode != "backfill"
+    withdraw_doubtful(page.findings, clients)
     repairs_made = repair_page(page.findings, audit.repair, clients, wait, retry_refused)
     write_findings(page, audit, clients)
     advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)

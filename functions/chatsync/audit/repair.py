@@ -1,12 +1,14 @@
 """Repair the findings of an audit: only the kinds that it was asked to."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from .. import conversations, outbox
+from .. import conversations, ids, outbox
 from ..clients import Clients
+from ..clients.entries import withdraw
 from ..clients.stream import CHANNELS
 from ..errors import StreamRateLimited
 from ..ids import Key
@@ -14,11 +16,13 @@ from ..outcome import Outcome
 from ..reconcile import reconcile_users
 from ..removal import remove_users
 from ..side_by_side import BATCH, batches, two_at_once
-from .steps import CLOSED, DELETED, FOLLOWED, RECONCILED, REMOVED, Finding, subject
+from .steps import CLOSED, DELETED, FOLLOWED, KINDS_OF_USERS, RECONCILED, REMOVED, Finding, subject
 from .store import Audit, save
 
 CREATING = (*RECONCILED, *FOLLOWED)
 """What the nightly audit repairs: it creates and patches, and never deletes, moves or closes."""
+
+WITHDRAWAL_SECONDS = 10.0
 
 Wait = Callable[[int], None] | None
 """Waits for a number of seconds, until Stream's rate limit allows calls again."""
@@ -32,6 +36,18 @@ def repair_findings(
     counts = repair_page(findings, kinds, clients, wait, retry_refused=True)
     repaired, failed = audit.repaired + counts["repaired"], audit.failed + counts["failed"]
     return save(replace(audit, repaired=repaired, failed=failed), clients) or audit
+
+
+def withdraw_doubtful(findings: Sequence[Finding], clients: Clients) -> None:
+    """Trust the entries no longer of users whom an audit found to disagree.
+
+    A repair that follows writes them anew. Raises FirebaseUnavailable.
+    """
+    subjects = {subject(one, clients.settings) for one in findings if one.kind in KINDS_OF_USERS}
+    # A document's id may be longer than that of any account, and a uid may hold a slash.
+    possible = sorted(key for key in subjects if ids.is_possible(key, clients.settings.id_format))
+    for batch in batches(possible):
+        withdraw(batch, clients, time.monotonic() + WITHDRAWAL_SECONDS)
 
 
 def repair_page(

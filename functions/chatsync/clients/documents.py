@@ -220,6 +220,7 @@ def _remembered(message: Any, fields: Mapping[str, Any]) -> Remembered:
         text("fingerprint"),
         time_at("verifiedAt"),
         tuple(one for one in history if isinstance(one, dict)) if isinstance(history, list) else (),
+        revoked if isinstance(revoked := fields.get("revokedBefore"), int) else 0,
         time_at("deletedAt"),
         version=_time(message.found.update_time),
         read_at=_time(message.read_time),

@@ -103,19 +103,20 @@ def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
 
 
 def healed_keys(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
-    return tuple(outcome.key for outcome in outcomes if outcome.status not in ("ok", None))
+    return tuple(dict.fromkeys(one.key for one in outcomes if one.status not in ("ok", None)))
 
 
-def make_channel(document: Conversation, clients: Clients, deadline: float) -> None:
+def make_channel(document: Conversation, clients: Clients, deadline: float) -> list[Outcome]:
     """Get or create the channel, until it has the members and the name of the document.
 
-    Stream may say that users don't exist although they were just written: they are then repaired
-    once more, and the call is repeated.
+    Stream may say that users don't exist although they were just written, or were known to agree:
+    exactly those are then repaired, and the call is repeated. Returns the outcomes.
     """
+    outcomes: list[Outcome] = []
     for pause in PAUSES_SECONDS:
         try:
             _make_channel_once(document, clients, deadline)
-            return
+            return outcomes
         except StreamRejected as error:
             named = [member for member in document.member_ids if member in error.words]
             if not named:
@@ -125,13 +126,17 @@ def make_channel(document: Conversation, clients: Clients, deadline: float) -> N
                 conversation=document.id,
             )
             keys = [key for one in named if (key := clients.settings.key(one))]
-            refuse_obstacles(outbox.reconcile(keys, clients, deadline=deadline))
+            outcomes += outbox.reconcile(keys, clients, deadline=deadline)
+            refuse_obstacles(outcomes)
+            if healed_keys(outcomes):
+                continue
         except StreamUnavailable:
             pass  # asked again
         if time.monotonic() + pause >= deadline:
             raise Postponed(f"no time left for conversation {document.id}")
         time.sleep(pause)
     _make_channel_once(document, clients, deadline)
+    return outcomes
 
 
 def _make_channel_once(document: Conversation, clients: Clients, deadline: float) -> None:

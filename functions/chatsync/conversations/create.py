@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from firebase_functions import logger
 from google.cloud import firestore
 
-from .. import ids, outbox, users
+from .. import ids, outbox, proof, users
+from ..agreement import is_fresh
 from ..as_json import json_value
 from ..clients import Clients
 from ..clients.accounts import read_accounts
@@ -122,6 +123,7 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     request, states = _with_team(request, states, clients, deadline)
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
+    known = _known_to_agree(request, states, clients)
     if finding:
         document, pair = result(finding, deadline)
     else:
@@ -138,7 +140,7 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     existed = True
     outcome = None
     while document.status == "ready" and _is_of(request, document, members):
-        outcome = open_ready(document, members.stream_ids, members.all, clients, deadline)
+        outcome = open_ready(document, members.stream_ids, members.all, known, clients, deadline)
         if outcome:
             break
         if document.is_recorded or request.team != shared_team:
@@ -152,13 +154,14 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     elif outcome and pair and not outcome.error:
         pair.keep(document.id, clients, deadline)
     if outcome is None:
-        reads = _begin_reads(request, states, clients, deadline)
+        doubtful = [key for key in request.members if key not in known]
+        reads = _begin_reads(doubtful, states, clients, deadline)
         begun = _begin(document, pair, request, members, states, clients, deadline)
         existed = begun.existed
         # A continued conversation may have other members than those of this call.
         is_as_asked = begun.document.member_ids == members.all
         prefetched = reads if is_as_asked else None
-        keys = request.members if is_as_asked else None
+        keys = doubtful if is_as_asked else None
         outcome = finish(begun.document, clients, deadline, keys, prefetched)
         outcome = outbox.complete(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
@@ -348,14 +351,34 @@ class Members:
         return ids.named(key) if key else stream_id
 
 
+def _known_to_agree(
+    request: Request, states: Mapping[Key, FirebaseState], clients: Clients
+) -> set[Key]:
+    """The members whose entries are fresh, and count: they are taken as present in Stream.
+
+    Of a company that is an account, the entry of the account was not read.
+    """
+    now, config = datetime.now(UTC), clients.settings.config
+    if not proof.is_proven(clients, now):
+        return set()
+    known = set()
+    for key in request.members:
+        state, stream_id = states[key], clients.settings.stream_id(key, states[key])
+        if is_fresh(state, config, now) and state.remembered_id == stream_id:
+            known.add(key)
+    return known
+
+
 def _begin_reads(
-    request: Request,
+    doubtful: Sequence[Key],
     states: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
-) -> PendingReads:
-    """Begin to read the first hundred members while the conversation is written."""
-    keys = request.members[:BATCH]
+) -> PendingReads | None:
+    """Begin to read the first hundred of these members while the conversation is written."""
+    if not doubtful:
+        return None
+    keys = doubtful[:BATCH]
     accounts = {key: account for key in keys if (account := states[key].account)}
     return begin_reads(keys, clients, deadline, accounts)
 

@@ -14,7 +14,7 @@ beside it. Nor is a channel recorded whose owner (``[[channels]]``) is gone.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -169,7 +169,8 @@ def finish(
 ) -> ConversationOutcome:
     """Repair the members, create the channel as the document says, and set the document ``ready``.
 
-    Safe to repeat after a crash at any point, and to run twice at once.
+    With ``keys`` only these members are repaired: the others are known to agree. Safe to repeat
+    after a crash at any point, and to run twice at once.
     """
     if time.monotonic() >= deadline:
         return outcome_of(document, clients.settings, Postponed(f"no time left for {document.id}"))
@@ -190,7 +191,7 @@ def finish(
         existing = {key for lookup in lookups for key in result(lookup, deadline)}
         refuse_gone(existing, document)
         refuse_obstacles(outcomes)
-        make_channel(document, clients, deadline)
+        outcomes += make_channel(document, clients, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
         gone = error.ids if isinstance(error, NotFound) else ()
@@ -216,6 +217,7 @@ def open_ready(
     document: Conversation,
     members: Mapping[Key, str],
     member_ids: Sequence[str],
+    known: Collection[Key],
     clients: Clients,
     deadline: float,
 ) -> ConversationOutcome | None:
@@ -225,7 +227,8 @@ def open_ready(
     and has nobody else. A recorded one with others is theirs no longer: its document follows, and
     there is no outcome. The members of a group are those in Stream: only these are repaired, and a
     caller, the first of ``members``, who is not among them gets PermissionDenied. ``members`` have
-    their Stream ids; ``member_ids`` are these and those of service users.
+    their Stream ids; ``member_ids`` are these and those of service users. Those ``known`` to agree
+    are not repaired, unless Stream says that they don't exist.
     """
     try:
         state = query([document], clients, deadline).get(document.id)
@@ -248,11 +251,12 @@ def open_ready(
         wanted = [key for key, one in members.items() if one in document.member_ids]
         if wanted[:1] != list(members)[:1]:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
-        outcomes = outbox.reconcile(wanted, clients, deadline=deadline)
+        doubtful = [key for key in wanted if key not in known]
+        outcomes = outbox.reconcile(doubtful, clients, deadline=deadline)
         refuse_obstacles(outcomes)
         in_channel = {member["user_id"] for member in state["members"]}
         if is_direct and (in_channel != set(document.member_ids) or healed_keys(outcomes)):
-            make_channel(document, clients, deadline)
+            outcomes += make_channel(document, clients, deadline)
     except StreamRejected as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
         return outcome_of(document, clients.settings, FailedPrecondition([], Refusal.REJECTED))

@@ -5,16 +5,18 @@ Firebase alone answers: nobody waits for Stream, which the outbox brings into ag
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from firebase_functions import logger
 
 from .. import outbox, users
+from ..agreement import is_fresh
 from ..as_json import json_value
 from ..clients import Clients
 from ..clients.accounts import read_accounts
 from ..clients.documents import Entry, commit, create_missing, log_created, read_documents
-from ..errors import FailedPrecondition, NotFound, Refusal, Temporary, Unsettled
+from ..errors import FailedPrecondition, NotFound, Postponed, Refusal, Temporary, Unsettled
 from ..ids import Key
 from ..outbox import retry
 from ..outcome import NotRepaired, Outcome
@@ -78,9 +80,10 @@ def _found_or_made(
         state = read_documents([key], clients, deadline, of=of, whole={field: whole})[key]
         return state, getattr(state, field)
 
-    # An app ensures its own profile when it starts; statistics are read of many, at one read each.
-    state, found = read(_ALL if field == "profile" else [field])
+    # An app ensures its own profile when it starts; statistics are read of many, at two reads each.
+    state, found = read(_ALL if field == "profile" else [field, "entry"])
     if found is not None and (field == "stats" or _lacks_nothing(state)):
+        _repair_later_unless_fresh(key, state, clients)
         return found, False
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
     try:
@@ -98,6 +101,17 @@ def _found_or_made(
     if made is None:
         raise NotFound([uid])  # the account was deleted a moment ago
     return made, found is None
+
+
+def _repair_later_unless_fresh(key: Key, state: FirebaseState, clients: Clients) -> None:
+    """Enter into the outbox a user who was not seen in agreement with Stream lately.
+
+    An entry of the last minute belongs to a repair that is under way, or was withdrawn by one.
+    """
+    is_new = state.remembered and not state.remembered.was_there_before(timedelta(minutes=1))
+    if not is_new and not is_fresh(state, clients.settings.config, datetime.now(UTC)):
+        waiting = Outcome(key, "", None, Postponed("not seen in agreement lately"))
+        outbox.enqueue_unfinished([waiting], clients)
 
 
 def _lacks_nothing(state: FirebaseState) -> bool:

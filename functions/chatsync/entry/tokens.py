@@ -5,18 +5,22 @@ in the future, or before the user's ``revoke_tokens_issued_before`` (Stream docu
 & Authentication").
 """
 
-import math
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import outbox
+from .. import outbox, proof
+from ..agreement import revoked_before, still_agrees
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..errors import FailedPrecondition, NotFound, Postponed, Refusal
+from ..clients.documents import read_documents
+from ..clients.entries import withdraw
+from ..errors import FailedPrecondition, FirebaseUnavailable, NotFound, Postponed, Refusal
 from ..ids import Key
-from ..outcome import NotRepaired, Outcome
+from ..outcome import NotRepaired
 from ..reconcile import new_deadline
+from ..side_by_side import begin, result
 
 CLOCK_SKEW_SECONDS = 5
 """How far our clock may be ahead of Stream's."""
@@ -26,18 +30,19 @@ STALE_AFTER_SECONDS = 1.0
 
 
 def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
-    """Repair the user, then ``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
+    """``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds), after a repair.
 
-    Raises the repair's error: no token for users who don't exist, are disabled or not in Stream.
+    Stream is not asked about a user who is known to agree. Raises the repair's error: no token for
+    users who don't exist, are disabled, or not or banned in Stream.
     """
-    outcome = _repaired(uid, clients)
+    stream_id, last_revoked = _known(uid, clients) or _repaired(uid, clients)
     now = int(time.time())
-    issued_at = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome))
+    issued_at = max(now - CLOCK_SKEW_SECONDS, last_revoked)
     expires_at = now + clients.settings.config.stream.token_lifetime_seconds
     return {
-        "token": clients.stream.user_token(outcome.stream_id, issued_at, expires_at),
+        "token": clients.stream.user_token(stream_id, issued_at, expires_at),
         "userId": uid,
-        "streamUserId": outcome.stream_id,
+        "streamUserId": stream_id,
         "apiKey": clients.settings.stream_api_key,
         "expiresAt": expires_at,
     }
@@ -48,18 +53,47 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
 
     Raises the repair's error, and Postponed if called many times within seconds.
     """
-    outcome = _repaired(uid, clients)
+    stream_id, last_revoked = _repaired(uid, clients)
     now = int(time.time())
     # One second after the latest ``iat`` of the tokens issued until now.
-    revoked_before = max(now - CLOCK_SKEW_SECONDS, _revoked_before(outcome)) + 1
-    if revoked_before > now:
+    revoking = max(now - CLOCK_SKEW_SECONDS, last_revoked) + 1
+    if revoking > now:
         raise Postponed("tokens have just been revoked several times")
-    before = datetime.fromtimestamp(revoked_before, UTC)
-    clients.stream.revoke_tokens(outcome.stream_id, before, new_deadline())
-    return {"userId": uid, "streamUserId": outcome.stream_id}
+    deadline = new_deadline()
+    clients.stream.revoke_tokens(stream_id, datetime.fromtimestamp(revoking, UTC), deadline)
+    # The entry says when tokens were revoked last, and it was before.
+    withdraw([Key("user", uid)], clients, deadline)
+    return {"userId": uid, "streamUserId": stream_id}
 
 
-def _repaired(uid: str, clients: Clients) -> Outcome:
+def _known(uid: str, clients: Clients) -> tuple[str, int] | None:
+    """The Stream id of a user who is known to agree, and when tokens were revoked last.
+
+    None if Stream must be asked: the repair then says why there is no token, if there is none.
+    """
+    now = datetime.now(UTC)
+    if not proof.is_proven(clients, now):
+        return None
+    key, deadline, config = Key("user", uid), new_deadline(), clients.settings.config
+    asking = begin(read_accounts, [key], clients.auth)
+    try:
+        documents = read_documents([key], clients, deadline)[key]
+        account = result(asking, deadline).get(key)
+    except FirebaseUnavailable:
+        return None  # the repair meets it too, and leaves it to the outbox
+    if account is None or account.disabled:
+        return None
+    if account.anonymous and not config.stream.provision_anonymous_users:
+        return None
+    state = replace(documents, account=account)
+    stream_id = clients.settings.stream_id(key, state)
+    if state.remembered is None or not still_agrees(key, stream_id, state, config, now):
+        return None
+    return stream_id, state.remembered.revoked_before
+
+
+def _repaired(uid: str, clients: Clients) -> tuple[str, int]:
+    """The same after a repair."""
     key = Key("user", uid)
     started = time.monotonic()
     [outcome] = outbox.reconcile([key], clients, check_accounts=True)
@@ -71,10 +105,4 @@ def _repaired(uid: str, clients: Clients) -> Outcome:
             raise NotFound([uid])
         if account.disabled:
             raise FailedPrecondition([uid], Refusal.DISABLED)
-    return outcome
-
-
-def _revoked_before(outcome: Outcome) -> int:
-    """In whole Unix seconds, rounded up; 0 if no token was ever revoked."""
-    revoked = outcome.stream_user.get("revoke_tokens_issued_before")
-    return math.ceil(datetime.fromisoformat(revoked).timestamp()) if revoked else 0
+    return outcome.stream_id, revoked_before(outcome.stream_user)
