@@ -14,7 +14,7 @@ documentation. Where these are silent or disagree, the behaviour is a switch (se
 whose description says what was assumed. Stream's own Python and JS SDKs are the judges of it.
 
 Everything lives in memory and every write is visible at once. Of messages there is only sending and
-reading. Not here: bans in a channel or for a time, invites, threads, reactions, typing, files,
-search, truncation, push, custom roles, permissions finer than those in permissions.py, limits for
-clients, the placeholder that owns a deleted user's channels, and what a deletion does to messages.
+reading. Not here: bans for a time, invites, threads, reactions, typing, files, search, truncation,
+push, custom roles, permissions finer than those in permissions.py, limits for clients, the
+placeholder that owns a deleted user's channels, and what a deletion does to messages.
 """

@@ -136,6 +136,19 @@ def test_a_connection_changes_only_what_it_names(people, stream):
     assert asyncio.run(connect(**me))["name"] == "Ann"
 
 
+def test_a_name_that_a_connection_overwrites_is_told(people, stream, receiver):
+    async def connect(**details):
+        async with connected(stream, "ann", **details):
+            pass
+
+    stream.webhook(receiver.url, ["user.updated"])
+    asyncio.run(connect())  # Stream's SDK for JS: only the id
+    asyncio.run(connect(name="ann"))  # that for Flutter before 9.21: the id as name
+    event = receiver.one("user.updated")
+    assert (event["user"]["name"], event["request_info"]["type"]) == ("ann", "client")
+    assert len(receiver.received) == 1
+
+
 def test_a_connection_does_not_change_role_or_teams(people, stream):
     for user_id, details, expected in (
         ("ann", {"role": "admin"}, (403, 17)),

@@ -34,6 +34,23 @@ def test_a_shadow_ban_is_a_flag_of_its_own(ann):
     assert flags(ann, "ann") == (True, False)
 
 
+def test_a_ban_from_a_channel_shows_in_the_member_only(ann):
+    ann.upsert_user({"id": "bea"})
+    channel = ann.channel("messaging", "general", {"members": ["ann"]})
+    channel.create("ann")
+
+    def is_banned():
+        [member] = channel.query_members({"id": "ann"})
+        return member["banned"]
+
+    channel.ban_user("ann")
+    assert (is_banned(), flags(ann, "ann")) == (True, (False, False))
+    channel.unban_user("ann")
+    assert not is_banned()
+    with pytest.raises(StreamAPIException, match="only bans members"):
+        channel.ban_user("bea")
+
+
 def test_a_ban_survives_an_upsert(ann):
     ann.ban_user("ann")
     ann.upsert_user({"id": "ann", "name": "Ann"})
@@ -53,7 +70,8 @@ def test_a_ban_is_in_the_request_log_with_its_user(ann, stream):
     [
         ("nobody", {}, (404, 16)),
         ("", {}, (400, 4)),
-        ("ann", {"type": "messaging", "id": "general"}, (400, 4)),
+        ("ann", {"type": "messaging", "id": "general"}, (404, 16)),
+        ("ann", {"type": "messaging"}, (400, 4)),
         ("ann", {"timeout": 60}, (400, 4)),
     ],
     ids=str,

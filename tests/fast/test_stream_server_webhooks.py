@@ -166,6 +166,29 @@ def test_the_life_of_a_user_is_told(hooked, receiver):
     )
 
 
+@pytest.mark.parametrize("event_type", ["user.banned", "user.unbanned"])
+def test_a_ban_is_told_with_its_channel_if_it_has_one(hooked, receiver, event_type):
+    channel = create(hooked)
+    method = "ban_user" if event_type == "user.banned" else "unban_user"
+    getattr(hooked, method)("bea", banned_by_id="ann", reason="spam")
+    event = receiver.one(event_type)
+    assert (event["user"]["id"], event["shadow"]) == ("bea", False)
+    assert (event["created_by"]["id"], event["reason"]) == ("ann", "spam")
+    assert event.keys().isdisjoint({"cid", "channel_id", "channel_type"})
+    receiver.received.clear()
+    getattr(channel, method)("bea", shadow=True)
+    event = receiver.one(event_type)
+    place = (event["cid"], event["channel_type"], event["channel_id"])
+    assert place == ("messaging:c1", "messaging", "c1")
+    assert (event["user"]["id"], event["shadow"]) == ("bea", True)
+
+
+def test_a_users_own_client_is_told_of_as_well(hooked, receiver, stream):
+    user_client(stream, "ann").update_user_partial({"id": "ann", "set": {"name": "Ann II"}})
+    event = receiver.one("user.updated")
+    assert (event["user"]["name"], event["request_info"]["type"]) == ("Ann II", "client")
+
+
 def test_a_hard_deletion_with_conversations_is_told(hooked, receiver):
     create(hooked)
     hooked.delete_users(["bea"], "hard", messages="hard", conversations="hard")
