@@ -12,10 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from firebase_functions import logger
+from google.api_core.exceptions import GoogleAPICallError
 
 from .. import outbox
 from ..clients import Clients
-from ..errors import Postponed, StreamRateLimited, Temporary
+from ..errors import ChatsyncError, Postponed, StreamRateLimited, Temporary
+from ..proof import note_hooks
 from .repair import CREATING, Wait, repair_page, withdraw_doubtful
 from .steps import KINDS_OF_USERS, STEPS, Page
 from .store import LAST_STEP, Audit, read, save, set_state, start, unfinished, write_findings
@@ -39,7 +41,14 @@ _MAX_TEAM_LENGTH = 100
 
 
 def begin_nightly(clients: Clients) -> None:
-    """Begin the nightly audit, or go on with the last one unless it has stalled."""
+    """Begin the nightly audit, or go on with the last one unless it has stalled.
+
+    Every night, Stream's settings are read too (:mod:`chatsync.proof`).
+    """
+    try:
+        note_hooks(clients)
+    except (ChatsyncError, GoogleAPICallError) as error:
+        logger.error(f"Stream's webhook could not be checked: {error}")
     audit = unfinished("nightly", clients)
     if audit and audit.version and datetime.now(UTC) - audit.version > STALLED_AFTER:
         set_state(audit, "failed", clients)

@@ -18,6 +18,7 @@ from ..audit import Audit
 from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..clients.accounts import list_accounts
 from ..errors import ChatsyncError, SettingInvalid
+from ..proof import missing_events
 from . import options, rules_file
 from .options import FINDINGS, IN_SYNC, SECONDS, AsJson
 from .terminal import in_one_line, percent, print_json, print_line, print_table
@@ -143,23 +144,9 @@ def _amount(accounts: int) -> str:
 
 
 def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
-    """By ``event_hooks``, or the older ``webhook_url`` and ``webhook_events`` (GetApp)."""
-    hooks = [
-        (str(hook.get("webhook_url") or ""), hook.get("event_types") or [])
-        for hook in app_settings.get("event_hooks") or []
-        if isinstance(hook, dict) and hook.get("enabled", True)
-    ]
-    if app_settings.get("webhook_url"):
-        legacy = (str(app_settings["webhook_url"]), app_settings.get("webhook_events") or [])
-        hooks.append(legacy)
-    # The address of a deployed function has its name in lower case.
-    ours = [events for url, events in hooks if "streamwebhook" in url.lower()]
-    if not ours:
+    missing = missing_events(app_settings)
+    if missing is None:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
-    from ..entry.webhooks import EVENTS
-
-    sent_all = any(not events for events in ours)
-    missing = set(EVENTS).difference(*ours)
-    if missing and not sent_all:
-        return False, f"does not get {', '.join(sorted(missing))}"
+    if missing:
+        return False, f"does not get {', '.join(missing)}"
     return True, "leads to streamWebhook"
