@@ -106,6 +106,11 @@ def plan(observed: Observed, policy: Policy) -> Plan:
     return _plan_of_existing(observed, policy)
 
 
+def patch_of(observed: Observed, policy: Policy) -> Payload | None:
+    """What brings the Stream user to what Firebase states, if the user exists."""
+    return _plan_of_existing(observed, policy).patch
+
+
 def _namesake(observed: Observed) -> Key | None:
     """Of an id that is nobody's: the company that a plain id may mean, or the account that is a
     company though it has no document in ``companies``."""

@@ -70,6 +70,9 @@ class Remembered:
     deleted_at: datetime | None = None
     """When the account was deleted. The entry of a living account may still say so."""
 
+    overwritten_at: datetime | None = None
+    """When an event last told that somebody had overwritten the Stream user; as ``history``."""
+
     version: datetime | None = None
     """Firestore's update time."""
 

@@ -181,26 +181,6 @@ def test_a_channel_removed_in_stream_is_marked_deleted(happens, channel, room, d
     assert document(room).get("status") == "deleted"
 
 
-@pytest.mark.parametrize(
-    "event_type", ["user.updated", "user.deleted", "user.deactivated", "user.reactivated"]
-)
-def test_events_about_users_change_nothing(
-    happens, chat, event_type, firestore_api, ann_and_bob, clients
-):
-    chat.upsert_user({"id": "ann"})
-    if event_type == "user.reactivated":
-        chat.deactivate_user("ann")
-    action = {
-        "user.updated": lambda: chat.upsert_user({"id": "ann", "name": "Other"}),
-        "user.deleted": lambda: chat.delete_user("ann"),
-        "user.deactivated": lambda: chat.deactivate_user("ann"),
-        "user.reactivated": lambda: chat.reactivate_user("ann"),
-    }[event_type]
-    happens(event_type, action)
-    assert firestore_api.documents == {}
-    assert firestore_api.calls == []
-
-
 def test_a_compressed_event_is_understood(happens, chat, channel, room, document):
     chat.update_app_settings(enable_hook_payload_compression=True)
     [received] = happens("channel.updated", lambda: channel.update_partial({"name": "Zipped"}))
@@ -617,7 +597,10 @@ values = st.recursive(
     max_leaves=8,
 )
 kinds = st.sampled_from(
-    ["message.new", "channel.created", "channel.updated", "channel.deleted", "member.added"]
+    [
+        *("message.new", "channel.created", "channel.updated", "channel.deleted", "member.added"),
+        *("user.updated", "user.banned", "user.deleted", "user.presence.changed"),
+    ]
 )
 names = ("cid", "channel", "member", "message", "user", "channel_id", "created_at")
 

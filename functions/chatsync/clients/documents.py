@@ -222,6 +222,7 @@ def _remembered(message: Any, fields: Mapping[str, Any]) -> Remembered:
         tuple(one for one in history if isinstance(one, dict)) if isinstance(history, list) else (),
         revoked if isinstance(revoked := fields.get("revokedBefore"), int) else 0,
         time_at("deletedAt"),
+        time_at("overwrittenAt"),
         version=_time(message.found.update_time),
         read_at=_time(message.read_time),
     )

@@ -91,10 +91,13 @@ def read_histories(
     return {key: one.remembered.history for key, one in read.items() if one.remembered}
 
 
-def withdraw(keys: Collection[Key], clients: Clients, deadline: float) -> None:
+def withdraw(
+    keys: Collection[Key], clients: Clients, deadline: float, *, overwritten: bool = False
+) -> None:
     """Trust the entries of these users no longer (BatchWrite). Users without entry need nothing.
 
-    Of a company's id, the account that may be that company counts too. Raises FirebaseUnavailable.
+    Of a company's id, the account that may be that company counts too. With ``overwritten`` it is
+    noted that somebody else wrote into Stream. Raises FirebaseUnavailable.
     """
     entries = {
         reference.path: reference
@@ -106,7 +109,8 @@ def withdraw(keys: Collection[Key], clients: Clients, deadline: float) -> None:
     for reference in entries.values():
         # The time makes it a change: a repair that has read the entry before cannot write it.
         now = firestore.SERVER_TIMESTAMP
-        batch.update(reference, {"verifiedAt": None, "invalidatedAt": now})
+        fields = {"verifiedAt": None, "invalidatedAt": now}
+        batch.update(reference, {**fields, "overwrittenAt": now} if overwritten else fields)
     _commit_changes(batch, deadline)
 
 

@@ -22,7 +22,7 @@ from flask import Request, Response
 from google.cloud import firestore
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from .. import ids, outbox
+from .. import ids, outbox, proof
 from ..clients import Clients
 from ..clients.accounts import read_accounts
 from ..clients.documents import (
@@ -54,25 +54,18 @@ from ..errors import (
 from ..ids import Key
 from ..outbox import retry
 from ..outcome import Outcome
+from ..proof import EVENTS as EVENTS
 from ..settings import Settings
 from ..side_by_side import begin, result
 from ..users import Account, Document, new_stats
-from . import bodies
-
-EVENTS = (
-    *("channel.created", "channel.updated", "channel.deleted"),
-    *("member.added", "member.removed", "message.new"),
-)
-"""The events that Stream should send; other events of channels and members do no harm."""
+from . import bodies, user_events
+from .user_events import REPORT_SECONDS
 
 MAX_BYTES = 1_000_000
 """Of an unpacked body. Stream's largest object, a message, has 5 KB and 50 members at most."""
 
 INLINE_SECONDS = 2.0
 """After this time the outbox goes on: Stream waits six seconds for an answer."""
-
-REPORT_SECONDS = 1.0
-"""For writing the entry. Waking the drain, twice at most, takes more time."""
 
 COUNTED_FOR = timedelta(days=7)
 """How long a counted message is remembered; older messages are not counted."""
@@ -120,12 +113,20 @@ def _unpacked(body: bytes) -> bytes:
 def handle(event: Mapping[str, Any], clients: Clients) -> None:
     """Reconcile the conversation that an event names, and count its message.
 
+    An event of a user ends trust in what is remembered of them (:mod:`chatsync.entry.user_events`).
+
     If Stream or Firestore doesn't answer in time, the outbox goes on. Raises Temporary if the
     outbox cannot be written: Stream should then send the event again. Events of other kinds, or
     without the fields they need, are ignored.
     """
     deadline = time.monotonic() + INLINE_SECONDS
     kind, cid = text_of(event.get("type")), _cid(event)
+    if kind.startswith("user."):
+        if not cid:
+            told_at = _time(event.get("created_at"))
+            user_events.handle(kind, _object(event.get("user")), told_at, clients, deadline)
+        proof.note_user_event(clients)
+        return
     if not cid or not (kind.startswith(("channel.", "member.")) or kind == "message.new"):
         return
     has_entry = kind == "message.new" and _count(event, clients, deadline)
