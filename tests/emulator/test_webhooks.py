@@ -15,9 +15,11 @@ import requests
 from firebase_admin import auth
 from stream_chat.channel import Channel
 
+from chatsync import proof
 from dev.app_client import AppUser
 from dev.emulators import FUNCTIONS_URL
 from tests.emulator.rules_client import sign_in
+from tests.emulator.test_app_clients import LOCAL, play_in_node
 from tests.waiting import wait_for
 
 URL = f"{FUNCTIONS_URL}/streamWebhook"
@@ -43,6 +45,14 @@ def stream_calls(stream) -> Iterator[Callable[..., None]]:
 
     stream_calls()
     yield stream_calls
+    stream.webhook(None)
+    wait_for(lambda: all(one["status"] is not None for one in stream.deliveries()))
+
+
+@pytest.fixture
+def stream_tells_of_users(stream) -> Iterator[None]:
+    stream.webhook(URL, proof.EVENTS, **PATIENCE)
+    yield
     stream.webhook(None)
     wait_for(lambda: all(one["status"] is not None for one in stream.deliveries()))
 
@@ -233,3 +243,25 @@ def test_an_event_that_stream_did_not_sign_leaves_nothing(
     assert deliver(event, stream.secret) == 200
     assert document_of(channel)["status"] == "ready"
     assert messages_sent(people[0]) == 1
+
+
+def test_a_name_that_a_client_overwrote_is_back_within_seconds(
+    stream_tells_of_users, stream, firebase, firestore, stream_user
+):
+    uid = f"webhook-lena-{next(_numbers)}"
+    auth.import_users([auth.ImportUserRecord(uid, display_name="Lena")], app=firebase)
+    token = auth.create_custom_token(uid, app=firebase).decode()
+    since = stream.last_delivery()
+    lena = {"uid": uid, "token": token}
+
+    name = play_in_node({"scene": "nameless", "local": LOCAL, "people": {"lena": lena}})
+    assert name == uid
+
+    wait_for(lambda: stream_user(uid)["name"] == "Lena", seconds=30)
+    told = [one["body"]["user"]["name"] for one in stream.deliveries(since, body=True)]
+    assert told[:2] == ["Lena", uid]
+
+    # Stream's settings were checked too, as the nightly audit does elsewhere.
+    webhook = wait_for(lambda: firestore.document("chatsync/webhook").get().to_dict())
+    assert webhook["lastUserEventAt"]
+    wait_for(lambda: firestore.document("chatsync/webhook").get().get("missingEvents") == [])

@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +33,7 @@ from tests.fast.firebase_in_memory import (
     MemoryTasks,
     firestore_client,
 )
+from tests.fast.proven import prove
 from tests.settings import settings_with
 
 REPOSITORY = Path(__file__).parents[2]
@@ -158,9 +158,7 @@ def clients(
 @pytest.fixture
 def proven(clients: Clients) -> None:
     """Stream sends all events, and sent one of a user a moment ago."""
-    now = datetime.now(UTC)
-    fields = {"lastUserEventAt": now, "checkedAt": now, "missingEvents": []}
-    clients.firestore.document("chatsync/webhook").set(fields)
+    prove(clients)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from chatsync.entry import events, records, tokens, webhooks
 from chatsync.ids import Key
 from chatsync.outbox import drain
 from chatsync.proof import is_proven
+from chatsync.reconcile import new_deadline
 from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import MemoryFirestoreApi
@@ -193,6 +194,10 @@ def test_an_echo_and_a_message(conversation, clients, meter):
     created = {"cid": cid, "channel": {"cid": cid, "member_count": 2}, "members": members}
     echo = {"type": "channel.created", **created}
     assert meter.of(lambda: webhooks.handle(echo, clients)) == told("an echo from Stream")
+    [user] = clients.stream.query_users(["bob"], new_deadline()).values()
+    webhooks.handle({"type": "user.updated"}, clients)  # noted for the next ten minutes
+    echo = {"type": "user.updated", "user": user}
+    assert meter.of(lambda: webhooks.handle(echo, clients)) == told("an echo about a user")
     at = datetime.now(UTC).isoformat()
     message = {"id": "1", "user": {"id": "ann"}, "created_at": at}
     new = {"type": "message.new", "cid": cid, "message": message, "user": {"id": "ann"}}
