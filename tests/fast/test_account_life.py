@@ -224,7 +224,7 @@ def test_a_soft_deleted_user_can_be_restored(ann, accounts, clients, chat):
 def test_a_deleted_account_leaves_no_documents(ann, accounts, clients, firestore_api):
     delete_account(accounts)
     remove_after_event("ann", clients)
-    assert firestore_api.documents == {}
+    assert firestore_api.left_documents() == set()
 
 
 @pytest.mark.parametrize("policy", DELETE_POLICIES)
@@ -246,7 +246,7 @@ def test_a_created_event_after_the_deletion_resurrects_nobody(
     remove_after_event("ann", clients)
     reconcile_after_sign_up("ann", clients)
     assert stream_user(chat) is None
-    assert firestore_api.documents == {}
+    assert firestore_api.left_documents() == set()
 
 
 def test_a_deletion_event_that_comes_first_leaves_nobody(accounts, clients, chat):
@@ -362,7 +362,7 @@ def test_hundreds_of_sign_ups_and_deletions_at_once_leave_nobody(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(live_and_die, uids))
     assert stream.state()["counts"]["users"] == 0
-    assert firestore_api.documents == {}
+    assert firestore_api.left_documents() == set()
 
 
 # Return

@@ -30,10 +30,10 @@ STALE_AFTER_SECONDS = 1.0
 
 
 def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
-    """``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds), after a repair.
+    """``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
 
-    Stream is not asked about a user who is known to agree. Raises the repair's error: no token for
-    users who don't exist, are disabled, or not or banned in Stream.
+    The user is repaired first, unless known to agree. Raises the repair's error: no token for users
+    who don't exist, or are disabled, deactivated or banned.
     """
     stream_id, last_revoked = _known(uid, clients) or _repaired(uid, clients)
     now = int(time.time())
