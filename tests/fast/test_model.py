@@ -6,6 +6,9 @@ decides who goes on, and what becomes of that call, while accounts come, change 
 pass by a clock that is moved. In the end all faults are over, every event is delivered and the
 outbox worked off; then everybody must be as Firebase says.
 
+Some instances are old: they know nothing of what the entries in ``stream_users`` claim. No entry
+may claim more than is true, unless an old instance took the event that would have withdrawn it.
+
     CHATSYNC_MODEL_EXAMPLES=5000 pytest tests/fast/test_model.py     for a long run
 """
 
@@ -20,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any, Literal
 
@@ -29,6 +32,7 @@ from firebase_admin.exceptions import UnavailableError
 from firebase_functions import logger
 from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.firestore_v1._helpers import decode_dict
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -42,13 +46,14 @@ from hypothesis.stateful import (
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
-from chatsync import outbox, side_by_side
+from chatsync import agreement, observe, outbox, proof, removal, side_by_side
 from chatsync import reconcile as reconcile_module
 from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients import documents as firestore_module
 from chatsync.clients.stream import Stream
 from chatsync.clients.stream_calls import Calls
-from chatsync.entry import events, records, tokens
+from chatsync.document_writes import DocumentWrites
+from chatsync.entry import events, records, tokens, user_events
 from chatsync.errors import (
     ChatsyncError,
     FailedPrecondition,
@@ -65,12 +70,14 @@ from chatsync.outcome import NotRepaired
 from chatsync.settings import Settings
 from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
+from tests.fast.claims import false_claims
 from tests.fast.firebase_in_memory import (
     MemoryAuth,
     MemoryFirestoreApi,
     MemoryTasks,
     firestore_client,
 )
+from tests.fast.proven import forget
 
 EXAMPLES = int(os.environ.get("CHATSYNC_MODEL_EXAMPLES", "50"))
 STEPS = 30
@@ -102,6 +109,7 @@ LONGEST_OPERATION_SECONDS = 50.0
 """The platform ends the functions after 60."""
 MOST_TURNS_TO_SETTLE = 300
 EVENTS_PAUSE_SECONDS = 1.0
+TICK_SECONDS = 1e-5
 
 PRODUCTION = {
     (module, name): getattr(module, name)
@@ -159,6 +167,11 @@ class Clock:
 
     monotonic = time
 
+    def tick(self) -> float:
+        """No two writes share a moment, and no call takes none."""
+        self.now += TICK_SECONDS
+        return self.now
+
     def sleep(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
@@ -211,6 +224,8 @@ class Awaited(Future[Any]):
 
 
 class WatchedCalls(Calls):
+    """Stream tells of each removal by an event, whoever makes it and whenever it is applied."""
+
     def __init__(self, world: World, server: LocalStream) -> None:
         super().__init__(server.key, server.secret, server.url)
         self.world = world
@@ -224,6 +239,9 @@ class WatchedCalls(Calls):
             answer = super(WatchedCalls, self).call(until, method, *args, **options)
             if name == "upsert_users":
                 self.world.note_replaced(user["id"] for user in args[0])
+            if name in ("delete_user", "delete_users"):
+                for uid in [args[0]] if name == "delete_user" else args[0]:
+                    self.world.tell("user.deleted", {"id": uid})
             return answer
 
         operation = self.world.operation()
@@ -274,6 +292,11 @@ class WatchedFirestoreApi(MemoryFirestoreApi):
                     path = name.partition("/documents/")[2]
                     self.world.note_changed(path, before.get(name), self.documents.get(name))
 
+    def _now(self) -> Timestamp:
+        moment = Timestamp()
+        moment.FromMicroseconds(round(self.world.clock.tick() * 1e6))
+        return moment
+
 
 class WatchedAuth(MemoryAuth):
     def __init__(self, world: World) -> None:
@@ -317,6 +340,8 @@ class Operation:
     may_be_killed: bool
     order: int
     """By its bits: which of the calls that are made side by side come later."""
+    is_old: bool
+    """Whether the instance knows no entries."""
     began: int = 0
     began_at: float = 0.0
     is_over: bool = False
@@ -468,6 +493,8 @@ class Person:
     had_bad_role: bool = False
     untold: set[str] = field(default_factory=set)
     """What has silently changed, so that no repair is to be expected before somebody asks."""
+    may_be_claimed: bool = False
+    """An old instance took an event that withdraws an entry."""
     unreported: bool = False
     """What failed in a call of an app, and could not be noted, is left to the audit."""
 
@@ -517,6 +544,7 @@ class World:
         self.stream._calls._paces.clear()
         self.api.documents.clear()
         self.api.calls.clear()
+        forget(self.clients)
         self.accounts.accounts.clear()
         self.accounts.calls.clear()
         self.tasks.waiting.clear()
@@ -532,6 +560,17 @@ class World:
         self.late: list[LateCall] = []
         self.wake_was_lost = False
         self.violations: list[str] = []
+        self.prove()
+
+    def prove(self) -> None:
+        """Stream's events arrive all the time."""
+        now = datetime.fromtimestamp(self.clock.now, UTC)
+        fields = {"lastUserEventAt": now, "checkedAt": now, "missingEvents": []}
+        self.firestore.document("chatsync/webhook").set(fields)
+
+    def is_old(self) -> bool:
+        operation = self.operation()
+        return operation is not None and operation.is_old
 
     def moment(self) -> int:
         return next(self.moments)
@@ -553,6 +592,7 @@ class World:
         late: Callable[[], Any] | None = None,
     ) -> Any:
         operation = self.operation()
+        self.clock.tick()
         return operation.outside(side, name, call, late) if operation else call()
 
     def start(
@@ -563,8 +603,10 @@ class World:
         ended: Callable[[Operation], None],
         order: int,
         may_be_killed: bool,
+        is_old: bool = False,
     ) -> Operation:
-        operation = Operation(self, name, tuple(uids), run, ended, may_be_killed, order)
+        name = f"{name} by an old instance" if is_old else name
+        operation = Operation(self, name, tuple(uids), run, ended, may_be_killed, order, is_old)
         self.under_way.append(operation)
         operation.start(self.threads)
         return operation
@@ -596,7 +638,9 @@ class World:
             raise error
         return error is None
 
-    def deliver(self, event: Event, order: int = 0, again: bool = False) -> Operation:
+    def deliver(
+        self, event: Event, order: int = 0, again: bool = False, is_old: bool = False
+    ) -> Operation:
         def ended(operation: Operation) -> None:
             # Google's client says ValueError of a transaction that cannot be begun.
             is_done = self.ended(operation, Temporary, ServiceUnavailable, ValueError)
@@ -607,7 +651,9 @@ class World:
                 # it does to somebody who is back by then is for the nightly audit to find.
                 self.people[event.uid].unreported |= operation.met_firestore_fault
 
-        return self.start(event.name, [event.uid], event.handle, ended, order, True)
+        if is_old and event.name.startswith("user."):
+            self.people[event.uid].may_be_claimed = True
+        return self.start(event.name, [event.uid], event.handle, ended, order, True, is_old)
 
     def deliver_task(self, task: dict[str, Any], order: int = 0, again: bool = False) -> Operation:
         def ended(operation: Operation) -> None:
@@ -629,7 +675,12 @@ class World:
         return self.start("look", (), drain.wake_if_due, ended, 0, True)
 
     def called_by_an_app(
-        self, name: str, uids: Iterable[str], run: Callable[[Clients], object], order: int = 0
+        self,
+        name: str,
+        uids: Iterable[str],
+        run: Callable[[Clients], object],
+        order: int = 0,
+        is_old: bool = False,
     ) -> Operation:
         def ended(operation: Operation) -> None:
             self.ended(operation, Temporary, NotFound, FailedPrecondition)
@@ -637,15 +688,16 @@ class World:
                 for uid in operation.uids:
                     self.people[uid].unreported = True
 
-        return self.start(name, uids, run, ended, order, False)
+        return self.start(name, uids, run, ended, order, False, is_old)
 
-    def ensure(self, uids: Iterable[str], order: int = 0) -> Operation:
+    def ensure(self, uids: Iterable[str], order: int = 0, is_old: bool = False) -> Operation:
         keys = [Key("user", uid) for uid in uids]
         return self.called_by_an_app(
             f"ensure {', '.join(uids)}",
             uids,
             lambda clients: outbox.reconcile(keys, clients),
             order,
+            is_old,
         )
 
     # Time, and what it brings
@@ -697,6 +749,17 @@ class World:
             )
         )
 
+    def tell(self, kind: str, user: dict[str, Any]) -> None:
+        """Stream sends an event of a user."""
+        told_at = datetime.fromtimestamp(self.clock.now, UTC)
+
+        def handle(clients: Clients) -> None:
+            if not self.is_old():
+                user_events.handle(kind, user, told_at, clients, self.clock.now + 2)
+
+        name = f"{kind} {user['id']}"
+        self.events.append(Event(name, user["id"], handle, self.operation() is not None))
+
     def write_as_app(self, path: str, fields: dict[str, Any]) -> None:
         self.app_wrote.setdefault(path, {}).update(fields)
         chat = fields.get("chat") or {}
@@ -709,6 +772,8 @@ class World:
         collection, _, uid = path.partition("/")
         before, after = self.decoded(old), self.decoded(new)
         operation = self.operation()
+        if collection == "chatsync":
+            return
         if operation and collection == "repairs":
             operation.owes_wake |= bool(after) and self.clock.now >= operation.wake_at > 0
         if collection == "repairs":
@@ -759,7 +824,7 @@ class World:
             elif after.get("displayName") not in person.names_since(operation.began):
                 wrong = "writes a name that the account no longer has"
         may_be_made = person.lived_since(operation.began) or f"users/{uid}" in self.documents()
-        if before is None and not may_be_made:
+        if before is None and not may_be_made and "deletedAt" not in (after or {}):
             wrong = "makes a document of an account that doesn't exist"
         if wrong:
             self.violations.append(f"{operation.name} {wrong}: {path}")
@@ -814,6 +879,9 @@ class World:
 
     def judge(self) -> None:
         assert not self.violations, self.violations
+        doubted = [Key("user", uid) for uid in UIDS if not self.people[uid].may_be_claimed]
+        false = false_claims(doubted, self.clients, self.dashboard)
+        assert not false, f"entries claim too much: {false}"
         found = self.dashboard.query_users({}, limit=100, include_deactivated_users=True)["users"]
         in_stream = {user["id"]: user for user in found}
         bot = in_stream.pop(BOT, {})
@@ -826,7 +894,11 @@ class World:
             elif not self.people[uid].unreported:
                 assert uid not in in_stream, f"{uid} is deleted, and in Stream: {in_stream[uid]}"
                 names = (f"/{uid}", f"/user_{uid}")
-                left = {path for path in self.documents() if path.endswith(names)}
+                left = {
+                    path
+                    for path, fields in self.documents().items()
+                    if path.endswith(names) and "deletedAt" not in fields
+                }
                 assert not left, f"{uid} is deleted, and left {left}"
         for entry in self.entries().values():
             # Who was refused stays on record until a person looks, though that may be over by now.
@@ -903,6 +975,7 @@ class World:
 
 uids = st.sampled_from([*UIDS, *[UIDS[0]] * 3])
 orders = st.integers(0, 7)
+olds = st.sampled_from([False, False, False, True])
 places = st.integers(0, 9)
 anytime = st.sampled_from(["done", *["waits"] * 3, "fails", "side down", "killed"])
 special = st.sampled_from(["answer lost", "done late", "limited"])
@@ -967,10 +1040,12 @@ class Model(RuleBasedStateMachine):
         with suppress(StreamAPIException):
             if what == "deletion":
                 self.world.dashboard.delete_user(uid)
+                self.world.tell("user.deleted", {"id": uid})
                 person.deletions += 1
                 person.untold.add("presence")
                 return
-            self.world.dashboard.update_user_partial({"id": uid, "set": {what: value}})
+            changed = self.world.dashboard.update_user_partial({"id": uid, "set": {what: value}})
+            self.world.tell("user.updated", changed["users"][uid])
             if what == "name":
                 person.untold.add("name")
             else:
@@ -982,14 +1057,16 @@ class Model(RuleBasedStateMachine):
         return len(self.world.under_way) < MOST_AT_ONCE
 
     @precondition(lambda self: self.has_room() and self.world.events)
-    @rule(place=places, again=st.booleans(), order=orders, course=courses)
-    def deliver_event(self, place: int, again: bool, order: int, course: Course) -> None:
+    @rule(place=places, again=st.booleans(), order=orders, is_old=olds, course=courses)
+    def deliver_event(
+        self, place: int, again: bool, order: int, is_old: bool, course: Course
+    ) -> None:
         """Of what the bundle itself wrote more rarely: there is much of it, and little in it."""
         events = self.world.events
         news = [event for event in events if not event.is_echo]
         events = news if news and place < 8 else events
         event = events[place % len(events)]
-        self.world.advance(self.world.deliver(event, order, again), course)
+        self.world.advance(self.world.deliver(event, order, again, is_old), course)
 
     @precondition(lambda self: self.has_room() and self.world.tasks.waiting)
     @rule(
@@ -1018,16 +1095,19 @@ class Model(RuleBasedStateMachine):
         uids=st.lists(uids | st.sampled_from([NOBODY, BOT]), min_size=1, max_size=3, unique=True),
         function=st.sampled_from(["ensure", "ensure", "token", "profile"]),
         order=orders,
+        is_old=olds,
         course=courses,
     )
-    def call(self, uids: list[str], function: str, order: int, course: Course) -> None:
+    def call(
+        self, uids: list[str], function: str, order: int, is_old: bool, course: Course
+    ) -> None:
         if function == "ensure":
-            operation = self.world.ensure(uids, order)
+            operation = self.world.ensure(uids, order, is_old)
         else:
             run = {"token": tokens.issue_token, "profile": records.ensure_profile}[function]
             uid = uids[0]
             operation = self.world.called_by_an_app(
-                f"{function} of {uid}", [uid], lambda clients: run(uid, clients), order
+                f"{function} of {uid}", [uid], lambda clients: run(uid, clients), order, is_old
             )
         self.world.advance(operation, course)
 
@@ -1078,6 +1158,41 @@ class Model(RuleBasedStateMachine):
             self.world.abandon()
 
 
+def old_instances(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let operations of old instances do what the code did before there were entries to trust."""
+    remember, known = DocumentWrites.remember_agreement, tokens._known
+    delete, repair_later = removal.delete_user_documents, records._repair_later_unless_fresh
+
+    def remember_unless_old(self: DocumentWrites, deadline: float) -> None:
+        if not world.is_old():
+            remember(self, deadline)
+
+    def known_unless_old(uid: str, clients: Clients) -> Any:
+        return None if world.is_old() else known(uid, clients)
+
+    def repair_later_unless_old(*arguments: Any) -> None:
+        if not world.is_old():
+            repair_later(*arguments)
+
+    def delete_entry_if_old(
+        entries: Any, clients: Clients, deadline: float, **options: Any
+    ) -> None:
+        if not world.is_old():
+            delete(entries, clients, deadline, **options)
+            return
+        batch = clients.firestore.batch()
+        for key in entries:
+            for name in ("users/", "user_profiles/", "user_stats/", "stream_users/user_"):
+                batch.delete(clients.firestore.document(f"{name}{key.id}"))
+        with firestore_module.temporary_failures_named():
+            batch.commit()
+
+    monkeypatch.setattr(DocumentWrites, "remember_agreement", remember_unless_old)
+    monkeypatch.setattr(tokens, "_known", known_unless_old)
+    monkeypatch.setattr(removal, "delete_user_documents", delete_entry_if_old)
+    monkeypatch.setattr(records, "_repair_later_unless_fresh", repair_later_unless_old)
+
+
 def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back(
     stream: LocalStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1094,14 +1209,18 @@ def test_whatever_happens_in_whatever_order_nobody_is_lost_and_nobody_comes_back
         stream_calls,
         reconcile_module,
         tokens,
+        observe,
+        proof,
+        user_events,
     ):
         monkeypatch.setattr(module, "time", world.clock)
-    for module in (entries_module, retry):
+    for module in (entries_module, retry, agreement, records, tokens, user_events):
         monkeypatch.setattr(module, "datetime", world.clock.datetime())
     monkeypatch.setattr(side_by_side, "_threads", InTurn(world))
     for (module, name), value in PRODUCTION.items():
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(logger, "write", lambda entry: None)  # megabytes
+    old_instances(world, monkeypatch)
 
     def model() -> Model:
         return Model(world)
