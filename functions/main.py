@@ -18,8 +18,9 @@ from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
 from flask import Request, Response
 
 from chatsync import audit, ids, outbox, settings
+from chatsync.budgets import Budgets
 from chatsync.clients import Clients, connect, firebase_app
-from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS
+from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_CALLABLES, LEFT_BY_EVENTS
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import events, records, tenants, tokens, webhooks
 from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted
@@ -28,6 +29,7 @@ from chatsync.entry.callables import (
     caller_of,
     fields_of,
     https_error,
+    is_anonymous,
     task_function,
 )
 from chatsync.entry.document_events import DocumentEvent, on_document
@@ -39,6 +41,9 @@ from chatsync.users import FirebaseState
 firebase_app()
 
 SETTINGS = settings.declared()
+
+BUDGETS = Budgets()
+"""Of this instance's callers."""
 
 CONCURRENCY = 16
 """Requests that an instance takes at once. They wait for Stream and Firebase nearly all the time:
@@ -65,6 +70,16 @@ set_global_options(
     timeout_sec=60,
     secrets=[settings.STREAM_API_SECRET.name],
 )
+
+
+def spend(request: CallableRequest[Any], **asked: int) -> Clients:
+    """The clients, if the caller's budgets have room for so much. Raises BudgetUsedUp.
+
+    ``asked`` is by key of ``[limits]``. Call it before anything that costs.
+    """
+    clients = connect()
+    BUDGETS.spend(caller_of(request), is_anonymous(request), asked, clients)
+    return clients
 
 
 def connect_for_events() -> Clients:
@@ -124,20 +139,22 @@ def ensureStreamUser(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{userId}``, ``{companyId}`` or ``{userIds}``: repair who the caller wants to chat with."""
     caller_of(request)
     fields = fields_of(request)
-    clients = connect()
-    id_format = clients.settings.id_format
-    if fields.get("userIds") is not None:
+    id_format = connect().settings.id_format
+    is_list = fields.get("userIds") is not None
+    if is_list:
         keys = ids.check_members(fields, "userIds", id_format)
-        outcomes = outbox.reconcile(keys, clients)
-        return {"results": [result_of(*one) for one in zip(keys, outcomes, strict=True)]}
-    if "companyId" in fields:
-        key = ids.check_key(fields["companyId"], "companyId", "company", id_format)
+    elif "companyId" in fields:
+        keys = [ids.check_key(fields["companyId"], "companyId", "company", id_format)]
     else:
-        key = ids.check_key(fields.get("userId"), "userId", "user", id_format)
-    [outcome] = outbox.reconcile([key], clients)
+        keys = [ids.check_key(fields.get("userId"), "userId", "user", id_format)]
+    clients = spend(request, ensure_calls_per_minute=1, ensure_per_minute=len(keys))
+    outcomes = outbox.reconcile(keys, clients.leaving(LEFT_BY_CALLABLES))
+    if is_list:
+        return {"results": [result_of(*one) for one in zip(keys, outcomes, strict=True)]}
+    [outcome] = outcomes
     if outcome.error:
         raise NotRepaired(outcome)
-    return result_of(key, outcome)
+    return result_of(keys[0], outcome)
 
 
 def result_of(asked: ids.Key, outcome: Outcome) -> dict[str, Any]:
@@ -176,20 +193,22 @@ def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
 @callable_function
 def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: repair the caller, then a token for their chat client."""
-    return tokens.issue_token(caller_of(request), connect())
+    return tokens.issue_token(caller_of(request), spend(request, token_per_minute=1))
 
 
 @callable_function
 def revokeStreamUserTokens(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: make the caller's earlier tokens fail, as after the loss of a phone."""
-    return tokens.revoke_tokens(caller_of(request), connect())
+    clients = spend(request, revoke_per_minute=1).leaving(LEFT_BY_CALLABLES)
+    return tokens.revoke_tokens(caller_of(request), clients)
 
 
 @callable_function
 def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{participantIds, conversationType?, name?, team?, idempotencyKey?}``: a chat that opens."""
     caller, fields = caller_of(request), fields_of(request)
-    return create_conversation(caller, fields, connect())
+    clients = spend(request, conversations_per_minute=1).leaving(LEFT_BY_CALLABLES)
+    return create_conversation(caller, fields, clients, is_anonymous=is_anonymous(request))
 
 
 @on_request()

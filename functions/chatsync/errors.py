@@ -53,6 +53,15 @@ class AlreadyExists(ChatsyncError):
     """The idempotency key was used before, with other arguments."""
 
 
+class BudgetUsedUp(ChatsyncError):
+    """The caller asked for more than their share; nothing was done. Not before ``retry_after``."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too many calls by this account")
+        self.retry_after = retry_after
+        """In seconds."""
+
+
 class NotFound(ChatsyncError):
     """Neither an account nor a company exists under these ids."""
 

@@ -215,9 +215,15 @@ def test_the_document_names_every_api_and_role_that_the_cli_asks_for(deployment)
         assert f"`{name}`" in OPERATIONS, name
 
 
-def test_counted_messages_expire_and_their_time_has_no_index():
+def test_what_expires_has_a_policy_and_its_time_no_index():
     indexes = json.loads((ROOT / "firestore.indexes.json").read_text())
+    expire = [
+        ("audits", "expireAt"),
+        ("budgets", "chatsyncExpireAt"),
+        ("counted_messages", "expireAt"),
+        ("findings", "expireAt"),
+    ]
     assert indexes["fieldOverrides"] == [
-        {"collectionGroup": name, "fieldPath": "expireAt", "ttl": True, "indexes": []}
-        for name in ("audits", "counted_messages", "findings")
+        {"collectionGroup": name, "fieldPath": path, "ttl": True, "indexes": []}
+        for name, path in expire
     ]

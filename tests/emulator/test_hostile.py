@@ -80,9 +80,9 @@ def test_the_drain_lives_through_two_hundred_full_documents(hostile):
 
 def test_ensure_stream_user_lives_through_sixteen_calls_for_a_hundred(hostile):
     call = {"data": {"userIds": UIDS[:100]}}
-    headers = {"Authorization": f"Bearer {id_token(UIDS[0], PROJECT)}"}
 
-    def ask(_: int) -> int:
+    def ask(number: int) -> int:
+        headers = {"Authorization": f"Bearer {id_token(UIDS[number], PROJECT)}"}
         return requests.post(process.url, json=call, headers=headers, timeout=100).status_code
 
     name = "ensureStreamUser"

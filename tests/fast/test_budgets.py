@@ -147,8 +147,9 @@ def test_a_conversation_costs_three_calls_to_stream(cost, ensure, people, client
         ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"],
         {
             "get_users": 3,
-            # The conversation, the caller, the others; the members, and the look afterwards.
-            "batch_get_documents": 5,
+            # The conversation, the caller, the others; the members, and the look afterwards; how
+            # many the caller began today.
+            "batch_get_documents": 6,
             # Documents of the missing members, and what agrees; the entry of the outbox goes.
             "batch_write": 3,
             # What is to be; that it is.

@@ -20,6 +20,11 @@ TOLD = [
     (errors.PermissionDenied("not yours", []), "permission-denied", None),
     (errors.AlreadyExists("used before"), "already-exists", None),
     (
+        errors.BudgetUsedUp(60),
+        "resource-exhausted",
+        {"retryAfterSeconds": 60, "reason": "budget", "repairQueued": False},
+    ),
+    (
         errors.FailedPrecondition(["ann"], "disabled"),
         "failed-precondition",
         {"userIds": ["ann"], "reason": "disabled"},

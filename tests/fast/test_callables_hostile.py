@@ -12,6 +12,7 @@ from functions_framework import create_app
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatsync.budgets import Budgets
 from chatsync.entry.callables import MAX_BYTES
 from chatsync.errors import InvalidArgument
 from chatsync.ids import IdFormat, check_key
@@ -85,8 +86,12 @@ headers = st.fixed_dictionaries(
 
 
 @pytest.fixture
-def app(environment) -> Callable[[str], Any]:  # noqa: F811 (the imported fixture)
-    """A client of each callable, which is loaded at its first use in a test."""
+def app(environment, monkeypatch) -> Callable[[str], Any]:  # noqa: F811 (the imported fixture)
+    """A client of each callable, which is loaded at its first use in a test.
+
+    One caller sends more than budgets allow.
+    """
+    monkeypatch.setattr(Budgets, "spend", lambda *_: None)
     return cache(lambda name: create_app(name, str(MAIN), "http").test_client())
 
 

@@ -464,7 +464,8 @@ def test_a_caller_deleted_meanwhile_leaves_no_documents(world, clients):
             break
         drain_until_settled(make_due(world.clients))
         left = [name.split("/")[-2:] for name in world.api.documents if name.endswith("/ann")]
-        assert left == [], f"before call {at}"
+        # What was begun today stays counted, and expires by itself.
+        assert left in ([], [["budgets", "ann"]]), f"before call {at}"
 
 
 def test_a_channel_update_that_stream_refuses_is_told_as_a_precondition(

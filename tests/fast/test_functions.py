@@ -37,7 +37,7 @@ def environment(monkeypatch, clients):
         monkeypatch.delitem(firebase_admin._apps, name)
 
 
-def id_token(uid: str, project: str = "demo-chatsync") -> str:
+def id_token(uid: str, project: str = "demo-chatsync", **more: object) -> str:
     """An ID token as the Auth emulator signs it: not at all."""
 
     def part(content: dict[str, Any]) -> str:
@@ -51,6 +51,7 @@ def id_token(uid: str, project: str = "demo-chatsync") -> str:
         "iat": 1_700_000_000,
         "exp": 4_000_000_000,
         "auth_time": 1_700_000_000,
+        **more,
     }
     return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
 

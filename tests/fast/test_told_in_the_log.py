@@ -72,6 +72,8 @@ def test_each_document_that_is_made_is_told_once(door, accounts, clients, firest
     ]
     if door == "user document":
         here.remove("users")
+    if door == "createConversation":
+        here.remove("budgets")
     assert sorted(made) == sorted(here)
 
 

@@ -17,6 +17,11 @@ from ..errors import Postponed, StreamRateLimited
 LEFT_BY_BACKGROUND = 0.2
 """The share of every window that outbox, audit and backfill leave to people who wait."""
 
+LEFT_BY_CALLABLES = 0.1
+"""Of callables other than getStreamUserToken, without which no app opens a chat. A tenth of a
+minute's QueryUsers is 100 people who open the app, even while others use up the rest; nobody in
+agreement needs it for a token, so more would lie idle."""
+
 LEFT_BY_EVENTS = 0.5
 """Events repair one user per call, the outbox a hundred: this leaves room for the outbox."""
 
@@ -127,7 +132,8 @@ class Pace:
                 f"{operation}: {window.remaining} of {window.limit} calls are left in this window",
                 max(1, math.ceil(window.reset - time.time())),
             )
-        if window.remaining - self.in_flight <= kept or (left_to_others and self.in_flight):
+        one_by_one = left_to_others >= LEFT_BY_BACKGROUND
+        if window.remaining - self.in_flight <= kept or (one_by_one and self.in_flight):
             # Background calls go one by one, so that one of them is refused and not all at once.
             return _UNKNOWN_SECONDS
         return self._until_burst_allows(window.limit * (1 - left_to_others))

@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from firebase_functions import logger
 from google.cloud import firestore
 
-from .. import ids, outbox, proof, users
+from .. import budgets, ids, outbox, proof, users
 from ..agreement import is_fresh
 from ..as_json import json_value
 from ..clients import Clients
@@ -104,13 +105,15 @@ class Request:
         return _hash(self.conversation_type, self.name, self.team, members, *self.service_users)
 
 
-def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -> dict[str, Any]:
+def create_conversation(
+    uid: str, fields: Mapping[str, Any], clients: Clients, *, is_anonymous: bool = False
+) -> dict[str, Any]:
     """``{id, cid, conversationType, participantIds, name, team, createdAt, existed, healed}``.
 
     ``participantIds`` and ``healed`` name members as the caller does: uids, and companies as
-    ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists, and
-    FailedPrecondition for a disabled caller, with nothing written; later also NotFound,
-    FailedPrecondition and Temporary: then the conversation is in the outbox.
+    ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists,
+    BudgetUsedUp, and FailedPrecondition for a disabled caller, with nothing written; later also
+    NotFound, FailedPrecondition and Temporary: then the conversation is in the outbox.
     """
     request = parse(uid, fields, clients.settings)
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -156,7 +159,9 @@ def create_conversation(uid: str, fields: Mapping[str, Any], clients: Clients) -
     if outcome is None:
         doubtful = [key for key in request.members if key not in known]
         reads = _begin_reads(doubtful, states, clients, deadline)
-        begun = _begin(document, pair, request, members, states, clients, deadline)
+        is_new = not document.version
+        day = begin(budgets.day_of, uid, is_anonymous, clients, deadline) if is_new else None
+        begun = _begin(document, pair, request, members, states, clients, deadline, day)
         existed = begun.existed
         # A continued conversation may have other members than those of this call.
         is_as_asked = begun.document.member_ids == members.all
@@ -435,6 +440,7 @@ def _begin(
     states: Mapping[Key, FirebaseState],
     clients: Clients,
     deadline: float,
+    day: Future[budgets.Day] | None,
 ) -> Begun:
     """Write in one commit the document as pending, its entry in the outbox, and the caller's count
     of started conversations: whatever happens afterwards, the outbox finishes the conversation."""
@@ -458,6 +464,8 @@ def _begin(
             _add_to_stats(batch, request.caller, stats, states, clients)
         if pair:
             pair.add_to(batch, document.id, clients)
+        if is_new and day:
+            result(day, deadline).add_to(batch)
         if written_at := commit(batch, deadline):
             # In the order of the batch; the caller's stats come third.
             document_at, entry_at, *others_at = written_at

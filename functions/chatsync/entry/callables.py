@@ -25,6 +25,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from .. import settings
 from ..errors import (
     AlreadyExists,
+    BudgetUsedUp,
     ChatsyncError,
     FailedPrecondition,
     InvalidArgument,
@@ -115,6 +116,12 @@ def caller_of(request: CallableRequest[Any]) -> str:
     return request.auth.uid
 
 
+def is_anonymous(request: CallableRequest[Any]) -> bool:
+    """Whether the caller signed in anonymously, as the verified ID token says."""
+    firebase = request.auth.token.get("firebase") if request.auth else None
+    return isinstance(firebase, dict) and firebase.get("sign_in_provider") == "anonymous"
+
+
 def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
     """The data that the caller sent, which must be an object; client SDKs send null for no data."""
     if request.data is None:
@@ -131,6 +138,7 @@ ANSWERS: tuple[tuple[type[ChatsyncError], FunctionsErrorCode], ...] = (
     (PermissionDenied, FunctionsErrorCode.PERMISSION_DENIED),
     (AlreadyExists, FunctionsErrorCode.ALREADY_EXISTS),
     (FailedPrecondition, FunctionsErrorCode.FAILED_PRECONDITION),
+    (BudgetUsedUp, FunctionsErrorCode.RESOURCE_EXHAUSTED),
     (StreamRateLimited, FunctionsErrorCode.RESOURCE_EXHAUSTED),
     (Temporary, FunctionsErrorCode.UNAVAILABLE),
 )
@@ -141,7 +149,8 @@ _MESSAGES = {
     FunctionsErrorCode.RESOURCE_EXHAUSTED: "too many calls to Stream Chat",
     FunctionsErrorCode.UNAVAILABLE: "not possible now, try again later",
 }
-"""Answered in place of Stream's or Firebase's message, which goes to the log only."""
+"""Answered in place of the message of what is Temporary, which goes to the log only: it is
+Stream's or Firebase's."""
 
 
 def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
@@ -156,9 +165,11 @@ def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
             logger.info(f"No such account or company was found: {one}", user=one)
     for kind, code in ANSWERS:
         if isinstance(error, kind):
-            if code in _MESSAGES:
+            message = str(error)
+            if isinstance(error, Temporary):
                 logger.error(f"{type(error).__name__}: {error}")
-            return HttpsError(code, _MESSAGES.get(code, str(error)), _details(error, is_queued))
+                message = _MESSAGES[code]
+            return HttpsError(code, message, _details(error, is_queued))
     logger.error(f"{type(error).__name__}: {error}")
     return HttpsError(FunctionsErrorCode.INTERNAL, "INTERNAL")
 
@@ -171,6 +182,9 @@ def _details(error: ChatsyncError, is_queued: bool) -> dict[str, Any] | None:
             return {"userIds": error.ids, "reason": error.reason}
         case NotFound() | PermissionDenied():
             return {"userIds": error.ids} if error.ids else None
+        case BudgetUsedUp():
+            told = {"reason": "budget", "repairQueued": False}
+            return {"retryAfterSeconds": error.retry_after, **told}
         case StreamRateLimited():
             return {"retryAfterSeconds": error.retry_after, "repairQueued": is_queued}
         case Temporary():
