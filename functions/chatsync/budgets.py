@@ -42,7 +42,7 @@ NOT_SHARED = 0.1
 MAX_CALLERS = 10_000
 """Windows in memory, some 600 bytes each. One more, and the one that opened first is forgotten."""
 
-_SHARING_SECONDS = 1.0
+_SHARING_SECONDS = 2.0
 _MAX_CONFLICTS = 3
 _KEPT = timedelta(days=2)
 _PER_DAY = "new_conversations_per_day"

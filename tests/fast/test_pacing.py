@@ -5,7 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_EVENTS, Pace, RateLimit
+from chatsync.clients.pacing import (
+    LEFT_BY_BACKGROUND,
+    LEFT_BY_CALLABLES,
+    LEFT_BY_EVENTS,
+    Pace,
+    RateLimit,
+)
 from chatsync.clients.stream import Stream
 from chatsync.errors import Postponed, StreamRateLimited
 from tests.waiting import wait_for
@@ -145,18 +151,44 @@ def test_without_limits_calls_go_side_by_side(client, stream):
     assert time.monotonic() - started < 8 * 0.2
 
 
-def test_a_refused_burst_pauses_those_who_can_wait_until_the_reset(client, stream):
+@pytest.mark.parametrize("share", [0.0, LEFT_BY_CALLABLES])
+def test_a_refused_burst_is_waited_for_by_those_for_whom_people_wait(client, stream, share):
+    """Other processes were as fast: nobody is refused for that."""
     stream.limit("UpdateUsers", 300, window_s=60)
     stream.fault("UpdateUsers", "status", status=429, times=1)
-    refusal = upsert_until_refused(client)
-    assert refusal.retry_after == 1
-    for share in (LEFT_BY_BACKGROUND, LEFT_BY_EVENTS):
-        with pytest.raises(StreamRateLimited) as pause:
-            client.leaving(share).upsert_users([{"id": "ann"}], soon())
-        assert 50 < pause.value.retry_after <= 61
     started = time.monotonic()
-    client.upsert_users([{"id": "ann"}], soon())
+    client.leaving(share).upsert_users([{"id": "ann"}], soon())
     assert time.monotonic() - started > 0.9
+    assert calls(stream, "UpdateUsers") == [429, 201]
+
+
+@pytest.mark.parametrize("share", [LEFT_BY_BACKGROUND, LEFT_BY_EVENTS])
+def test_a_refused_burst_pauses_those_who_can_wait_until_the_reset(client, stream, share):
+    stream.limit("UpdateUsers", 300, window_s=60)
+    stream.fault("UpdateUsers", "status", status=429, times=1)
+    with pytest.raises(StreamRateLimited) as refusal:
+        client.leaving(share).upsert_users([{"id": "ann"}], soon())
+    assert refusal.value.retry_after == 1
+    with pytest.raises(StreamRateLimited) as pause:
+        client.leaving(share).upsert_users([{"id": "ann"}], soon())
+    assert 50 < pause.value.retry_after <= 61
+    assert calls(stream, "UpdateUsers") == [429]
+
+
+def test_only_those_who_can_wait_go_one_by_one(client, stream):
+    stream.limit("QueryUsers", 1_000, window_s=60)
+    client.query_users(["ann"], soon())
+    stream.fault("QueryUsers", "delay", delay_ms=200, rate=1)
+
+    def seconds(share: float) -> float:
+        started = time.monotonic()
+        with ThreadPoolExecutor(6) as threads:
+            list(
+                threads.map(lambda _: client.leaving(share).query_users(["ann"], soon()), range(6))
+            )
+        return time.monotonic() - started
+
+    assert seconds(LEFT_BY_CALLABLES) < 6 * 0.2 <= seconds(LEFT_BY_BACKGROUND)
 
 
 def told(pace: Pace, limit: int, remaining: int, reset: float) -> int:

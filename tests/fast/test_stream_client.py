@@ -71,7 +71,7 @@ FAILURES = [
 
 @pytest.mark.parametrize(("fault", "expected"), FAILURES, ids=str)
 def test_every_failure_of_a_write_becomes_one_of_ours(client, stream, fault, expected):
-    stream.fault("UpdateUsers", times=1, **fault)
+    stream.fault("UpdateUsers", rate=1, **fault)
     with pytest.raises(expected):
         client.upsert_users([{"id": "ann"}], soon())
 

@@ -25,7 +25,7 @@ from ..errors import (
     StreamRejected,
     StreamUnavailable,
 )
-from .pacing import Pace, RateLimit
+from .pacing import LEFT_BY_BACKGROUND, Pace, RateLimit
 
 _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 6.0
@@ -75,6 +75,18 @@ class Calls:
         return self.call(deadline, method, *args, **options)
 
     def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """A call of a repair for which somebody waits is made once more if Stream refuses a burst
+        of several processes: nothing was applied, and the next second has room."""
+        try:
+            return self._call_once(deadline, method, *args, **options)
+        except StreamRateLimited as error:
+            if error.retry_after > 1 or self._left_to_others >= LEFT_BY_BACKGROUND:
+                raise
+        return self._call_once(deadline, method, *args, **options)
+
+    def _call_once(
+        self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
         operation = method.__name__
         pace = self._local.pace = self._paces.setdefault(operation, Pace())
         with pace.call(operation, self._left_to_others, deadline), self.client() as chat:
