@@ -222,6 +222,7 @@ def test_what_expires_has_a_policy_and_its_time_no_index():
         ("budgets", "chatsyncExpireAt"),
         ("counted_messages", "expireAt"),
         ("findings", "expireAt"),
+        ("stream_users", "chatsyncExpireAt"),
     ]
     assert indexes["fieldOverrides"] == [
         {"collectionGroup": name, "fieldPath": path, "ttl": True, "indexes": []}
