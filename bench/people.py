@@ -6,6 +6,8 @@ import functools
 import itertools
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import firebase_admin
 from firebase_admin import auth
@@ -40,6 +42,25 @@ def forget_in_stream() -> None:
     STREAM.reset()
     for operation in _LIMITED:
         STREAM.limit(operation, _NO_LIMIT)
+
+
+def prove(is_proven: bool = True) -> None:
+    """Whether Stream's events are known to arrive, without which no entry is trusted.
+
+    A process reads it at its first call, and then once a minute.
+    """
+    now = datetime.now(UTC) if is_proven else None
+    fields: dict[str, Any] = {"lastUserEventAt": now, "checkedAt": now, "missingEvents": []}
+    documents().document("chatsync/webhook").set(fields)
+
+
+def withdraw(uids: Iterable[str]) -> None:
+    """As Stream's events do it for users who are deleted there."""
+    for some in groups(list(uids), 500):
+        batch = documents().batch()
+        for uid in some:
+            batch.update(documents().document(f"stream_users/user_{uid}"), {"verifiedAt": None})
+        batch.commit()
 
 
 def set_delay(milliseconds: int) -> None:

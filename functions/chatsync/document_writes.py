@@ -16,7 +16,7 @@ from .clients.documents import (
     delete_documents,
     write_documents,
 )
-from .clients.entries import read_histories, remember_agreement, remember_refused, withdraw
+from .clients.entries import remember_agreement, remember_refused, withdraw
 from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
 from .ids import Key
 from .record import Record
@@ -116,35 +116,27 @@ class DocumentWrites:
 
         If that fails, Stream is asked again next time.
         """
-        settings = self._clients.settings
-        agreed = {
-            key: record
-            for key, record in self._records.items()
-            if record.is_agreed and (record.entry_is_certain or record.entry is None)
-        }
-        changed = [key for key, one in agreed.items() if one.entry and one.status]
-        try:
-            histories = read_histories(changed, self._clients, deadline)
-            fields, versions = {}, {}
-            for key, record in agreed.items():
-                entry = record.entry
-                if entry and key in histories:
-                    entry = replace(entry, history=histories[key])
-                state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
-                seen = agreement.fingerprint(key, record.stream_id, state, settings.config)
-                update = agreement.update_of_entry(
-                    entry, seen, record.stream_user or {}, _change(record), settings.config
-                )
-                version = entry.version if entry else record.entry_created_at
-                if update and (version or key.kind == "company"):
-                    fields[key], versions[key] = update, version
-            entries = {key: self._entry(key) for key in fields}
-            remember_agreement(fields, entries, versions, self._clients, deadline)
-            withdraw(
-                [key for key, one in self._records.items() if one.is_to_be_withdrawn],
-                self._clients,
-                deadline,
+        config = self._clients.settings.config
+        fields, versions = {}, {}
+        for key, record in self._records.items():
+            version = record.entry.version if record.entry else record.entry_created_at
+            if not record.is_agreed or not record.entry_is_certain:
+                continue
+            state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
+            update = agreement.update_of_entry(
+                record.entry and replace(record.entry, history=record.history),
+                agreement.fingerprint(key, record.stream_id, state, config),
+                record.stream_user or {},
+                _change(record),
+                config,
             )
+            if update and (version or key.kind == "company"):
+                fields[key], versions[key] = update, version
+        entries = {key: self._entry(key) for key in fields}
+        doubtful = [key for key, one in self._records.items() if one.is_to_be_withdrawn]
+        try:
+            remember_agreement(fields, entries, versions, self._clients, deadline)
+            withdraw(doubtful, self._clients, deadline)
         except FirebaseUnavailable as error:
             logger.warn(f"What agrees could not be remembered: {error}")
 

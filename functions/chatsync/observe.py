@@ -191,7 +191,16 @@ class Observer:
         fields = ["user", "profile", "stats"]
         if any(one.is_decided_here or one.is_created or one.kind == "company" for one in records):
             fields += ["company", "entry", "account_entry"]
-        reading = side_by_side.begin(read_documents, keys, self._clients, deadline, of=fields)
+        elif any(one.status for one in records):
+            fields.append("entry")
+        reading = side_by_side.begin(
+            read_documents,
+            keys,
+            self._clients,
+            deadline,
+            of=fields,
+            whole={"entry": ["history"]},
+        )
         asking = self._begin_asking([key for key in keys if key.kind == "user"])
         states = side_by_side.result(reading, deadline)
         accounts = side_by_side.result(asking, deadline)
@@ -199,6 +208,7 @@ class Observer:
         otherwise = set()
         for key, state in states.items():
             record = self._records[key]
+            record.history = state.remembered.history if state.remembered else ()
             if self._is_of_another_kind(record, state):
                 otherwise.add(key)
             known = self._with_refused(replace(state, kind=record.kind), record)

@@ -11,7 +11,7 @@ from .clients.documents import CreatedDocument
 from .errors import ChatsyncError
 from .ids import Key
 from .outcome import Status
-from .users import FirebaseState, Remembered, UserKind
+from .users import Document, FirebaseState, Remembered, UserKind
 
 
 @dataclass
@@ -48,6 +48,9 @@ class Record:
 
     entry_is_certain: bool = False
     """Whether it said so already before Stream was read."""
+
+    history: tuple[Document, ...] = ()
+    """Of the entry, read only after something was written for the user."""
 
     agreed: FirebaseState | None = None
     """What Firebase said when Stream was read last, or written."""

@@ -109,10 +109,9 @@ def test_missing_and_drifted_users_cost_one_write_of_each_kind(
     assert statuses == ["updated"] * 10 + ["ok"] * 50 + ["created"] * 40
     operations = sorted(stream.operations(since))
     assert operations == ["QueryUsers", "UpdateUsers", "UpdateUsersPartial"]
-    # The look afterwards is the second read of documents and accounts. Then the history of those
-    # who were patched is read, and written with what agrees.
+    # The look afterwards is the second read of documents and accounts; then what agrees is written.
     read, write = "batch_get_documents", "batch_write"
-    assert firestore_api.calls == [read, write, read, read, write]
+    assert firestore_api.calls == [read, write, read, write]
     assert accounts.calls == ["get_users", "get_users"]
 
 

@@ -297,7 +297,7 @@ def test_an_event_from_before_our_repair_is_not_taken_for_another_writer(
 
 
 def test_a_second_overwriting_within_a_minute_is_left_to_the_audit(handle, entry, clients, logged):
-    entry(history=[changed(NOW - timedelta(seconds=50), "name")])
+    entry(history=[changed(datetime.now(UTC) - timedelta(seconds=30), "name")])
     handle("user.updated", {"id": "ann", "name": "ann"})
     assert (entries(clients), entry()["verifiedAt"]) == ({}, None)
     assert "Stream user ann was overwritten twice within a minute: left to the audit" in logged

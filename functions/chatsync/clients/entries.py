@@ -10,13 +10,11 @@ from google.rpc import code_pb2
 
 from ..errors import FirebaseUnavailable
 from ..ids import Key
-from ..users import Document
 from . import Clients
 from .documents import (
     CHANGED,
     CreatedDocument,
     Entry,
-    read_documents,
     references,
     temporary_failures_named,
     until,
@@ -78,17 +76,6 @@ def remember_agreement(
             unchanged = clients.firestore.write_option(last_update_time=version)
             batch.update(reference, written, unchanged)
     _commit_changes(batch, deadline)
-
-
-def read_histories(
-    keys: Collection[Key], clients: Clients, deadline: float
-) -> dict[Key, tuple[Document, ...]]:
-    """The last changes of these users. They are read only where they are needed."""
-    if not keys:
-        return {}
-    wanted = {"entry": ["history"]}
-    read = read_documents(keys, clients, deadline, of=["entry"], whole=wanted)
-    return {key: one.remembered.history for key, one in read.items() if one.remembered}
 
 
 def withdraw(
