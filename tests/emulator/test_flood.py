@@ -39,6 +39,9 @@ LOOPS = 8
 """At once, of each callable."""
 
 SECONDS = 15.0
+MOST_SECONDS = 45.0
+"""On a busy machine the flood goes on until each callable has refused a call, within one window."""
+
 NETWORK_SECONDS = 0.05
 """Between a person and the functions."""
 
@@ -125,19 +128,27 @@ def opening_a_chat(other: str) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("flooders", [ONE, TEN_ANONYMOUS], ids=["one", "ten anonymous"])
 def test_a_flood_leaves_the_others_all_they_need(flooders, functions, stream):
-    ends = time.monotonic() + SECONDS
+    started = time.monotonic()
+    refused: set[str] = set()
+
+    def goes_on() -> bool:
+        has_all = refused.issuperset(CALLABLES)
+        return time.monotonic() - started < (SECONDS if has_all else MOST_SECONDS)
 
     def flood(name: str) -> Counter[tuple[str, str]]:
         answers: Counter[tuple[str, str]] = Counter()
-        while time.monotonic() < ends:
+        while goes_on():
             uid, claims = random.choice(flooders)
             process = random.choice(functions[name])
-            answers[name, call(process, name, what_a_flooder_sends(name), uid, **claims)] += 1
+            status = call(process, name, what_a_flooder_sends(name), uid, **claims)
+            answers[name, status] += 1
+            if status == "RESOURCE_EXHAUSTED":
+                refused.add(name)
         return answers
 
     def live(uid: str, other: str) -> Counter[tuple[str, str]]:
         answers: Counter[tuple[str, str]] = Counter()
-        while time.monotonic() < ends:
+        while goes_on():
             for name, data in opening_a_chat(other):
                 answers[name, call(random.choice(functions[name]), name, data, uid)] += 1
             time.sleep(SECONDS_BETWEEN_CHATS)
@@ -160,6 +171,6 @@ def test_a_flood_leaves_the_others_all_they_need(flooders, functions, stream):
     print("Stream's limits:", {name: f"{count} of {limits[name]}" for name, count in used.items()})
     print("refused by Stream:", sum(one["status"] == 429 for one in made))
     assert {status for _, status in lived} == {"OK"}
-    assert all(flooded[name, "RESOURCE_EXHAUSTED"] for name in CALLABLES)
+    assert refused == set(CALLABLES)
     for name, count in used.items():
         assert count <= limits[name] * MOST_OF_A_LIMIT, (name, count)
