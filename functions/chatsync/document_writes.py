@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from firebase_functions import logger
+from google.cloud import firestore
 
 from . import agreement, side_by_side, users
 from .clients import Clients
@@ -132,6 +133,9 @@ class DocumentWrites:
             )
             if update and (version or key.kind == "company"):
                 fields[key], versions[key] = update, version
+            if update and record.entry and record.entry.deleted_at:
+                # The account is back, or was never gone.
+                update |= dict.fromkeys(("deletedAt", "chatsyncExpireAt"), firestore.DELETE_FIELD)
         entries = {key: self._entry(key) for key in fields}
         doubtful = [key for key, one in self._records.items() if one.is_to_be_withdrawn]
         try:

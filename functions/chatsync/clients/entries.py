@@ -20,12 +20,14 @@ from .documents import (
     until,
 )
 
-_OF_A_TOMBSTONE = ("deletedAt", "chatsyncExpireAt")
+
+def _fields_of(entry: Entry) -> dict[str, Any]:
+    return {"kind": entry.kind, "streamUserId": entry.stream_id}
 
 
 def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
     """Write down what an account is, in place of what was there."""
-    fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": []}
+    fields = {**_fields_of(entry), "refused": []}
     with temporary_failures_named():
         references(key, clients)["entry"].set(fields, **until(deadline))
 
@@ -47,7 +49,7 @@ def remember_refused(
             # Its kind was written before, and may have been corrected since.
             batch.update(reference, {"refused": list(hashes)})
             continue
-        fields = {"kind": entry.kind, "streamUserId": entry.stream_id, "refused": list(hashes)}
+        fields = {**_fields_of(entry), "refused": list(hashes)}
         batch.set(reference, fields, merge=True)
     _commit_changes(batch, deadline)
     return {key: CreatedDocument(references(key, clients)["entry"], None) for key in refused}
@@ -68,13 +70,11 @@ def remember_agreement(
     batch = BulkWriteBatch(clients.firestore)
     for key, changed in fields.items():
         reference, entry, version = references(key, clients)["entry"], entries[key], versions[key]
-        written = {**changed, "kind": entry.kind, "streamUserId": entry.stream_id}
         if version is None:
-            batch.create(reference, written)
+            batch.create(reference, {**_fields_of(entry), **changed})
         else:
-            written |= dict.fromkeys(_OF_A_TOMBSTONE, firestore.DELETE_FIELD)
             unchanged = clients.firestore.write_option(last_update_time=version)
-            batch.update(reference, written, unchanged)
+            batch.update(reference, dict(changed), unchanged)
     _commit_changes(batch, deadline)
 
 
