@@ -74,6 +74,9 @@ async def running(
         run = Run(backends, platform, stream, firebase, driver)
         names = ", ".join(f"{one} x{count}" for one, count in instances.items())
         run.say(f"{len(deployed)} functions are up, one process each, but {names}")
+        # So that what is remembered of users counts.
+        stream.webhook(platform.webhook_url)
+        await firebase.prove_that_events_arrive()
         platform.spawn(_watch_outbox(run))
         platform.spawn(_tick(run))
         run.say(f"{_WAKE} runs every {TICK_SECONDS:.0f} s, which stand for five minutes")

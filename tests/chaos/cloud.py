@@ -119,6 +119,10 @@ class Platform:
                 raise RuntimeError(f"Not up after {START_SECONDS} s: {', '.join(late)}")
             await asyncio.sleep(0.1)
 
+    @property
+    def webhook_url(self) -> str:
+        return f"http://{emulators.HOST}:{self.events_port}/streamWebhook"
+
     def check(self) -> None:
         """Raises what broke a part of the platform itself. To be called now and then."""
         if self.keeper.done():
@@ -220,6 +224,14 @@ class Platform:
         answer = await self.functions[name].request(self.session, body, headers)
         return web.Response(status=answer.status or 503, body=answer.body)
 
+    async def _webhook(self, request: web.Request) -> web.Response:
+        """Stream's events, which Stream sends again if they fail."""
+        names = ("Content-Type", "Content-Encoding", "X-Signature")
+        headers = {name: request.headers[name] for name in names if name in request.headers}
+        function = self.functions["streamWebhook"]
+        answer = await function.request(self.session, await request.read(), headers)
+        return web.Response(status=answer.status or 503)
+
     async def tick(self, name: str) -> None:
         """Run a scheduled function as Cloud Scheduler does."""
         headers = {
@@ -235,6 +247,7 @@ class Platform:
         triggers = f"/functions/projects/{emulators.PROJECT}/triggers/{{trigger}}"
         app.router.add_post(triggers, self._firestore_event)
         app.router.add_post("/tasks/{function}", self._task)
+        app.router.add_post("/streamWebhook", self._webhook)
         return app
 
     async def _register_triggers(self) -> None:

@@ -63,7 +63,7 @@ class Driver:
             self.ensure_self: 3,
             self.ensure_other: 9,
             self.ensure_many: 2,
-            self.get_token: 5,
+            self.get_token: 10,
             self.get_profile: 2,
             self.get_stats: 2,
         }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -126,6 +127,12 @@ class Firebase:
             document.id: document.to_dict() or {}
             async for document in self.documents.collection(collection).stream()
         }
+
+    async def prove_that_events_arrive(self) -> None:
+        """As after a night that found Stream's settings as they should be."""
+        now = datetime.now(UTC)
+        fields = {"lastUserEventAt": now, "checkedAt": now, "missingEvents": []}
+        await self.documents.document("chatsync/webhook").set(fields)
 
     async def waiting_repairs(self) -> int:
         """Entries of the outbox that somebody still has to work off."""
