@@ -23,6 +23,10 @@ KEPT_CHANGES = 10
 TOMBSTONE_KEPT_FOR = timedelta(days=7)
 """How long the entry of a deleted account is kept, by Firestore's TTL policy."""
 
+TOMBSTONE_COUNTS_FOR = timedelta(hours=2)
+"""How long a document of a deleted account is removed again: its ID tokens are valid for an hour
+after the deletion."""
+
 
 def fingerprint(key: Key, stream_id: str, state: FirebaseState, config: Config) -> str:
     """A hash of what the Stream user is to be by documents, account and settings as they are now.
@@ -65,6 +69,12 @@ def revoked_before(stream_user: Mapping[str, Any]) -> int:
     """Before which time tokens are revoked, in whole Unix seconds, rounded up; 0 if never."""
     revoked = stream_user.get("revoke_tokens_issued_before")
     return math.ceil(datetime.fromisoformat(revoked).timestamp()) if revoked else 0
+
+
+def was_deleted_lately(state: FirebaseState, now: datetime) -> bool:
+    """Whether the account was deleted within two hours; it may be back since."""
+    deleted_at = state.remembered.deleted_at if state.remembered else None
+    return deleted_at is not None and now - deleted_at < TOMBSTONE_COUNTS_FOR
 
 
 def update_of_entry(

@@ -30,6 +30,7 @@ from chatsync.ids import Key
 from chatsync.reconcile import reconcile_users
 from chatsync.users import FirebaseState
 from tests.fast.failures import fails_with
+from tests.fast.firebase_in_memory import no_hook
 from tests.fast.outbox import drain_until_settled, entries
 
 
@@ -577,3 +578,65 @@ def test_accounts_deleted_without_an_event_are_found_and_left_to_a_person(
     assert stream_user(chat)
     with fails_with(NotFound):
         tokens.issue_token("ann", clients)
+
+
+# The deleted stay deleted: an ID token outlives its account
+
+
+@pytest.fixture
+def ann_was_deleted(accounts, clients):
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile_after_sign_up("ann", clients)
+    accounts.delete("ann")
+    remove_after_event("ann", clients)
+
+
+def write_user(fields, clients) -> None:
+    """The owner writes with an ID token of before; the functions hear of it."""
+    document = clients.firestore.document("users/ann")
+    before = document.get().to_dict()
+    document.set(fields, merge=True)
+    if before is None:
+        reconcile_after_creation("ann", clients)
+    else:
+        states = FirebaseState(user=before), FirebaseState(user={**before, **fields})
+        reconcile_after_change("ann", *states, clients)
+
+
+def test_what_is_written_after_the_deletion_is_removed_and_makes_no_profile(
+    ann_was_deleted, clients, firestore_api, chat
+):
+    made: list[set[str]] = []
+    firestore_api.before_call = lambda _: made.append(firestore_api.left_documents())
+    write_user({"displayName": "Ann is back"}, clients)
+    firestore_api.before_call = no_hook
+    assert set().union(*made) == {"users/ann"}
+    assert firestore_api.left_documents() == set()
+    assert chat.query_users({"id": "ann"})["users"] == []
+
+
+def test_a_change_of_what_was_written_after_the_deletion_is_removed_too(
+    ann_was_deleted, clients, firestore, firestore_api
+):
+    firestore.document("users/ann").set({"displayName": "Ann"})
+    write_user({"displayName": "Ann is back"}, clients)
+    assert firestore_api.left_documents() == set()
+
+
+def test_an_account_that_is_back_keeps_what_it_writes(
+    ann_was_deleted, accounts, clients, firestore_api, chat
+):
+    accounts.sign_up("ann", displayName="Ann")
+    write_user({"displayName": "Ann is back"}, clients)
+    assert {"users/ann", "user_profiles/ann", "user_stats/ann"} <= firestore_api.left_documents()
+    assert chat.query_users({"id": "ann"})["users"][0]["name"] == "Ann is back"
+
+
+@pytest.mark.parametrize("hours", [1.9, 2.1])
+def test_after_two_hours_a_document_without_account_is_a_finding(
+    ann_was_deleted, clients, firestore, firestore_api, hours
+):
+    deleted_at = datetime.now(UTC) - timedelta(hours=hours)
+    firestore.document("stream_users/user_ann").update({"deletedAt": deleted_at})
+    write_user({"displayName": "Ann is back"}, clients)
+    assert ("users/ann" in firestore_api.left_documents()) is (hours > 2)

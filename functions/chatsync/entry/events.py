@@ -5,11 +5,13 @@ that the platform delivers the event again. A permanent failure is only logged: 
 meet it again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 
 from firebase_functions import logger
 
 from .. import outbox, users
+from ..agreement import was_deleted_lately
 from ..clients import Clients
 from ..clients.documents import create_profile, read_documents
 from ..errors import NotFound
@@ -67,12 +69,13 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
 
     If the repair itself created the document, profile and Stream agree with it already.
     """
-    key = Key("user", uid)
     config = clients.settings.config
     # Where the user document decides what the account is, nothing may have been made in Stream yet.
     decides = bool(config.users.company.field)
-    of = ("user", "profile", "stats", *(["entry"] if decides else []))
-    state = read_documents([key], clients, new_deadline(), of=of)[key]
+    state = _read(uid, ("user", "profile", "stats", "entry"), clients)
+    if was_deleted_lately(state, datetime.now(UTC)):
+        _reconcile_or_remove(uid, clients)
+        return
     lacking = state.profile is None or state.stats is None
     created = lacking and create_profile(uid, clients)
     if created or users.profile_update(state, config) or (decides and state.kind is None):
@@ -90,7 +93,27 @@ def reconcile_after_change(
     """
     fields = [users.owned_fields(state, clients.settings.config) for state in (before, after)]
     if fields[0] != fields[1]:
-        reconcile_after_event(uid, clients)
+        is_deletion = after.user is None and after.profile is None
+        (reconcile_after_event if is_deletion else _reconcile_or_remove)(uid, clients)
+
+
+def _reconcile_or_remove(uid: str, clients: Clients) -> None:
+    """Reconcile a user whose document was written.
+
+    Without account, a document is a finding of the audit. But an ID token is valid for up to an
+    hour after its account was deleted: what was written with it is removed.
+    """
+    outcome = reconcile_after_event(uid, clients)
+    if isinstance(outcome.error, NotFound):
+        state = _read(uid, ["entry"], clients)
+        if was_deleted_lately(state, datetime.now(UTC)):
+            logger.warn(f"Removing what was written of deleted account {uid}", user=uid)
+            remove_after_event(uid, clients)
+
+
+def _read(uid: str, of: Collection[str], clients: Clients) -> FirebaseState:
+    key = Key("user", uid)
+    return read_documents([key], clients, new_deadline(), of=of)[key]
 
 
 def reconcile_company(
