@@ -29,8 +29,11 @@ from chatsync.entry.callables import (
     caller_of,
     fields_of,
     https_error,
+    id_of,
     is_anonymous,
     task_function,
+    time_of,
+    without_secret,
 )
 from chatsync.entry.document_events import DocumentEvent, on_document
 from chatsync.outbox import drain
@@ -68,6 +71,7 @@ set_global_options(
     max_instances=20,
     # A repair ends after 25 seconds, createConversation after 30; the outbox may take ten more.
     timeout_sec=60,
+    # But of those that are declared `without_secret`.
     secrets=[settings.STREAM_API_SECRET.name],
 )
 
@@ -171,18 +175,20 @@ def result_of(asked: ids.Key, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+@without_secret
 @callable_function
 def ensureUserProfile(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: the caller's own profile, created if missing."""
-    return records.ensure_profile(caller_of(request), connect())
+    return records.ensure_profile(caller_of(request), connect(with_secret=False))
 
 
+@without_secret
 @callable_function
 def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{userId?}``: a user's statistics; the caller's own without ``userId``."""
     caller = caller_of(request)
     user_id = fields_of(request).get("userId")
-    clients = connect()
+    clients = connect(with_secret=False)
     key = ids.check_key(
         caller if user_id is None else user_id, "userId", "user", clients.settings.id_format
     )
@@ -225,14 +231,15 @@ def streamWebhook(request: Request) -> Response:
 )
 def drainRepairs(request: CallableRequest[Any]) -> None:
     """Work off the outbox: try again what could not be repaired before."""
-    not_before = fields_of(request).get("notBefore", 0)
-    drain.drain(float(not_before), connect().leaving(LEFT_BY_BACKGROUND))
+    not_before = time_of(fields_of(request), "notBefore")
+    drain.drain(not_before, connect().leaving(LEFT_BY_BACKGROUND))
 
 
+@without_secret
 @on_schedule(schedule="every 5 minutes")
 def wakeRepairs(event: ScheduledEvent) -> None:
     """Wake the drain if an entry is due, in case a wake was lost."""
-    drain.wake_if_due(connect())
+    drain.wake_if_due(connect(with_secret=False))
 
 
 @on_schedule(schedule="every day 02:00")
@@ -248,5 +255,5 @@ def auditSync(event: ScheduledEvent) -> None:
 )
 def runSweep(request: CallableRequest[Any]) -> None:
     """Run some pages of an audit, and arrange the next call."""
-    audit_id = str(fields_of(request).get("auditId", ""))
+    audit_id = id_of(fields_of(request), "auditId")
     audit.run(audit_id, connect().leaving(LEFT_BY_BACKGROUND))

@@ -176,11 +176,14 @@ def declared(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings("", "", config=load_config(environ))
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings. Raises SettingInvalid, which names the first missing or unusable one."""
+def load(environ: Mapping[str, str] = os.environ, *, with_secret: bool = True) -> Settings:
+    """The settings. Raises SettingInvalid, which names the first missing or unusable one.
+
+    A function that never calls Stream is deployed without the secret, and loads them without it.
+    """
     return Settings(
         stream_api_key=_required(environ, STREAM_API_KEY.name),
-        stream_api_secret=_required(environ, STREAM_API_SECRET.name),
+        stream_api_secret=_required(environ, STREAM_API_SECRET.name) if with_secret else "",
         stream_base_url=_base_url(environ),
         config=load_config(environ),
     )

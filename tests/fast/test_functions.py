@@ -1,6 +1,7 @@
 """The deployed functions over their true wire format, one functions-framework app each."""
 
 import base64
+import importlib
 import json
 import sys
 import time
@@ -379,6 +380,51 @@ def test_the_nightly_audit_is_run_by_the_task_it_begins_with(call, clients, task
     assert audit.read(audit_id, clients).state == "running"
     assert call(task["data"], function=task["function"])[0] == 200
     assert audit.read(audit_id, clients).state == "done"
+
+
+@pytest.mark.parametrize(
+    ("function", "task"),
+    [
+        ("drainRepairs", {"notBefore": "soon"}),
+        ("drainRepairs", {"notBefore": True}),
+        ("drainRepairs", {"notBefore": [1]}),
+        ("drainRepairs", "now"),
+        ("runSweep", {}),
+        ("runSweep", {"auditId": "a/b"}),
+        ("runSweep", {"auditId": 7}),
+        ("runSweep", {"auditId": "x" * 2000}),
+    ],
+)
+def test_a_task_that_is_not_ours_is_refused_without_a_traceback(call, capsys, function, task):
+    status, answer = call(task, function=function)
+    assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
+WITHOUT_STREAM = ("ensureUserProfile", "getUserStats", "wakeRepairs")
+
+
+def test_only_functions_that_call_stream_hold_its_secret():
+    module = importlib.import_module("main")
+    endpoints = {
+        name: endpoint
+        for name, one in vars(module).items()
+        if (endpoint := getattr(one, "__firebase_endpoint__", None))
+    }
+    without = {name for name, one in endpoints.items() if not one.secretEnvironmentVariables}
+    assert without == set(WITHOUT_STREAM)
+    assert len(endpoints) == 17
+
+
+@pytest.mark.parametrize("function", WITHOUT_STREAM)
+def test_they_work_without_the_secret(accounts, call, stream, monkeypatch, function):
+    monkeypatch.delenv("STREAM_API_SECRET")
+    accounts.sign_up("caller")
+    if function == "wakeRepairs":
+        assert at_its_time(function) == 200
+    else:
+        assert call({}, function=function)[0] == 200
+    assert stream.requests() == []
 
 
 def test_an_event_fails_if_the_outbox_fails_too_so_that_it_comes_again(

@@ -2,11 +2,13 @@
 
 import base64
 import json
+import math
 import re
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from firebase_functions import logger
 from firebase_functions.https_fn import (
@@ -46,7 +48,10 @@ MAX_BYTES = 256 * 1024
 
 _MAX_DEPTH = 20
 
+_OUR_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
+
 Handler = Callable[[CallableRequest[Any]], Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def callable_function(function: Handler) -> Callable[[Request], Response]:
@@ -97,6 +102,9 @@ def task_function(**options: Any) -> Callable[[Handler], Callable[[Request], Res
         def answer(request: CallableRequest[Any]) -> Any:
             try:
                 return function(request)
+            except InvalidArgument as error:
+                logger.warn(f"{function.__name__} was called with a task that is not ours: {error}")
+                raise https_error(error) from error
             except Temporary as error:
                 logger.info(f"{function.__name__} is to be called again: {error}")
                 raise HttpsError(FunctionsErrorCode.UNAVAILABLE, str(error)) from error
@@ -107,6 +115,16 @@ def task_function(**options: Any) -> Callable[[Handler], Callable[[Request], Res
         return cast(Callable[[Request], Response], on_task_dispatched(**options)(answer))
 
     return declare
+
+
+def without_secret(function: Function) -> Function:
+    """Deploy the function without the secret of Stream: it never calls Stream.
+
+    Put it above the decorator that declares the function.
+    """
+    endpoint = function.__firebase_endpoint__  # type: ignore[attr-defined]
+    util.set_func_endpoint_attr(function, replace(endpoint, secretEnvironmentVariables=[]))
+    return function
 
 
 def caller_of(request: CallableRequest[Any]) -> str:
@@ -129,6 +147,23 @@ def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
     if not isinstance(request.data, dict):
         raise InvalidArgument("data", "must be an object")
     return request.data
+
+
+def time_of(fields: dict[str, Any], name: str) -> float:
+    """A time in Unix seconds; 0 if the field is missing. Raises InvalidArgument."""
+    value = fields.get(name, 0)
+    is_time = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_time or not math.isfinite(value):
+        raise InvalidArgument(name, "must be a time in Unix seconds")
+    return float(value)
+
+
+def id_of(fields: dict[str, Any], name: str) -> str:
+    """The id of a document that we named. Raises InvalidArgument."""
+    value = fields.get(name)
+    if not isinstance(value, str) or not _OUR_ID.fullmatch(value):
+        raise InvalidArgument(name, "must be an id")
+    return value
 
 
 ANSWERS: tuple[tuple[type[ChatsyncError], FunctionsErrorCode], ...] = (
