@@ -615,6 +615,15 @@ def test_what_is_written_after_the_deletion_is_removed_and_makes_no_profile(
     assert chat.query_users({"id": "ann"})["users"] == []
 
 
+def test_an_event_of_a_document_that_is_gone_removes_nothing(
+    ann_was_deleted, clients, firestore_api
+):
+    """The emulator sends one if a document that does not exist is deleted: it would go on forever."""
+    firestore_api.calls.clear()
+    reconcile_after_creation("ann", clients)
+    assert {"batch_write", "commit"} & set(firestore_api.calls) == set()
+
+
 def test_a_change_of_what_was_written_after_the_deletion_is_removed_too(
     ann_was_deleted, clients, firestore, firestore_api
 ):

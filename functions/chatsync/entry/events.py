@@ -101,12 +101,14 @@ def _reconcile_or_remove(uid: str, clients: Clients) -> None:
     """Reconcile a user whose document was written.
 
     Without account, a document is a finding of the audit. But an ID token is valid for up to an
-    hour after its account was deleted: what was written with it is removed.
+    hour after its account was deleted: what was written with it is removed. What is gone already is
+    not removed again: Firestore's emulator sends an event of that, too.
     """
     outcome = reconcile_after_event(uid, clients)
     if isinstance(outcome.error, NotFound):
-        state = _read(uid, ["entry"], clients)
-        if was_deleted_lately(state, datetime.now(UTC)):
+        state = _read(uid, ("user", "profile", "entry"), clients)
+        is_there = state.user is not None or state.profile is not None
+        if is_there and was_deleted_lately(state, datetime.now(UTC)):
             logger.warn(f"Removing what was written of deleted account {uid}", user=uid)
             remove_after_event(uid, clients)
 
