@@ -10,10 +10,12 @@ import pytest
 
 from chatsync import audit, proof
 from chatsync.clients.entries import withdraw
+from chatsync.conversations import channel
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import tokens
 from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.entry.records import ensure_profile, read_stats
+from chatsync.errors import StreamRejected
 from chatsync.ids import Key
 from chatsync.outcome import NotRepaired
 from tests.fast.outbox import drain_until_settled, entries
@@ -214,6 +216,39 @@ def test_exactly_those_whom_stream_misses_are_healed(clients, chat, asked, fires
     assert {one["user_id"] for one in channel["members"]} == set(PEOPLE)
     history = firestore.document("stream_users/user_bob").get().get("history")
     assert [one["did"] for one in history] == ["created", "restored"]
+
+
+def test_a_group_opens_however_many_stream_misses(clients, accounts, chat, firestore_api, asked):
+    """Stream names one deleted user at a time."""
+    uids = [f"user{n}" for n in range(12)]
+    for uid in uids:
+        accounts.sign_up(uid, displayName=uid)
+        reconcile_after_sign_up(uid, clients)
+    firestore_api.age()
+    for uid in uids:
+        chat.delete_user(uid)
+    answer = {}
+    operations = asked(lambda: answer.update(group(clients, *uids)))
+    assert sorted(answer["healed"]) == sorted(uids)
+    assert operations.count("GetOrCreateChannel") == 3
+
+
+def test_after_a_repair_stream_has_time_to_know_the_others(clients, chat, monkeypatch):
+    monkeypatch.setattr(channel, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.2))
+    chat.delete_user("bob")
+    get_or_create = clients.stream.get_or_create_channel
+    refusals = iter([frozenset({"bob"}), *[frozenset({"eve"})] * 3])
+    pauses = []
+
+    def lagging(*arguments):
+        if words := next(refusals, None):
+            raise StreamRejected("", 400, 4, words)
+        return get_or_create(*arguments)
+
+    monkeypatch.setattr(clients.stream, "get_or_create_channel", lagging)
+    monkeypatch.setattr(channel.time, "sleep", pauses.append)
+    assert group(clients, "bob", "eve")["healed"] == ["bob"]
+    assert pauses == [0.01, 0.01, 0.2]
 
 
 def test_without_proof_everybody_is_looked_up(clients, asked, firestore):

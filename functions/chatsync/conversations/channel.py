@@ -110,7 +110,8 @@ def make_channel(document: Conversation, clients: Clients, deadline: float) -> l
     """Get or create the channel, until it has the members and the name of the document.
 
     Stream may say that users don't exist although they were just written, or were known to agree:
-    exactly those are then repaired, and the call is repeated. Returns the outcomes.
+    exactly those are then repaired, and the call is repeated. Where it names deleted ones, it names
+    one at a time: if it names more after a repair, all members are repaired. Returns the outcomes.
     """
     outcomes: list[Outcome] = []
     for pause in PAUSES_SECONDS:
@@ -125,10 +126,12 @@ def make_channel(document: Conversation, clients: Clients, deadline: float) -> l
                 f"Stream doesn't know {len(named)} members of {document.id} yet: {error}",
                 conversation=document.id,
             )
-            keys = [key for one in named if (key := clients.settings.key(one))]
-            outcomes += outbox.reconcile(keys, clients, deadline=deadline)
-            refuse_obstacles(outcomes)
-            if healed_keys(outcomes):
+            doubted = document.member_ids if healed_keys(outcomes) else named
+            keys = [key for one in doubted if (key := clients.settings.key(one))]
+            repaired = outbox.reconcile(keys, clients, deadline=deadline)
+            refuse_obstacles(repaired)
+            outcomes += repaired
+            if healed_keys(repaired):
                 continue
         except StreamUnavailable:
             pass  # asked again
