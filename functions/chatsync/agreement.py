@@ -83,16 +83,20 @@ def update_of_entry(
     stream_user: Mapping[str, Any],
     change: Mapping[str, Any] | None,
     config: Config,
+    *,
+    auth_was_asked: bool = True,
 ) -> dict[str, Any]:
     """The fields to write after a repair that ended in agreement; empty if they need no write.
 
-    ``seen`` is the fingerprint, ``change`` what the repair did, for the history.
+    ``seen`` is the fingerprint, ``change`` what the repair did, for the history. If Auth was not
+    asked, ``seen`` may lack a field that Auth states: then it replaces none that is young.
     """
     now = datetime.now(UTC)
     hours = config.stream.trust_hours
     # Nobody trusts an entry for 0 hours: it is written once, for its history.
     is_young = _is_younger(remembered, hours / 2, now) if hours else remembered is not None
-    if remembered and remembered.fingerprint == seen and is_young and not change:
+    is_same = remembered is not None and remembered.fingerprint == seen
+    if is_young and not change and (is_same or not auth_was_asked):
         return {}
     revoked = revoked_before(stream_user)
     fields: dict[str, Any] = {"fingerprint": seen, "verifiedAt": now, "revokedBefore": revoked}

@@ -130,6 +130,7 @@ class DocumentWrites:
                 record.stream_user or {},
                 _change(record),
                 config,
+                auth_was_asked=key.kind == "company" or state.account is not None,
             )
             if update and (version or key.kind == "company"):
                 fields[key], versions[key] = update, version

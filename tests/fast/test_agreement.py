@@ -121,6 +121,14 @@ def test_nobody_trusts_for_0_hours_so_an_entry_is_not_written_again():
     assert update_of_entry(seen(100, "same"), "same", {}, None, config) == {}
 
 
+@pytest.mark.parametrize(("hours_ago", "is_written"), [(1, False), (13, True), (None, True)])
+def test_without_auth_a_young_entry_is_not_replaced(hours_ago, is_written, monkeypatch):
+    monkeypatch.setattr(agreement, "datetime", Clock)
+    remembered = seen(hours_ago, "with the picture of Auth")
+    update = update_of_entry(remembered, "without", {}, None, DEFAULTS, auth_was_asked=False)
+    assert bool(update) is is_written
+
+
 def test_the_history_holds_the_last_ten_changes():
     history = tuple({"at": NOW, "by": str(n), "did": "updated", "fields": []} for n in range(10))
     change = {"by": "new", "did": "updated", "fields": ["name"]}

@@ -18,6 +18,7 @@ from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import StreamRejected
 from chatsync.ids import Key
 from chatsync.outcome import NotRepaired
+from chatsync.reconcile import reconcile_users
 from tests.fast.outbox import drain_until_settled, entries
 
 ANN = Key("user", "ann")
@@ -106,6 +107,15 @@ def drop_stats(firestore, **_):
 def test_stream_is_asked_in_doubt(clients, firestore, asked, doubt):
     doubt(firestore)
     assert asked(token_of_ann(clients))[0] == "QueryUsers"
+
+
+def test_a_picture_that_only_auth_states_costs_no_call(clients, accounts, firestore, asked):
+    """Who repairs Ann without asking Auth does not see the picture."""
+    accounts.sign_up("ann", displayName="ANN", photoUrl="https://example.com/ann.png")
+    tokens.issue_token("ann", clients)
+    firestore._firestore_api.age()
+    reconcile_users([ANN], clients)
+    assert asked(token_of_ann(clients)) == []
 
 
 def test_a_doubtful_entry_is_verified_by_the_next_token(clients, entry, asked):
