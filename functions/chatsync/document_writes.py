@@ -115,13 +115,19 @@ class DocumentWrites:
     def remember_agreement(self, deadline: float) -> None:
         """Write into ``stream_users`` who agrees, and withdraw the entries of who did not.
 
+        Whose account came back is not said to be deleted, and does not expire, even if it cannot
+        agree: what the account is would be decided anew.
+
         If that fails, Stream is asked again next time.
         """
         config = self._clients.settings.config
-        fields, versions = {}, {}
+        fields: dict[Key, dict[str, Any]] = {}
+        versions = {}
         for key, record in self._records.items():
             version = record.entry.version if record.entry else record.entry_created_at
             if not record.is_agreed or not record.entry_is_certain:
+                if record.has_returned:
+                    fields[key], versions[key] = {}, version
                 continue
             state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
             update = agreement.update_of_entry(

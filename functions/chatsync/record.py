@@ -8,7 +8,7 @@ from typing import Any
 from firebase_functions import logger
 
 from .clients.documents import CreatedDocument
-from .errors import ChatsyncError
+from .errors import ChatsyncError, NotFound
 from .ids import Key
 from .outcome import Status
 from .users import Document, FirebaseState, Remembered, UserKind
@@ -101,6 +101,13 @@ class Record:
         """Whether the entry claims an agreement that Stream did not show."""
         is_trusted = self.entry is not None and self.entry.verified_at is not None
         return is_trusted and self.differed and not self.is_agreed
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether the entry says that the account was deleted, which Auth has."""
+        is_said_gone = self.entry is not None and self.entry.deleted_at is not None
+        is_there = self.agreed is not None and self.agreed.account is not None
+        return is_said_gone and is_there and not isinstance(self.error, NotFound)
 
     @property
     def known_refused(self) -> frozenset[str]:

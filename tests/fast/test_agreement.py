@@ -259,3 +259,14 @@ def test_an_account_that_returns_replaces_its_tombstone(ann, accounts, clients, 
     fields = entry()
     assert not {"deletedAt", "chatsyncExpireAt"} & set(fields)
     assert (fields["kind"], bool(fields["verifiedAt"])) == ("user", True)
+
+
+def test_an_account_that_returns_to_a_deactivated_user_keeps_its_kind(
+    ann, accounts, with_settings, entry
+):
+    clients = with_settings(stream={"delete_policy": "deactivate"})
+    accounts.delete("ann")
+    remove_after_event("ann", clients)
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile_after_sign_up("ann", clients)
+    assert entry() == {"kind": "user", "streamUserId": "ann"}
