@@ -29,6 +29,7 @@ DELETE_POLICIES = ("soft", "hard", "deactivate", "keep")
 CONVERSATION_TYPES = ("direct", "group")
 FOREIGN = ("report", "ignore")
 MAX_TOKEN_LIFETIME_SECONDS = 30 * 24 * 3600
+MAX_TRUST_HOURS = 30 * 24
 
 FIELDS_OF_STATS = (
     *("userId", "createdAt", "conversationsStarted", "messagesSent", "lastActiveAt", "updatedAt"),
@@ -83,7 +84,7 @@ class Stream(Section, frozen=True):
     service_users: tuple[str, ...] = ()
     delete_policy: Literal["soft", "hard", "deactivate", "keep"] = "soft"
     token_lifetime_seconds: Annotated[int, Meta(ge=60, le=MAX_TOKEN_LIFETIME_SECONDS)] = 3600
-    trust_hours: Annotated[float, Meta(ge=0)] = 24
+    trust_hours: Annotated[float, Meta(ge=0, le=MAX_TRUST_HOURS)] = 24
     provision_anonymous_users: bool = True
 
 

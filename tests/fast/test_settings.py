@@ -128,6 +128,7 @@ MISTAKES = {
     "[stream]\ntoken_lifetime_seconds = 59": r"line 2: stream.token_lifetime_seconds: .*>= 60",
     "[stream]\ntoken_lifetime_seconds = 2592001": r"line 2: .*<= 2592000",
     "[stream]\ntrust_hours = -1": r"line 2: stream.trust_hours: .*>= 0",
+    "[stream]\ntrust_hours = inf": r"line 2: stream.trust_hours: .*<= 720",
     '[stream]\nprovision_anonymous_users = "no"': r"line 2: .*expected bool, got str",
     '[users]\nname = "username"': r"line 2: users.name: expected array, got str",
     '[users]\nname = ["a..b"]': r"line 2: users.name: expected a path such as a.b, not 'a..b'",
