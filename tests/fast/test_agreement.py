@@ -172,6 +172,18 @@ def test_a_sign_up_leaves_an_entry_that_is_verified(ann, entry):
     assert told(fields["history"]) == [("operator", "created", [])]
 
 
+def test_a_wrong_clock_does_not_lengthen_trust(accounts, clients, entry, monkeypatch):
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=300)
+
+    monkeypatch.setattr(agreement, "datetime", Ahead)
+    accounts.sign_up("ann", displayName="Ann")
+    reconcile_after_sign_up("ann", clients)
+    assert entry()["verifiedAt"] < datetime.now(UTC) + timedelta(minutes=1)
+
+
 def test_a_repair_tells_the_history_what_it_changed(ann, clients, chat, entry):
     chat.update_user_partial({"id": "ann", "set": {"name": "x"}})
     assert reconcile_users([ANN], clients)[0].status == "updated"
@@ -192,7 +204,8 @@ def test_an_entry_withdrawn_while_a_repair_runs_stays_withdrawn(
     ann, clients, chat, entry, firestore, firestore_api, monkeypatch, moment
 ):
     """An event tells of something that the repair has not seen."""
-    firestore.document("stream_users/user_ann").update({"fingerprint": "old"})
+    old = datetime.now(UTC) - timedelta(hours=13)
+    firestore.document("stream_users/user_ann").update({"verifiedAt": old})
     firestore_api.age()
     query_users = clients.stream.query_users
 

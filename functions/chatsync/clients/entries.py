@@ -70,11 +70,15 @@ def remember_agreement(
     batch = BulkWriteBatch(clients.firestore)
     for key, changed in fields.items():
         reference, entry, version = references(key, clients)["entry"], entries[key], versions[key]
+        written = dict(changed)
+        if "verifiedAt" in changed:
+            # By an operator's clock that is ahead, the entry would count for longer.
+            written["verifiedAt"] = firestore.SERVER_TIMESTAMP
         if version is None:
-            batch.create(reference, {**_fields_of(entry), **changed})
+            batch.create(reference, {**_fields_of(entry), **written})
         else:
             unchanged = clients.firestore.write_option(last_update_time=version)
-            batch.update(reference, dict(changed), unchanged)
+            batch.update(reference, written, unchanged)
     _commit_changes(batch, deadline)
 
 
