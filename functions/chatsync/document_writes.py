@@ -131,7 +131,7 @@ class DocumentWrites:
                 continue
             state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
             update = agreement.update_of_entry(
-                record.entry and replace(record.entry, history=record.history),
+                record.entry and replace(record.entry, history=record.history or ()),
                 agreement.fingerprint(key, record.stream_id, state, config),
                 record.stream_user or {},
                 _change(record),
@@ -176,7 +176,10 @@ class DocumentWrites:
 
 
 def _change(record: Record) -> dict[str, Any] | None:
-    """What this repair did in Stream, for the history; None if nothing."""
-    if record.status in (None, "ok"):
+    """What this repair did in Stream, for the history; None if nothing.
+
+    None, too, if the history could not be read: it would be replaced.
+    """
+    if record.status in (None, "ok") or (record.entry and record.history is None):
         return None
     return {"by": DOOR, "did": record.status, "fields": sorted(record.patched_fields)}

@@ -49,8 +49,8 @@ class Record:
     entry_is_certain: bool = False
     """Whether it said so already before Stream was read."""
 
-    history: tuple[Document, ...] = ()
-    """Of the entry, read only after something was written for the user."""
+    history: tuple[Document, ...] | None = None
+    """Of the entry, read only after something was written for the user; None if it was not read."""
 
     agreed: FirebaseState | None = None
     """What Firebase said when Stream was read last, or written."""

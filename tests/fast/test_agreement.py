@@ -16,6 +16,7 @@ from chatsync.config import DEFAULTS
 from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
 from chatsync.errors import FirebaseUnavailable
 from chatsync.ids import Key
+from chatsync.observe import Observer
 from chatsync.reconcile import reconcile_users
 from chatsync.settings import Settings
 from chatsync.users import Account, FirebaseState, Remembered
@@ -189,6 +190,20 @@ def test_a_repair_tells_the_history_what_it_changed(ann, clients, chat, entry):
     assert reconcile_users([ANN], clients)[0].status == "updated"
     assert told(entry()["history"])[1:] == [("operator", "updated", ["name"])]
     assert entry()["verifiedAt"]
+
+
+def test_a_history_that_could_not_be_read_is_not_lost(ann, clients, chat, entry, monkeypatch):
+    read_again, failures = Observer.read_again, iter([FirebaseUnavailable("down")])
+
+    def fail_once(*arguments):
+        if failure := next(failures, None):
+            raise failure
+        return read_again(*arguments)
+
+    monkeypatch.setattr(Observer, "read_again", fail_once)
+    chat.update_user_partial({"id": "ann", "set": {"name": "x"}})
+    assert reconcile_users([ANN], clients)[0].status == "updated"
+    assert told(entry()["history"]) == [("operator", "created", [])]
 
 
 def test_a_company_has_an_entry_too(clients, firestore, entry):
