@@ -250,6 +250,15 @@ def test_a_name_that_only_auth_states_is_compared(handle, entry, firestore, clie
     assert set(entries(clients)) == {"user_ann"}
 
 
+def test_a_picture_that_only_auth_states_is_compared(handle, entry, clients, accounts):
+    picture = "https://example.com/ann.png"
+    accounts.sign_up("ann", displayName="Ann", photoUrl=picture)
+    handle("user.updated", {"id": "ann", "name": "Ann", "image": picture})
+    assert entries(clients) == {}
+    handle("user.updated", {"id": "ann", "name": "Ann", "image": "https://example.com/x.png"})
+    assert set(entries(clients)) == {"user_ann"}
+
+
 # What somebody overwrote
 
 

@@ -17,6 +17,7 @@ from ..clients import Clients
 from ..clients.accounts import read_accounts
 from ..clients.documents import read_documents
 from ..clients.entries import withdraw
+from ..config import Config
 from ..conversations import text_of
 from ..errors import Postponed
 from ..ids import Key
@@ -111,8 +112,7 @@ def _overwritten(
     is_unknown = state.user is state.profile is state.company is None
     if is_unknown or settings.stream_id(key, state) != user["id"]:
         return []
-    must_ask = users.needs_claims(settings.config) or not users.names_user(state, settings.config)
-    if must_ask and key.kind == "user":
+    if key.kind == "user" and _must_ask_auth(state, user, settings.config):
         asking = begin(read_accounts, [key], clients.auth)
         account = result(asking, deadline).get(key)
         if account is None:
@@ -121,6 +121,15 @@ def _overwritten(
     observed = Observed(key, user["id"], state, user)
     patch = patch_of(observed, Policy(settings.config)) or {}
     return sorted({*patch.get("set", ()), *patch.get("unset", ())})
+
+
+def _must_ask_auth(state: FirebaseState, user: Mapping[str, Any], config: Config) -> bool:
+    """Whether Auth may state a field that the documents don't: an echo costs no call otherwise."""
+    if users.needs_claims(config) or not users.names_user(state, config):
+        return True
+    stated = users.owned_fields(state, config)
+    in_auth = ("name", "image", *config.users.stream_fields)
+    return any(user.get(field) for field in in_auth if field not in stated)
 
 
 def _last_action(remembered: Remembered | None, fields: Iterable[str]) -> datetime | None:
