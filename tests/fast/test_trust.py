@@ -283,6 +283,11 @@ def test_reading_a_record_of_who_was_not_seen_lately_leads_to_a_repair(clients, 
     assert chat.query_users({"id": "ann"})["users"][0]["name"] == "ANN"
 
 
+def test_with_trust_of_0_hours_reading_a_record_leads_to_no_repair(with_settings, clients):
+    read_stats("ann", "bob", with_settings(stream={"trust_hours": 0}))
+    assert entries(clients) == {}
+
+
 @pytest.mark.parametrize("steps", [["accounts"], ["stream_users"]])
 def test_an_audit_that_repairs_nothing_withdraws_what_it_doubts(
     clients, chat, accounts, entry, firestore, steps

@@ -107,7 +107,10 @@ def _repair_later_unless_fresh(key: Key, state: FirebaseState, clients: Clients)
     """Enter into the outbox a user who was not seen in agreement with Stream lately.
 
     An entry of the last minute belongs to a repair that is under way, or was withdrawn by one.
+    Nobody is for 0 ``trust_hours``: each reading would lead to a repair.
     """
+    if not clients.settings.config.stream.trust_hours:
+        return
     is_new = state.remembered and not state.remembered.was_there_before(timedelta(minutes=1))
     if not is_new and not is_fresh(state, clients.settings.config, datetime.now(UTC)):
         waiting = Outcome(key, "", None, Postponed("not seen in agreement lately"))
