@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 
-from chatsync import agreement, outbox
+from chatsync import agreement, observe, outbox
 from chatsync.agreement import fingerprint, is_fresh, still_agrees, update_of_entry
 from chatsync.clients import entries as entries_module
 from chatsync.clients.entries import withdraw
@@ -238,6 +239,29 @@ def test_an_entry_withdrawn_while_a_repair_runs_stays_withdrawn(
         monkeypatch.setattr(clients.stream, "query_users", then_withdraw)
     else:
         firestore_api.before_call = withdraw_first
+    assert reconcile_users([ANN], clients)[0].status == "ok"
+    assert entry()["verifiedAt"] is None
+
+
+def test_an_entry_withdrawn_between_stream_and_firestore_stays_withdrawn(
+    ann, clients, entry, monkeypatch
+):
+    """Stream was read before the event, and the entry after it."""
+    query_users, read_documents = clients.stream.query_users, observe.read_documents
+    was_queried = Event()
+
+    def then_tell(*arguments):
+        found = query_users(*arguments)
+        was_queried.set()
+        return found
+
+    def withdraw_first(*arguments, **options):
+        assert was_queried.wait(10)
+        withdraw([ANN], clients, time.monotonic() + 60)
+        return read_documents(*arguments, **options)
+
+    monkeypatch.setattr(clients.stream, "query_users", then_tell)
+    monkeypatch.setattr(observe, "read_documents", withdraw_first)
     assert reconcile_users([ANN], clients)[0].status == "ok"
     assert entry()["verifiedAt"] is None
 

@@ -288,6 +288,15 @@ def test_instances_dont_multiply_a_budget(spend, clients, clock):
     assert stored(clients)["used"]["ensure_calls_per_minute"] == 20
 
 
+def test_an_instance_learns_what_others_counted(spend, firestore_api):
+    first, second = Budgets(), Budgets()
+    passed(spend, first)
+    passed(spend, second)
+    firestore_api.calls.clear()
+    assert passed(spend, second) == 0
+    assert firestore_api.calls == []
+
+
 def test_instances_at_once_share_exactly(spend, clients):
     together = threading.Barrier(4)
 

@@ -141,6 +141,17 @@ def test_an_account_that_auth_refuses_gets_no_token_whatever_is_known(clients, a
         tokens.issue_token("ann", clients)
 
 
+def test_who_is_no_longer_provisioned_gets_no_token_whatever_is_known(
+    clients, accounts, firestore_api, with_settings
+):
+    accounts.sign_up("anon")
+    reconcile_after_sign_up("anon", clients)
+    firestore_api.age()
+    assert tokens.issue_token("anon", clients)
+    with pytest.raises(NotRepaired, match="anonymous"):
+        tokens.issue_token("anon", with_settings(stream={"provision_anonymous_users": False}))
+
+
 @pytest.mark.parametrize("change", ["ban", "deactivate", "delete"])
 def test_what_stream_says_counts_once_it_was_told(clients, chat, firestore_api, change):
     match change:
@@ -259,6 +270,11 @@ def test_after_a_repair_stream_has_time_to_know_the_others(clients, chat, monkey
     monkeypatch.setattr(channel.time, "sleep", pauses.append)
     assert group(clients, "bob", "eve")["healed"] == ["bob"]
     assert pauses == [0.01, 0.01, 0.2]
+
+
+def test_an_entry_of_another_stream_id_is_not_trusted(with_settings, asked):
+    clients = with_settings(stream={"user_id": "new_{uid}"})
+    assert asked(lambda: group(clients, "bob", "eve"))[0] == "QueryUsers"
 
 
 def test_without_proof_everybody_is_looked_up(clients, asked, firestore):
