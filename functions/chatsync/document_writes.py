@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from firebase_functions import logger
@@ -120,29 +121,15 @@ class DocumentWrites:
 
         If that fails, Stream is asked again next time.
         """
-        config = self._clients.settings.config
         fields: dict[Key, dict[str, Any]] = {}
-        versions = {}
+        versions: dict[Key, datetime | None] = {}
         for key, record in self._records.items():
+            update = self._agreement(record)
+            if record.has_returned or (update and record.entry and record.entry.deleted_at):
+                update |= dict.fromkeys(("deletedAt", "chatsyncExpireAt"), firestore.DELETE_FIELD)
             version = record.entry.version if record.entry else record.entry_created_at
-            if not record.is_agreed or not record.entry_is_certain:
-                if record.has_returned:
-                    fields[key], versions[key] = {}, version
-                continue
-            state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
-            update = agreement.update_of_entry(
-                record.entry and replace(record.entry, history=record.history or ()),
-                agreement.fingerprint(key, record.stream_id, state, config),
-                record.stream_user or {},
-                _change(record),
-                config,
-                auth_was_asked=key.kind == "company" or state.account is not None,
-            )
             if update and (version or key.kind == "company"):
                 fields[key], versions[key] = update, version
-            if update and record.entry and record.entry.deleted_at:
-                # The account is back, or was never gone.
-                update |= dict.fromkeys(("deletedAt", "chatsyncExpireAt"), firestore.DELETE_FIELD)
         entries = {key: self._entry(key) for key in fields}
         doubtful = [key for key, one in self._records.items() if one.is_to_be_withdrawn]
         try:
@@ -150,6 +137,21 @@ class DocumentWrites:
             withdraw(doubtful, self._clients, deadline)
         except FirebaseUnavailable as error:
             logger.warn(f"What agrees could not be remembered: {error}")
+
+    def _agreement(self, record: Record) -> dict[str, Any]:
+        """What to write into the entry of a user who agrees; empty if nothing."""
+        if not record.is_agreed or not record.entry_is_certain:
+            return {}
+        config = self._clients.settings.config
+        state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
+        return agreement.update_of_entry(
+            record.entry and replace(record.entry, history=record.history or ()),
+            agreement.fingerprint(record.key, record.stream_id, state, config),
+            record.stream_user or {},
+            _change(record),
+            config,
+            auth_was_asked=record.key.kind == "company" or state.account is not None,
+        )
 
     def delete(
         self, record: Record, deadline: float, only_certain: bool = False

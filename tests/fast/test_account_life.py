@@ -618,7 +618,7 @@ def test_what_is_written_after_the_deletion_is_removed_and_makes_no_profile(
 def test_an_event_of_a_document_that_is_gone_removes_nothing(
     ann_was_deleted, clients, firestore_api
 ):
-    """The emulator sends one if a document that does not exist is deleted: it would go on forever."""
+    """The emulator sends one of each deletion, even of what does not exist."""
     firestore_api.calls.clear()
     reconcile_after_creation("ann", clients)
     assert {"batch_write", "commit"} & set(firestore_api.calls) == set()
