@@ -353,7 +353,7 @@ def _new_profile(
     owned = owned_fields(state, config)
     mirrored = {"displayName": owned.get("name"), "photoURL": owned.get("image")}
     return {
-        **{"preferences": {}, **config.profiles.defaults},
+        **config.profiles.defaults,
         **mirrored,
         "createdAt": created_at,
         "updatedAt": now,

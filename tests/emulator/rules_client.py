@@ -57,16 +57,20 @@ class Person:
         collection: str,
         where: tuple[str, str, object] | None = None,
         all_descendants: bool = False,
+        limit: int | None = None,
     ) -> list[str]:
         """The ids of what is found. ``where`` is (field, operator as REST names it, value)."""
+        parent, _, name = f"{self._root}/{collection}".rpartition("/")
         query: dict[str, Any] = {
-            "from": [{"collectionId": collection, "allDescendants": all_descendants}]
+            "from": [{"collectionId": name, "allDescendants": all_descendants}]
         }
+        if limit is not None:
+            query["limit"] = limit
         if where:
             field, operator, value = where
             condition = {"field": {"fieldPath": field}, "op": operator, "value": _encoded(value)}
             query["where"] = {"fieldFilter": condition}
-        found = self._post(f"{self._root}:runQuery", {"structuredQuery": query})
+        found = self._post(f"{parent}:runQuery", {"structuredQuery": query})
         return [row["document"]["name"].split("/")[-1] for row in found if "document" in row]
 
     def create(self, path: str, fields: Mapping[str, object]) -> None:

@@ -62,6 +62,34 @@ def test_whatever_an_app_keeps_in_its_preferences_can_be_told(ann, clients, fire
     }
 
 
+@pytest.mark.parametrize(
+    ("in_user", "in_profile", "told"),
+    [
+        ({"theme": "dark"}, {"theme": "light"}, {"theme": "dark"}),
+        ({}, {"theme": "light"}, {}),
+        (None, {"theme": "light"}, {"theme": "light"}),
+        ("dark", {"theme": "light"}, {"theme": "light"}),
+        (None, None, {}),
+        ("dark", "light", {}),
+    ],
+)
+def test_preferences_are_those_of_the_user_document_or_else_of_an_old_profile(
+    ann, clients, firestore, in_user, in_profile, told
+):
+    firestore.document("users/ann").update({"preferences": in_user})
+    firestore.document("user_profiles/ann").update({"preferences": in_profile})
+    assert ensure_profile("ann", clients)["preferences"] == told
+    assert firestore.document("user_profiles/ann").get().get("preferences") == in_profile
+
+
+def test_a_new_profile_which_everybody_reads_has_no_preferences(accounts, clients, firestore):
+    accounts.sign_up("ann")
+    firestore.document("users/ann").set({"preferences": {"theme": "dark"}})
+    told = ensure_profile("ann", clients)
+    assert (told["created"], told["preferences"]) == (True, {"theme": "dark"})
+    assert "preferences" not in firestore.document("user_profiles/ann").get().to_dict()
+
+
 def test_a_profile_of_nobody_is_not_found(clients, stream):
     with fails_with(NotFound):
         ensure_profile("nobody", clients)

@@ -276,7 +276,6 @@ def test_an_account_without_documents_gets_all_three():
         "profile": {
             "displayName": "Ann",
             "photoURL": None,
-            "preferences": {},
             "createdAt": CREATED,
             "updatedAt": NOW,
             "mirrored": {"displayName": "Ann", "photoURL": None},

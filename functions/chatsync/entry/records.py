@@ -3,7 +3,7 @@
 Firebase alone answers: nobody waits for Stream, which the outbox brings into agreement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -39,7 +39,8 @@ def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
     provisioned, and NotRepaired if Firebase fails.
     """
     own = clients.settings.config.stats.public_fields
-    stats, _ = _found_or_made(uid, "stats", own, clients)
+    state, _ = _found_or_made(uid, "stats", {"stats": own}, clients)
+    stats = state.stats or {}
     return {
         **{name: json_value(stats.get(name)) for name in own},
         "userId": uid,
@@ -54,16 +55,19 @@ def read_stats(uid: str, caller: str, clients: Clients) -> dict[str, Any]:
 def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
     """``{userId, displayName, photoURL, preferences, createdAt, updatedAt, created}``.
 
-    ``created`` says whether the profile was missing. Whatever else the user lacks in Firebase is
-    created too. Raises as read_stats does.
+    ``preferences`` is the map in the user document, which only its owner reads; else that of a
+    profile that has one. ``created`` says whether the profile was missing. Whatever else the user
+    lacks in Firebase is created too. Raises as read_stats does.
     """
-    profile, created = _found_or_made(uid, "profile", ["preferences"], clients)
-    config = clients.settings.config
+    whole = {document: ["preferences"] for document in ("user", "profile")}
+    state, created = _found_or_made(uid, "profile", whole, clients)
+    profile, config = state.profile or {}, clients.settings.config
+    kept = [(one or {}).get("preferences") for one in (state.user, state.profile)]
     return {
         "userId": uid,
         "displayName": users.told_in_profile(profile, "name", config),
         "photoURL": users.told_in_profile(profile, "image", config),
-        "preferences": json_value(profile.get("preferences")) or {},
+        "preferences": json_value(next((one for one in kept if isinstance(one, Mapping)), {})),
         "createdAt": json_value(profile.get("createdAt")),
         "updatedAt": json_value(profile.get("updatedAt")),
         "created": created,
@@ -71,20 +75,26 @@ def ensure_profile(uid: str, clients: Clients) -> dict[str, Any]:
 
 
 def _found_or_made(
-    uid: str, field: Literal["profile", "stats"], whole: Sequence[str], clients: Clients
-) -> tuple[Document, bool]:
-    """A document of the user, with these fields uncut, and whether it was missing."""
+    uid: str,
+    field: Literal["profile", "stats"],
+    whole: Mapping[str, Sequence[str]],
+    clients: Clients,
+) -> tuple[FirebaseState, bool]:
+    """The user with this document, and whether it was missing.
+
+    ``whole`` names fields to read uncut, by the document that they are in.
+    """
     key, deadline = Key("user", uid), new_deadline()
 
     def read(of: Sequence[str]) -> tuple[FirebaseState, Document | None]:
-        state = read_documents([key], clients, deadline, of=of, whole={field: whole})[key]
+        state = read_documents([key], clients, deadline, of=of, whole=whole)[key]
         return state, getattr(state, field)
 
     # An app ensures its own profile when it starts; statistics are read of many, at two reads each.
     state, found = read(_ALL if field == "profile" else [field, "entry"])
     if found is not None and (field == "stats" or _lacks_nothing(state)):
         _repair_later_unless_fresh(key, state, clients)
-        return found, False
+        return state, False
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
     try:
         _make(key, clients, deadline)
@@ -92,15 +102,16 @@ def _found_or_made(
     except (NotFound, FailedPrecondition):
         if found is None:
             raise
-        return found, False
+        return state, False
     except Temporary as error:
         [outcome] = outbox.enqueue_unfinished([Outcome(key, "", None, error)], clients)
         if found is None:
             raise NotRepaired(outcome) from error
-        return found, False
+        return state, False
     if made is None:
         raise NotFound([uid])  # the account was deleted a moment ago
-    return made, found is None
+    with_it = replace(state, profile=made) if field == "profile" else replace(state, stats=made)
+    return with_it, found is None
 
 
 def _repair_later_unless_fresh(key: Key, state: FirebaseState, clients: Clients) -> None:

@@ -22,7 +22,8 @@ rules_version = '2';
 // Written by `python -m chatsync rules` from functions/chatsync.toml. The functions and the app's
 // backend use the Admin SDK, which no rule concerns: these rules are for the apps. What no rule
 // allows is denied: to strangers everything, and to everybody every collection that is not named
-// here, as `repairs`, `stream_users`, `audits` and `counted_messages` of the functions.
+// here, as `repairs`, `stream_users`, `audits` and `counted_messages` of the functions. So is
+// what cannot be evaluated: a stranger has no `request.auth` with a uid.
 service cloud.firestore {
   match /databases/{database}/documents {
     function isSignedIn() {
@@ -30,7 +31,7 @@ service cloud.firestore {
     }
 
     function isOwner(uid) {
-      return isSignedIn() && request.auth.uid == uid;
+      return request.auth.uid == uid;
     }
 
     // In an update only: the names of the top-level fields that would not be as before.
@@ -38,8 +39,8 @@ service cloud.firestore {
       return request.resource.data.diff(resource.data).affectedKeys();
     }
 
-    function changes(field) {
-      return changedFields().hasAny([field]);
+    function stays(field) {
+      return !changedFields().hasAny([field]);
     }
 
     // Whether these fields of a document or map are as before: none came, went, or changed.
@@ -71,7 +72,15 @@ service cloud.firestore {
         || value == before.get(path, null);
     }
 
-    // Private: e-mail and phone number are in here.
+    // The same of a map. The functions tell it to its owner's app.
+    function isCappedMap(field, maxEntries, after, before) {
+      let value = after.get(field, null);
+      return value == null
+        || (value is map && value.size() <= maxEntries)
+        || value == before.get(field, null);
+    }
+
+    // Private: e-mail, phone number and preferences are in here.
     match /$users/{uid} {
       allow read: if isOwner(uid);
 
@@ -79,27 +88,27 @@ service cloud.firestore {
         && isAbsentOrNow('createdAt')
         && isAbsentOrNow('updatedAt')
         && keepsGuarded(request.resource.data, {})
-        && textsAreCapped(request.resource.data, {});
+        && isWithinLimits(request.resource.data, {});
 
       allow update: if isOwner(uid)
-        && !changes('createdAt')
-        && (!changes('updatedAt') || isAbsentOrNow('updatedAt'))
+        && stays('createdAt')
+        && (stays('updatedAt') || isAbsentOrNow('updatedAt'))
         && keepsGuarded(request.resource.data, resource.data)
-        && textsAreCapped(request.resource.data, resource.data);
+        && isWithinLimits(request.resource.data, resource.data);
 
 $guarded
-      // The texts that the functions read here, by every path in [users] of chatsync.toml. What
-      // else an app keeps here is its own affair.
-      function textsAreCapped(after, before) {
+      // What the functions read here: texts, by every path in [users] of chatsync.toml, and
+      // preferences. What else an app keeps here is its own affair.
+      function isWithinLimits(after, before) {
         return $user_texts;
       }
 $user_functions    }
 
-    // Public to whoever is signed in. The functions create it. They tell an edited name or picture
-    // by `mirrored`, so that nobody else may touch it.
+    // Each is public to whoever is signed in and has the uid. The functions create it. They tell an
+    // edited name or picture by `mirrored`, so that nobody else may touch it.
     match /$profiles/{uid} {
-      allow read: if isSignedIn();
-
+      allow get: if isSignedIn();
+$list
       allow update: if isOwner(uid)
         && changedFields().hasOnly([
           $editable
@@ -111,25 +120,21 @@ $user_functions    }
       function changesAreValid(after, before) {
         return $edits;
       }
-$profile_functions
-      function isPreferences(value) {
-        return value is map && value.size() <= 100;
-      }
-    }
+$profile_functions    }
 
     match /$stats/{uid} {
       allow read: if isOwner(uid);
     }
 
     match /$companies/{id} {
-      allow read: if isSignedIn();
-    }
+      allow get: if isSignedIn();
+$list    }
 
     // A query must ask for the reader's own: where participantIds array-contains <own uid>.
     // A document that doesn't exist is denied as well. Its id can be computed from two uids, and
     // nobody else shall learn whether these two talk.
     match /$conversations/{id} {
-      allow read: if isSignedIn() && request.auth.uid in resource.data.participantIds;
+      allow read: if request.auth.uid in resource.data.participantIds;
     }
   }
 }
@@ -155,6 +160,12 @@ _NOTHING_GUARDED = """\
 
 _COMPANY = """\
       // A create may state the field that makes a company, with a value that makes none.
+"""
+
+_LIST = """
+      // As `[profiles] list` says: accounts that aren't anonymous look for people and companies.
+      allow list: if request.auth.token.firebase.sign_in_provider != 'anonymous'
+        && request.query.limit <= 100;
 """
 
 _HELPERS = {
@@ -188,6 +199,8 @@ _HELPERS = {
 }
 """Functions of the rules that stand there only if something calls them."""
 
+_PREFERENCES = "isCappedMap('preferences', 100, after, before)"
+
 Path = tuple[str, ...]
 """The names of the fields that lead to a value, from the outside in."""
 
@@ -200,7 +213,9 @@ def rules_for(config: Config) -> str:
         if not _COLLECTION.fullmatch(collection):
             problem = "firestore.rules can only name a collection of A-Z a-z 0-9 _ - . ~"
             raise SettingInvalid(f"{section}.collection: {problem}, not {collection!r}")
-    return _TEMPLATE.substitute(collections, **_of_users(config), **_of_profiles(config))
+    may_list = _LIST if config.profiles.list else ""
+    parts = {**_of_users(config), **_of_profiles(config), "list": may_list}
+    return _TEMPLATE.substitute(collections, **parts)
 
 
 def _of_users(config: Config) -> dict[str, str]:
@@ -226,6 +241,8 @@ def _of_users(config: Config) -> dict[str, str]:
             f"            || (resource == null && !({after}.get({name}, null) in [{values}])))"
         )
     capping = _capping(writable, [*writable, *closed])
+    if not _within(("preferences",), guarded):
+        capping.append(_PREFERENCES)
     return {
         "guarded": _guarded(closed, bool(company), keeping),
         "user_texts": _AND.join(capping),
@@ -280,10 +297,10 @@ def _of_profiles(config: Config) -> dict[str, str]:
         for depth in range(1, len(path))
     )
     edits = [
-        f"(!changes('displayName') || isTextOrNull(after.displayName, {MAX_NAME_LENGTH}))",
-        f"(!changes('photoURL') || isTextOrNull(after.photoURL, {MAX_PICTURE_LENGTH}))",
-        "(!changes('preferences') || isPreferences(after.preferences))",
-        "(!changes('updatedAt') || after.updatedAt == request.time)",
+        f"(stays('displayName') || isTextOrNull(after.displayName, {MAX_NAME_LENGTH}))",
+        f"(stays('photoURL') || isTextOrNull(after.photoURL, {MAX_PICTURE_LENGTH}))",
+        _PREFERENCES,
+        "(stays('updatedAt') || after.updatedAt == request.time)",
         *_capping({path: most for path, most in legacy.items() if path not in maps}, legacy),
         *(_changing_only(place, legacy) for place in maps),
     ]
