@@ -28,8 +28,10 @@ MAX_PICTURE_LENGTH = 2048
 MAX_EXTRA_LENGTH = 320
 """The longest e-mail address."""
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that change the direction of the text around them."""
+
+_CONTROL_BUT_LINES = re.compile(f"(?![\n\t]){CONTROL.pattern}")
 
 _PICTURE = re.compile(r"https?:[^\s]+", re.IGNORECASE)
 
@@ -380,7 +382,7 @@ Clean = Callable[[str], object]
 
 
 def _name(text: str) -> str:
-    return _CONTROL.sub("", text).strip()[:MAX_NAME_LENGTH].strip()
+    return CONTROL.sub("", text).strip()[:MAX_NAME_LENGTH].strip()
 
 
 def _picture(text: str) -> object:
@@ -392,11 +394,11 @@ def _picture(text: str) -> object:
 
 
 def _is_address(text: str) -> bool:
-    return bool(_PICTURE.fullmatch(text)) and not _CONTROL.search(text)
+    return bool(_PICTURE.fullmatch(text)) and not CONTROL.search(text)
 
 
 def _extra(text: str) -> object:
-    return text if len(text) <= MAX_EXTRA_LENGTH else _ABSENT
+    return _CONTROL_BUT_LINES.sub("", text) if len(text) <= MAX_EXTRA_LENGTH else _ABSENT
 
 
 _PUBLIC: dict[str, tuple[str, str, Clean]] = {

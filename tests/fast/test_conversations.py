@@ -248,6 +248,7 @@ BAD_REQUESTS = [
     ({"participantIds": ["bob"], "name": "  "}, "name"),
     ({"participantIds": ["bob"], "name": "x" * 257}, "name"),
     ({"participantIds": ["bob"], "name": "\ud800"}, "name"),
+    ({"participantIds": ["bob"], "name": "\u202egnp.exe"}, "name"),
     ({"participantIds": ["bob"], "team": {}}, "team"),
     ({"participantIds": ["bob"], "team": "x" * 101}, "team"),
     ({"participantIds": ["bob"], "idempotencyKey": ""}, "idempotencyKey"),

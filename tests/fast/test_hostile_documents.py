@@ -27,6 +27,7 @@ from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import Postponed
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
+from chatsync.reconcile import reconcile_users
 from tests.fast.outbox import drain_until_settled, entries
 from tests.settings import settings_with
 
@@ -187,6 +188,21 @@ def test_a_name_stands_though_others_are_beside_it(accounts, ensure, firestore, 
     assert ensure("ann")[0].status == "created"
     user = in_stream(chat, "ann")
     assert (user["name"], user["image"]) == ("Ann Lee", "https://p/1.png")
+
+
+def test_a_custom_field_is_free_of_control_characters_but_for_lines(
+    accounts, with_settings, firestore, chat
+):
+    clients = with_settings(users={"stream_fields": {"about": "about", "mood": "mood"}})
+    accounts.sign_up("ann")
+    stated = {"about": "\u202eI sing.\r\n\tAnd\x00 dance.", "mood": "\x00\u2066"}
+    firestore.document("users/ann").set(stated)
+    [outcome] = reconcile_users([Key("user", "ann")], clients)
+    assert outcome.status == "created"
+    assert in_stream(chat, "ann")["about"] == "I sing.\n\tAnd dance."
+    assert "mood" not in in_stream(chat, "ann")
+    [outcome] = reconcile_users([Key("user", "ann")], clients)
+    assert outcome.status == "ok"
 
 
 def test_a_picture_is_left_out_rather_than_cut(accounts, ensure, firestore, chat):

@@ -246,8 +246,8 @@ def _text(fields: Mapping[str, Any], field: str, longest: int) -> str | None:
         raise InvalidArgument(field, "must be a string")
     if not value.strip():
         raise InvalidArgument(field, "must not be empty")
-    if ids.is_unprintable(value):
-        problem = "must not contain control characters or lone surrogates"
+    if ids.is_unprintable(value) or users.CONTROL.search(value):
+        problem = "must not contain control characters, text directions or lone surrogates"
         raise InvalidArgument(field, problem)
     if len(value.encode()) > longest:
         raise InvalidArgument(field, f"must not be longer than {longest} bytes")
