@@ -26,7 +26,7 @@ from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
 from chatsync.operator import command as cli
-from chatsync.operator import options, team_fixes, terminal
+from chatsync.operator import options, reports, team_fixes, terminal
 from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
 from dev import seed as seeds
@@ -636,6 +636,23 @@ def test_doctor_knows_a_webhook_by_the_newer_setting_too(run, chat, no_webhook_a
     url = "https://streamwebhook-abc.run.example"
     chat.update_app_settings(event_hooks=[{"hook_type": "webhook", "webhook_url": url}])
     assert run("doctor").status == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "ok", "told"),
+    [
+        ({}, True, "nothing to take from clients"),
+        ({"grants": {"user": ["flag-user", "search-user"]}}, True, "user has search-user;"),
+        ({"grants": {"user": ["update-user-owner"]}}, True, "user has update-user-owner;"),
+        ({"grants": {"admin": ["search-user"]}}, True, "nothing to take from clients"),
+        ({"guest_user_creation_disabled": False}, True, "guests need no account"),
+        ({"disable_permissions_checks": True}, False, "disable_permissions_checks: any client"),
+        ({"disable_auth_checks": True}, False, "disable_auth_checks: any client"),
+    ],
+)
+def test_doctor_tells_what_it_sees_of_clients_permissions(settings, ok, told):
+    verdict = reports._permissions_verdict(settings, "user")
+    assert (verdict[0], told in verdict[1]) == (ok, True)
 
 
 def test_doctor_tells_of_a_wrong_secret(run, clients, stream, monkeypatch):

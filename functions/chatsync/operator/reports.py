@@ -24,6 +24,9 @@ from .options import FINDINGS, IN_SYNC, SECONDS, AsJson
 from .terminal import in_one_line, percent, print_json, print_line, print_table
 
 MOST_SHOWN = 50
+GRANTS_TO_TAKE = ("search-user", "update-user-owner")
+"""Of the app, that clients have by default, and that docs/security.md tells about."""
+
 ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
 
 
@@ -135,6 +138,8 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     app = app_settings.get("name") or clients.settings.stream_api_key
     yield "Stream", True, f"reached, app {app}"
     yield "webhook", *_webhook_verdict(app_settings)
+    role = clients.settings.config.stream.user_role
+    yield "permissions", *_permissions_verdict(app_settings, role)
 
 
 def _amount(accounts: int) -> str:
@@ -150,3 +155,17 @@ def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
     if missing:
         return False, f"does not get {', '.join(missing)}"
     return True, "leads to streamWebhook"
+
+
+def _permissions_verdict(app_settings: Mapping[str, Any], role: str) -> tuple[bool, str]:
+    """What GetApp shows of what clients may do in Stream."""
+    switches = ("disable_auth_checks", "disable_permissions_checks")
+    if off := [name for name in switches if app_settings.get(name)]:
+        return False, f"{' and '.join(off)}: any client may do anything"
+    grants = app_settings.get("grants")
+    granted = grants.get(role) if isinstance(grants, dict) else None
+    told = [f"{role} has {one}" for one in GRANTS_TO_TAKE if one in (granted or [])]
+    if app_settings.get("guest_user_creation_disabled") is False:
+        told.append("guests need no account")
+    seen = "; ".join(told) or "nothing to take from clients in the app's grants"
+    return True, f"{seen}; those of channel types are not seen from here: docs/security.md"
