@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -752,6 +753,19 @@ def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks
     tasks.used_ids.clear()
     audit_module.begin_nightly(clients)
     assert tasks.waiting[0]["data"] == {"auditId": unfinished.id}
+
+
+@pytest.mark.parametrize(("seconds", "tasks_in_all"), [(5, 1), (3600, 2)])
+def test_a_night_that_is_called_twice_makes_one_task_and_a_later_call_another(
+    people, clients, tasks, monkeypatch, seconds, tasks_in_all
+):
+    """Two tasks would run all pages twice, and count as found what the other did not mend yet."""
+    two_o_clock = datetime(2026, 11, 27, 2, tzinfo=UTC).timestamp()
+    for now in (two_o_clock, two_o_clock + seconds):
+        monkeypatch.setattr(audit_run, "time", Mock(time=lambda now=now: now))
+        audit_module.begin_nightly(clients)
+    assert len({task["data"]["auditId"] for task in tasks.waiting}) == 1
+    assert len(tasks.waiting) == tasks_in_all
 
 
 def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch, capsys):
