@@ -22,7 +22,7 @@ and other ports, is another stack beside this one (examples/adopt)."""
 CONFIG = FOLDER / "firebase.local.json"
 FUNCTIONS_ENVIRONMENT = FOLDER / "functions" / ".env.local"
 FUNCTIONS_SECRETS = FOLDER / "functions" / ".secret.local"
-NO_KEEP_ALIVE = ROOT / "dev" / "no_keep_alive.cjs"
+CLI_PRELOAD = ROOT / "dev" / "firebase_cli.cjs"
 HOST = "127.0.0.1"
 PROJECT = os.environ.get("LOCAL_STACK_PROJECT", "demo-chatsync")
 REGION = "asia-south1"
@@ -90,7 +90,7 @@ def cli_environment() -> dict[str, str]:
         "PATH": os.pathsep.join([f"{found['JAVA_HOME']}/bin", os.environ.get("PATH", "")]),
         "CI": "true",  # no message of the day from the network
         "NO_UPDATE_NOTIFIER": "1",
-        "NODE_OPTIONS": f'{os.environ.get("NODE_OPTIONS", "")} --require "{NO_KEEP_ALIVE}"',
+        "NODE_OPTIONS": f'{os.environ.get("NODE_OPTIONS", "")} --require "{CLI_PRELOAD}"',
         "METADATA_SERVER_DETECTION": "none",  # no search for Google Cloud credentials
         # Seconds until a new Python worker must answer. The default of 30 is too short for a burst
         # of calls, each of which starts a worker, and the late ones would never be answered.
