@@ -112,14 +112,14 @@ def test_an_account_that_returns_under_its_uid_is_restored(ann, firebase, stream
 
 def test_sign_ups_that_are_deleted_at_once_leave_nobody(firebase, firestore, stream, stream_user):
     stream.remove_limit("DeleteUser")  # 60 a minute
-    uids = [f"short-lived-{n}" for n in range(50)]
+    uids = [f"short-lived-{n}" for n in range(20)]
 
     def live_and_die(uid: str) -> None:
         auth.create_user(uid=uid, display_name="Short", app=firebase)
         auth.delete_user(uid, app=firebase)
 
     # The emulator has a process for each event under way, and loses those whose process is not up
-    # in time: all at once would be a hundred.
+    # in time: all at once would be forty.
     for start in range(0, len(uids), 10):
         before = runs()
         with ThreadPoolExecutor(8) as pool:
