@@ -15,7 +15,7 @@ LOCK = UV_PYTHON=$(VENV)/python UV_PYTHON_DOWNLOADS=never $(VENV)/uv pip compile
 
 .DEFAULT_GOAL := help
 # `tests` is a folder: make would call it up to date.
-.PHONY: help setup setup-python demo start test tests test-fast test-pythons coverage chaos bench check format lock clean
+.PHONY: help setup setup-python demo start test tests ci-fast ci-emulators test-fast test-pythons coverage chaos bench check format lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -30,10 +30,16 @@ start: setup  ## keep the emulators and the local Stream server up, for app deve
 UNTRACED := stream_server or test_dev_ or test_locks or test_documents or conformance or side_by_side \
 	or test_model or test_memory or hostile or interrupted
 
-# Where CI is set, it measures coverage too: by the tests that are traced, which it runs first.
+# Where CI is set, it measures coverage too, and runs the fast tests beside those on the emulators,
+# which wait more than they compute. What each of the two prints comes at its end.
 test: setup  ## run all tests
-	@$(if $(CI),$(MAKE) --no-print-directory coverage)
-	@$(VENV)/pytest $(if $(CI),-k "emulator or examples or $(UNTRACED)")
+	@$(if $(CI),$(MAKE) --no-print-directory --jobs=2 --output-sync ci-fast ci-emulators,$(VENV)/pytest)
+
+ci-fast: coverage
+	@$(VENV)/pytest tests/fast -k "$(UNTRACED)"
+
+ci-emulators:
+	@$(VENV)/pytest tests/emulator examples
 
 tests: test
 
