@@ -26,9 +26,10 @@ demo: setup  ## show a sign-up, a missing chat user and its repair, on the emula
 start: setup  ## keep the emulators and the local Stream server up, for app development
 	@$(VENV)/python -m dev.start
 
-# Tracing takes twice the time: without tests that run no function here, or one for thousands of cases.
+# Tracing takes twice the time: without tests that run no function here, or one for very many cases.
 UNTRACED := stream_server or test_dev_ or test_locks or test_documents or conformance or side_by_side \
-	or test_model or test_memory or hostile or interrupted
+	or test_model or test_memory or hostile or interrupted or kill_anywhere or attack or thousand \
+	or hundred or of_any_shape
 
 # Where CI is set, it measures coverage too, and runs the fast tests beside those on the emulators,
 # which wait more than they compute. What each of the two prints comes at its end.
