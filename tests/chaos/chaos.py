@@ -67,7 +67,9 @@ async def running(
     FOLDER.mkdir(parents=True, exist_ok=True)
     deployed = deploy(SOURCE)
     platform = Platform(deployed, instances, backends.events_port, Random(seed + 1), disorder)
-    async with platform.running(), aiohttp.ClientSession() as session:
+    # A connection per request: the emulators close idle ones, which would look like a failure.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with platform.running(), aiohttp.ClientSession(connector=connector) as session:
         firebase = Firebase(session)
         driver = Driver(platform, firebase, Random(seed))
         stream = LocalStream(emulators.STREAM_BASE_URL)
@@ -188,7 +190,9 @@ async def settle(run: Run) -> tuple[float | None, Verdict]:
         is_quiet = not run.platform.pending_events and not await run.firebase.waiting_repairs()
         is_over = waited > weather.LATE_SECONDS or not run.has_faults
         if (is_quiet and is_over) or waited > SETTLE_SECONDS:
-            verdict = await judge(run.firebase, run.driver.people)
+            driver = run.driver
+            hostile = driver.hostile.uids
+            verdict = await judge(run.firebase, driver.people, driver.chats, hostile)
             if is_quiet and not verdict.problems and not verdict.waiting:
                 return time.monotonic() - began, verdict
             if waited > SETTLE_SECONDS:

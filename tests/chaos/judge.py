@@ -7,12 +7,15 @@ under test.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
+from stream_chat import StreamChat
 
 from dev import emulators
+from stream_server.credentials import API_KEY, API_SECRET
 
 from .people import Firebase, Person
 
@@ -36,7 +39,13 @@ class Verdict:
         self.problems.setdefault(uid, []).append(problem)
 
 
-async def judge(firebase: Firebase, people: dict[str, Person]) -> Verdict:
+async def judge(
+    firebase: Firebase,
+    people: dict[str, Person],
+    chats: Mapping[str, frozenset[str]],
+    hostile: Collection[str],
+) -> Verdict:
+    """``hostile`` accounts get what they deserve; nobody else may be lost."""
     accounts = await firebase.accounts()
     documents = {name: await firebase.all_documents(name) for name in _COLLECTIONS}
     repairs = await firebase.all_documents("repairs")
@@ -48,7 +57,7 @@ async def judge(firebase: Firebase, people: dict[str, Person]) -> Verdict:
         living=sum(person.is_alive for person in people.values()),
         deleted=sum(not person.is_alive for person in people.values()),
     )
-    for uid in accounts.keys() - people.keys():
+    for uid in accounts.keys() - people.keys() - set(hostile):
         verdict.add(uid, "has an account that nobody made")
     for uid, person in people.items():
         in_auth = accounts.get(uid)
@@ -70,7 +79,23 @@ async def judge(firebase: Firebase, people: dict[str, Person]) -> Verdict:
     for name, found in documents.items():
         for uid in found.keys() - accounts.keys():
             verdict.add(uid, f"has {name}/{{uid}} without an account: {found[uid]}")
+    members_of = await asyncio.to_thread(_members_of, list(chats))
+    for cid, two in chats.items():
+        if all(uid in accounts for uid in two) and set(members_of.get(cid, ())) != two:
+            for uid in two:
+                verdict.add(uid, f"is in {cid} with {members_of.get(cid)}, and not as one of two")
     return verdict
+
+
+def _members_of(cids: Sequence[str]) -> dict[str, list[str]]:
+    """The members of these channels, by cid."""
+    chat = StreamChat(API_KEY, API_SECRET, base_url=emulators.STREAM_BASE_URL)
+    found = {}
+    for start in range(0, len(cids), 30):
+        condition = {"cid": {"$in": cids[start : start + 30]}}
+        for state in chat.query_channels(condition, limit=30)["channels"]:
+            found[state["channel"]["cid"]] = [one["user_id"] for one in state["members"]]
+    return found
 
 
 def _in_auth(person: Person) -> tuple[str | None, str | None]:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from .cloud import Platform
+from .hostile import Hostile
 from .people import Firebase, Person
 
 CALLABLE_SECONDS = 60.0
@@ -47,6 +48,13 @@ class Driver:
     """Answers that said that a repair is queued."""
     violations: list[str] = field(default_factory=list)
     emails: int = 0
+    chats: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The two people of each direct conversation that was opened, by cid."""
+
+    hostile: Hostile = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hostile = Hostile(self.platform, self.firebase, Random(self.random.random()))
 
     def mix(self, count: int) -> list[Operation]:
         """``count`` operations in the order in which they begin."""
@@ -66,6 +74,8 @@ class Driver:
             self.get_token: 10,
             self.get_profile: 2,
             self.get_stats: 2,
+            self.open_chat: 6,
+            self.hostile_deed: 13,  # a tenth
         }
         chosen = self.random.choices(list(weights), list(weights.values()), k=count)
         # Nobody can be changed before somebody signed up.
@@ -245,6 +255,22 @@ class Driver:
             if "token" in result and not was_alive and not person.is_alive:
                 self.violations.append(f"a token was issued to {person.uid}, who was deleted")
 
+    async def open_chat(self) -> None:
+        self.operations["createConversation"] += 1
+        caller, other = self._caller(), self._living()
+        if not caller or not other or caller is other:
+            return
+        asked = {"participantIds": [other.uid]}
+        concerned = [caller.uid, other.uid]
+        result = await self._call("createConversation", asked, caller, concerned)
+        if "cid" in result:
+            self.chats[result["cid"]] = frozenset(concerned)
+
+    async def hostile_deed(self) -> None:
+        self.operations["by a hostile account"] += 1
+        honest = [one for one in self.people.values() if one.is_alive and one.id_token]
+        await self.hostile.act(honest)
+
     async def get_profile(self) -> None:
         self.operations["ensureUserProfile"] += 1
         if person := self._caller():
@@ -290,7 +316,11 @@ class Driver:
         details = error.get("details") or {}
         self.queued += bool(details.get("repairQueued"))
         # Statistics of somebody with teams are told to those who share one.
-        is_tenant = function == "getUserStats" and code == "permission-denied"
+        # A conversation is of the team that its members share.
+        of_teams = function in ("getUserStats", "createConversation")
+        is_tenant = of_teams and code == "permission-denied"
+        if details.get("reason") == "budget":
+            self.violations.append(f"{function} refused an honest account for its budget")
         if code not in _EXPECTED_CODES and not is_tenant:
             self.violations.append(f"{function} of {concerned} answered {error}")
         people = [self.people[uid] for uid in details.get("userIds", []) if uid in self.people]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from stream_server.control import calls_by_status
 
+from .hostile import share_of_limits
 from .judge import Verdict
-from .weather import calls_of_functions
+from .weather import WINDOW_SECONDS, calls_of_functions
 
 if TYPE_CHECKING:
     from .chaos import Run
@@ -34,8 +36,19 @@ def chaos(run: Run, settled: float | None, verdict: Verdict) -> bool:
     ]
     table("Callables", lines)
     events_and_stream(run)
+    _hostile(run)
     table("Outbox", outbox_lines(run))
     return conclusion(run, settled, verdict)
+
+
+def _hostile(run: Run) -> None:
+    hostile = run.driver.hostile
+    table("Hostile accounts did", hostile.operations.items(), total=True)
+    table("Answers to hostile accounts", sorted(hostile.answers.items()))
+    limits = {name: limit["limit"] for name, limit in run.stream.state()["limits"].items()}
+    windows = (time.monotonic() - run.began) / WINDOW_SECONDS
+    used = share_of_limits(calls_of_functions(run.stream), hostile.uids, limits, windows)
+    table("Stream calls about hostile accounts, and their share of the limits", used)
 
 
 def events_and_stream(run: Run) -> None:
@@ -67,7 +80,8 @@ def outbox_lines(run: Run) -> list[tuple[str, object]]:
 
 def conclusion(run: Run, settled: float | None, verdict: Verdict) -> bool:
     given_up = sum(one.given_up for one in run.platform.deliveries.values())
-    shown("Answers against the contract", run.driver.violations)
+    violations = [*run.driver.violations, *run.driver.hostile.violations]
+    shown("Answers against the contract", violations)
     shown("Parked repairs", (str(entry) for entry in verdict.parked))
     shown("Lost", (f"{uid} {'; '.join(what)}" for uid, what in verdict.problems.items()))
     has_tried_all = not run.has_faults or "drainRepairs" in run.kills
@@ -82,7 +96,7 @@ def conclusion(run: Run, settled: float | None, verdict: Verdict) -> bool:
             ("repairs waiting", verdict.waiting),
             ("repairs parked", len(verdict.parked)),
             ("events not delivered", run.platform.pending_events + given_up),
-            ("answers against the contract", len(run.driver.violations)),
+            ("answers against the contract", len(violations)),
             ("seconds to settle", "not settled" if settled is None else f"{settled:.0f}"),
             ("lost", len(verdict.problems)),
         ],
@@ -91,7 +105,7 @@ def conclusion(run: Run, settled: float | None, verdict: Verdict) -> bool:
         settled is not None
         and not verdict.problems
         and not given_up
-        and not run.driver.violations
+        and not violations
         and has_tried_all
     )
 
