@@ -31,6 +31,7 @@ from chatsync.entry.callables import (
     https_error,
     id_of,
     is_anonymous,
+    signed_in_at,
     task_function,
     time_of,
     without_secret,
@@ -199,7 +200,8 @@ def getUserStats(request: CallableRequest[Any]) -> dict[str, Any]:
 @callable_function
 def getStreamUserToken(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{}``: repair the caller, then a token for their chat client."""
-    return tokens.issue_token(caller_of(request), spend(request, token_per_minute=1))
+    clients = spend(request, token_per_minute=1)
+    return tokens.issue_token(caller_of(request), clients, signed_in_at(request))
 
 
 @callable_function
@@ -214,7 +216,13 @@ def createConversation(request: CallableRequest[Any]) -> dict[str, Any]:
     """``{participantIds, conversationType?, name?, team?, idempotencyKey?}``: a chat that opens."""
     caller, fields = caller_of(request), fields_of(request)
     clients = spend(request, conversations_per_minute=1).leaving(LEFT_BY_CALLABLES)
-    return create_conversation(caller, fields, clients, is_anonymous=is_anonymous(request))
+    return create_conversation(
+        caller,
+        fields,
+        clients,
+        is_anonymous=is_anonymous(request),
+        signed_in_at=signed_in_at(request),
+    )
 
 
 @on_request()

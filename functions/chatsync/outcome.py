@@ -23,6 +23,7 @@ from .errors import (
     Unsettled,
 )
 from .ids import Key
+from .users import Account
 
 Status = Literal["ok", "created", "updated", "restored"]
 
@@ -102,6 +103,9 @@ class Outcome:
     error: ChatsyncError | None
     stream_user: dict[str, Any] = field(default_factory=dict)
     """As it was read from Stream; empty if it was missing."""
+
+    account: Account | None = None
+    """As Auth said last; None if it was not asked."""
 
     recheck: bool = False
     """Whether the answer to a write was lost: Stream may still apply it, after all other calls."""

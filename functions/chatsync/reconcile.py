@@ -295,6 +295,7 @@ def _outcome(record: Record) -> Outcome:
         status=None if error else record.status or "ok",
         error=error,
         stream_user=dict(record.stream_user or {}),
+        account=record.agreed.account if record.agreed else None,
         recheck=record.creation_unanswered or record.patch_unanswered,
         removal=record.creation_unanswered or (record.is_created and isinstance(error, Temporary)),
     )

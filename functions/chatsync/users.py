@@ -53,6 +53,9 @@ class Account:
     claims: Document = field(default_factory=dict)
     """Custom claims, which only the app's backend can give."""
 
+    valid_since: int = field(default=0, compare=False)
+    """Who signed in before this time (Unix seconds) must sign in anew; no document follows it."""
+
 
 @dataclass(frozen=True)
 class Remembered:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from firebase_admin import auth
 
+from ..errors import Unauthenticated
 from ..ids import MAX_KEY_LENGTH, Key
 from ..side_by_side import batches, begin, result
 from ..users import (
@@ -32,6 +33,13 @@ def read_accounts(keys: Iterable[Key], client: auth.Client) -> dict[Key, Account
     with temporary_failures_named():
         records = client.get_users(identifiers).users
     return {Key("user", record.uid): _account(record) for record in records}
+
+
+def check_signed_in(account: Account | None, signed_in_at: float) -> None:
+    """Raise Unauthenticated if every session that began at ``signed_in_at`` (Unix seconds) was
+    ended since: by "sign out everywhere", or with a new password."""
+    if account and signed_in_at < account.valid_since:
+        raise Unauthenticated("sign in again")
 
 
 def list_accounts(page_token: str, client: auth.Client) -> tuple[dict[Key, Account], str]:
@@ -90,6 +98,7 @@ def _account(record: auth.UserRecord) -> Account:
         disabled=record.disabled,
         claims=record.custom_claims or {},
         anonymous=not (record.provider_data or record.email or record.phone_number),
+        valid_since=record.tokens_valid_after_timestamp // 1000,
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from .. import budgets, ids, outbox, proof, users
 from ..agreement import is_fresh
 from ..as_json import json_value
 from ..clients import Clients
-from ..clients.accounts import read_accounts
+from ..clients.accounts import check_signed_in, read_accounts
 from ..clients.documents import (
     CreatedDocument,
     add_write,
@@ -106,16 +107,26 @@ class Request:
 
 
 def create_conversation(
-    uid: str, fields: Mapping[str, Any], clients: Clients, *, is_anonymous: bool = False
+    uid: str,
+    fields: Mapping[str, Any],
+    clients: Clients,
+    *,
+    is_anonymous: bool = False,
+    signed_in_at: float = math.inf,
 ) -> dict[str, Any]:
     """``{id, cid, conversationType, participantIds, name, team, createdAt, existed, healed}``.
 
     ``participantIds`` and ``healed`` name members as the caller does: uids, and companies as
-    ``{"companyId": id}``. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists,
-    BudgetUsedUp, and FailedPrecondition for a disabled caller, with nothing written; later also
-    NotFound, FailedPrecondition and Temporary: then the conversation is in the outbox.
+    ``{"companyId": id}``. ``signed_in_at`` (Unix seconds) is when the caller did. Raises
+    InvalidArgument, Unauthenticated, NotFound, PermissionDenied, AlreadyExists, BudgetUsedUp, and
+    FailedPrecondition for callers who may start nothing and members who cannot chat, with nothing
+    written; later also NotFound and FailedPrecondition, after which the document is ``failed``, and
+    Temporary, after which the outbox has an entry.
     """
     request = parse(uid, fields, clients.settings)
+    groups_are_open = clients.settings.config.conversations.anonymous_may_start_groups
+    if is_anonymous and not request.is_direct and not groups_are_open:
+        raise PermissionDenied("anonymous accounts start no group: sign up first", [])
     deadline = time.monotonic() + DEADLINE_SECONDS
     presumed = (*map(clients.settings.id_format.stream_id, request.members), *request.service_users)
     # Only a caller who may start a conversation leads to the key of pairs, which is made once.
@@ -123,6 +134,7 @@ def create_conversation(
     finding = begin(_find, request, presumed, clients, deadline) if is_early else None
     stated_team = request.team
     request, states = _with_members(request, clients, deadline)
+    _check_caller(request, states, signed_in_at)
     request, states = _with_team(request, states, clients, deadline)
     _check_members(request, states, clients.settings)
     members = Members.of(request, states, clients.settings)
@@ -388,6 +400,16 @@ def _begin_reads(
     return begin_reads(keys, clients, deadline, accounts)
 
 
+def _check_caller(
+    request: Request, states: Mapping[Key, FirebaseState], signed_in_at: float
+) -> None:
+    """Raises Unauthenticated and FailedPrecondition, by what Auth says of the caller."""
+    account = states[request.caller].account if request.caller in states else None
+    check_signed_in(account, signed_in_at)
+    if account and account.disabled:
+        raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
+
+
 def _check_members(
     request: Request, states: Mapping[Key, FirebaseState], settings: Settings
 ) -> None:
@@ -400,9 +422,6 @@ def _check_members(
     kinds = {key: users.kind_of(key, states[key], settings.config) for key in request.members}
     if undecided := [key.id for key, kind in kinds.items() if kind is None]:
         raise FailedPrecondition(undecided, Refusal.UNDECIDED)
-    caller = states[request.caller]
-    if caller.account and caller.account.disabled:
-        raise FailedPrecondition([request.caller.id], Refusal.DISABLED)
     if not request.team:
         return
     teams = {key: users.teams_of(states[key], settings.config) for key in request.members}

@@ -140,6 +140,12 @@ def is_anonymous(request: CallableRequest[Any]) -> bool:
     return isinstance(firebase, dict) and firebase.get("sign_in_provider") == "anonymous"
 
 
+def signed_in_at(request: CallableRequest[Any]) -> float:
+    """When the caller signed in, in Unix seconds, as the verified ID token says; else long ago."""
+    told = request.auth.token.get("auth_time") if request.auth else None
+    return told if isinstance(told, int | float) else 0
+
+
 def fields_of(request: CallableRequest[Any]) -> dict[str, Any]:
     """The data that the caller sent, which must be an object; client SDKs send null for no data."""
     if request.data is None:

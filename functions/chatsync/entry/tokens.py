@@ -5,6 +5,7 @@ in the future, or before the user's ``revoke_tokens_issued_before`` (Stream docu
 & Authentication").
 """
 
+import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 from .. import outbox, proof
 from ..agreement import revoked_before, still_agrees
 from ..clients import Clients
-from ..clients.accounts import read_accounts
+from ..clients.accounts import check_signed_in, read_accounts
 from ..clients.documents import read_documents
 from ..clients.entries import withdraw
 from ..errors import FailedPrecondition, FirebaseUnavailable, NotFound, Postponed, Refusal
@@ -29,13 +30,15 @@ STALE_AFTER_SECONDS = 1.0
 """After a repair that took longer, Auth is asked again: the account may be gone by then."""
 
 
-def issue_token(uid: str, clients: Clients) -> dict[str, Any]:
+def issue_token(uid: str, clients: Clients, signed_in_at: float = math.inf) -> dict[str, Any]:
     """``{token, userId, streamUserId, apiKey, expiresAt}`` (Unix seconds).
 
     The user is repaired first, unless known to agree. Raises the repair's error: no token for users
-    who don't exist, or are disabled, deactivated or banned.
+    who don't exist, or are disabled, deactivated or banned; and Unauthenticated for a user who was
+    signed out everywhere since ``signed_in_at`` (Unix seconds).
     """
-    stream_id, last_revoked = _known(uid, clients) or _repaired(uid, clients)
+    known = _known(uid, clients, signed_in_at)
+    stream_id, last_revoked = known or _repaired(uid, clients, signed_in_at)
     now = int(time.time())
     issued_at = max(now - CLOCK_SKEW_SECONDS, last_revoked)
     expires_at = now + clients.settings.config.stream.token_lifetime_seconds
@@ -53,7 +56,7 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
 
     Raises the repair's error, and Postponed if called many times within seconds.
     """
-    stream_id, last_revoked = _repaired(uid, clients)
+    stream_id, last_revoked = _repaired(uid, clients, math.inf)
     now = int(time.time())
     # One second after the latest ``iat`` of the tokens issued until now.
     revoking = max(now - CLOCK_SKEW_SECONDS, last_revoked) + 1
@@ -66,7 +69,7 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
     return {"userId": uid, "streamUserId": stream_id}
 
 
-def _known(uid: str, clients: Clients) -> tuple[str, int] | None:
+def _known(uid: str, clients: Clients, signed_in_at: float) -> tuple[str, int] | None:
     """The Stream id of a user who is known to agree, and when tokens were revoked last.
 
     None if Stream must be asked: the repair then says why there is no token, if there is none.
@@ -81,6 +84,7 @@ def _known(uid: str, clients: Clients) -> tuple[str, int] | None:
         account = result(asking, deadline).get(key)
     except FirebaseUnavailable:
         return None  # the repair meets it too, and leaves it to the outbox
+    check_signed_in(account, signed_in_at)
     if account is None or account.disabled:
         return None
     if account.anonymous and not config.stream.provision_anonymous_users:
@@ -92,17 +96,19 @@ def _known(uid: str, clients: Clients) -> tuple[str, int] | None:
     return stream_id, state.remembered.revoked_before
 
 
-def _repaired(uid: str, clients: Clients) -> tuple[str, int]:
+def _repaired(uid: str, clients: Clients, signed_in_at: float) -> tuple[str, int]:
     """The same after a repair."""
     key = Key("user", uid)
     started = time.monotonic()
     [outcome] = outbox.reconcile([key], clients, check_accounts=True)
+    check_signed_in(outcome.account, signed_in_at)
     if outcome.error:
         raise NotRepaired(outcome)
     if time.monotonic() - started > STALE_AFTER_SECONDS:
         account = read_accounts([key], clients.auth).get(key)
         if account is None:
             raise NotFound([uid])
+        check_signed_in(account, signed_in_at)
         if account.disabled:
             raise FailedPrecondition([uid], Refusal.DISABLED)
     return outcome.stream_id, revoked_before(outcome.stream_user)
