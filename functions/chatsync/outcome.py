@@ -12,7 +12,6 @@ from .errors import (
     FailedPrecondition,
     FirebaseUnavailable,
     InvalidArgument,
-    NotFound,
     Postponed,
     Refusal,
     StreamCredentialsRejected,
@@ -60,11 +59,6 @@ class Parked(StrEnum):
     REJECTED = "rejected"
     DELETED = "deleted"
     INVALID_ID = "invalid_id"
-    DISABLED = "disabled"
-    ANONYMOUS = "anonymous"
-    DEACTIVATED = "deactivated"
-    NOT_FOUND = "not_found"
-    WRONG_TEAM = "wrong_team"
 
 
 _WAITING = (
@@ -78,17 +72,8 @@ _WAITING = (
 )
 """By class of the error; the first that fits counts."""
 
-_PARKED_OF_USERS = {Refusal.DELETED: Parked.DELETED, Refusal.REJECTED: Parked.REJECTED}
+_PARKED = {Refusal.DELETED: Parked.DELETED, Refusal.REJECTED: Parked.REJECTED}
 """Nothing has to be done about a user who is disabled or deactivated."""
-
-_PARKED_OF_CONVERSATIONS = {
-    **_PARKED_OF_USERS,
-    Refusal.DISABLED: Parked.DISABLED,
-    Refusal.ANONYMOUS: Parked.ANONYMOUS,
-    Refusal.DEACTIVATED: Parked.DEACTIVATED,
-    Refusal.WRONG_TEAM: Parked.WRONG_TEAM,
-}
-"""A conversation with such a member cannot open."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +140,9 @@ class Outcome:
 
     @property
     def _parked(self) -> Parked | None:
-        is_conversation = self.key.kind == "conversation"
         match self.error:
-            case FailedPrecondition(reason=refusal):
-                parked = _PARKED_OF_CONVERSATIONS if is_conversation else _PARKED_OF_USERS
-                return parked.get(refusal)
-            case NotFound():
-                return Parked.NOT_FOUND if is_conversation else None
+            case FailedPrecondition(reason=refusal) if self.key.kind != "conversation":
+                return _PARKED.get(refusal)  # of a conversation, its document says it
             case InvalidArgument():
                 return Parked.INVALID_ID
             case StreamRejected():

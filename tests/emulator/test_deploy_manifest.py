@@ -224,6 +224,7 @@ def test_what_expires_has_a_policy_and_its_time_no_index():
     expire = [
         ("audits", "expireAt"),
         ("budgets", "chatsyncExpireAt"),
+        ("conversations", "chatsyncExpireAt"),
         ("counted_messages", "expireAt"),
         ("findings", "expireAt"),
         ("stream_users", "chatsyncExpireAt"),

@@ -337,18 +337,6 @@ def test_a_channel_of_another_team_is_not_taken_over(teams, create, chat, docume
 # Members who cannot chat
 
 
-def test_a_deactivated_member_fails_the_conversation_visibly(
-    ann, bob, create, chat, clients, firestore_api
-):
-    chat.upsert_user({"id": "bob"})
-    chat.deactivate_user("bob")
-    with fails_with(FailedPrecondition) as refusal:
-        create("bob")
-    assert (refusal.value.ids, refusal.value.reason) == (["bob"], "deactivated")
-    [entry] = [one for one in entries(clients).values() if one["kind"] == "conversation"]
-    assert (entry["state"], entry["reason"]) == ("parked", "deactivated")
-
-
 def test_a_failed_conversation_opens_when_its_reason_is_gone(
     ann, bob, create, chat, clients, document
 ):
@@ -484,21 +472,19 @@ def test_a_channel_update_that_stream_refuses_is_told_as_a_precondition(
 
 
 @pytest.mark.parametrize("refused", ["UpdateUsers", "GetOrCreateChannel"])
-def test_a_conversation_that_stream_refuses_is_parked_with_what_it_said(
-    accounts, create, clients, stream, refused
+def test_a_conversation_that_stream_refuses_has_failed_and_the_log_says_why(
+    accounts, create, clients, stream, firestore, refused, capsys
 ):
     for uid in ("ann", "bob"):
         accounts.sign_up(uid)
     stream.fault(refused, "status", status=400, code=4, rate=1)
     with fails_with(FailedPrecondition):
         create("bob")
-    [entry] = entries(clients).values()
-    assert (entry["kind"], entry["state"], entry["reason"]) == (
-        "conversation",
-        "parked",
-        "rejected",
-    )
-    assert "code 4" in entry["lastError"]
+    [document] = firestore.collection("conversations").get()
+    assert (document.get("status"), document.get("failedReason")) == ("failed", "rejected")
+    assert [one for one in entries(clients).values() if one["kind"] == "conversation"] == []
+    assert f"Conversation {document.id} cannot open: " in (told := capsys.readouterr().err)
+    assert "code 4" in told
 
 
 def test_a_conversation_that_cannot_be_looked_at_now_is_left_to_the_outbox(

@@ -579,11 +579,13 @@ def add_write(
 ) -> None:
     """Add to ``batch`` a write that fails if the document changed since it was read.
 
-    ``version`` is its update time when it was read; if None, the document is created.
+    ``version`` is its update time when it was read; if None, the document is created, and has no
+    field to delete.
     """
     fields = {**fields, "updatedAt": firestore.SERVER_TIMESTAMP}
     if version is None:
-        batch.create(reference, fields)
+        deleted = firestore.DELETE_FIELD
+        batch.create(reference, {name: one for name, one in fields.items() if one is not deleted})
     else:
         batch.update(reference, fields, client.write_option(last_update_time=version))
 

@@ -83,13 +83,17 @@ def query(
     return {one: found[cid] for one, cid in cids.items() if cid in found}
 
 
-def refuse_obstacles(outcomes: Sequence[Outcome]) -> None:
-    """Raise the error of the first user who cannot be a member, naming all of the same kind."""
+def refuse_obstacles(outcomes: Sequence[Outcome], caller: Key | None = None) -> None:
+    """Raise the error of the first user who cannot be a member, naming all of the same kind.
+
+    Who is banned can be a member, but is no ``caller``.
+    """
     errors = [outcome.error for outcome in outcomes if outcome.error]
     refusals = [
-        error
-        for error in errors
-        if isinstance(error, FailedPrecondition) and error.reason not in _NO_OBSTACLES
+        outcome.error
+        for outcome in outcomes
+        if isinstance(outcome.error, FailedPrecondition)
+        and (outcome.error.reason not in _NO_OBSTACLES or outcome.key == caller)
     ]
     if refusals:
         reason = refusals[0].reason

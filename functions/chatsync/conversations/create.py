@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from .. import budgets, ids, outbox, proof, users
 from ..agreement import is_fresh
 from ..as_json import json_value
 from ..clients import Clients
-from ..clients.accounts import check_signed_in, read_accounts
+from ..clients.accounts import check_signed_in, existing_keys, read_accounts
 from ..clients.documents import (
     CreatedDocument,
     add_write,
@@ -41,13 +41,15 @@ from ..errors import (
 from ..ids import Key
 from ..observe import PendingReads, begin_reads
 from ..outbox import Entry
-from ..outcome import NotRepaired
+from ..outcome import NotRepaired, Outcome
+from ..plan import Observed, Policy, plan
 from ..reconcile import GRACE_SECONDS
 from ..settings import Settings
 from ..side_by_side import BATCH, batches, begin, result
 from ..users import Account, Document, FirebaseState
 from . import document as document_store
 from . import pairs
+from .channel import refuse_obstacles
 from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
 from .pairs import Pair
 from .patterns import field_value_of
@@ -59,6 +61,9 @@ TYPES = ("direct", "group")
 
 UNFINISHED_SECONDS = 50.0
 """After this time the outbox finishes a conversation that the callable did not."""
+
+CHECK_SECONDS = 5.0
+"""A conversation begins after this time at the latest, though Stream hasn't answered yet."""
 
 _MAX_CONFLICTS = 3
 
@@ -173,13 +178,16 @@ def create_conversation(
         reads = _begin_reads(doubtful, states, clients, deadline)
         is_new = not document.version
         day = begin(budgets.day_of, uid, is_anonymous, clients, deadline) if is_new else None
+        if reads:
+            _check_reads(reads, request.caller, states, clients, deadline)
         begun = _begin(document, pair, request, members, states, clients, deadline, day)
         existed = begun.existed
         # A continued conversation may have other members than those of this call.
         is_as_asked = begun.document.member_ids == members.all
         prefetched = reads if is_as_asked else None
         keys = doubtful if is_as_asked else None
-        outcome = finish(begun.document, clients, deadline, keys, prefetched)
+        caller = request.caller
+        outcome = finish(begun.document, clients, deadline, keys, prefetched, caller)
         outcome = outbox.complete(begun.entry, outcome, clients)
         if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
             delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
@@ -398,6 +406,39 @@ def _begin_reads(
     keys = doubtful[:BATCH]
     accounts = {key: account for key in keys if (account := states[key].account)}
     return begin_reads(keys, clients, deadline, accounts)
+
+
+def _check_reads(
+    reads: PendingReads,
+    caller: Key,
+    states: Mapping[Key, FirebaseState],
+    clients: Clients,
+    deadline: float,
+) -> None:
+    """Raise the FailedPrecondition that was just read of a member or the caller, if any.
+
+    What could not be read, or not soon, is left to :func:`finish`, and so is an account that is a
+    company: it was asked for under another id.
+    """
+    reading = reads.stream_users
+    wait([reading], min(CHECK_SECONDS, deadline - time.monotonic()))
+    if not reading.done() or reading.exception():
+        return
+    in_stream, settings = reading.result(), clients.settings
+    outcomes = []
+    for key in [one for one in states if one in reads.keys]:
+        stream_id = settings.stream_id(key, states[key])
+        is_asked = stream_id == settings.id_format.stream_id(key)
+        user = in_stream.get(stream_id)
+        observed = Observed(key, stream_id, states[key], user, stream_is_known=is_asked)
+        if obstacle := plan(observed, Policy(settings.config)).obstacle:
+            error = FailedPrecondition([key.id], obstacle)
+            outcomes.append(Outcome(key, stream_id, None, error))
+    # A deleted account that Stream has as deactivated is gone, and not an obstacle.
+    existing = existing_keys([outcome.key for outcome in outcomes], clients, deadline)
+    if gone := [outcome.key.id for outcome in outcomes if outcome.key not in existing]:
+        raise NotFound(gone)
+    refuse_obstacles(outcomes, caller)
 
 
 def _check_caller(

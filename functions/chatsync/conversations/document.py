@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.cloud import firestore
@@ -32,6 +32,12 @@ from ..users import FirebaseState
 
 DEADLINE_SECONDS = 25.0
 """Callers wait for it; the function, which may still write to the outbox, ends after 60."""
+
+FAILED_KEPT_FOR = timedelta(days=7)
+"""How long a ``failed`` document is kept, by Firestore's TTL policy: whoever looks into it has a
+week, and the app may call again any time."""
+
+_NOT_FAILED = dict.fromkeys(("failedReason", "chatsyncExpireAt"), firestore.DELETE_FIELD)
 
 _STATUSES = ("pending", "ready", "failed", "deleted")
 
@@ -176,7 +182,7 @@ def name_of(channel: Mapping[str, Any]) -> str | None:
 
 
 def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
-    """The document of ``conversation``, without its times, origin and arguments."""
+    """The document of a ``conversation`` that hasn't failed; no times, origin and arguments."""
     cid = cid_of(conversation.id, settings)
     channel_type, _, channel_id = cid.partition(":")
     return {
@@ -190,6 +196,7 @@ def document_fields(conversation: Conversation, settings: Settings) -> dict[str,
         "team": conversation.team,
         "createdBy": conversation.created_by,
         "status": conversation.status,
+        **_NOT_FAILED,
     }
 
 
@@ -282,16 +289,17 @@ def outcome_of(
 
 def set_ready(document: Conversation, clients: Clients, deadline: float) -> Conversation | None:
     """Write ``ready``, whatever else changed; None if the document has vanished."""
-    return _set_status(replace(document, status="ready"), {}, None, clients, deadline)
+    ready = replace(document, status="ready")
+    return _set_status(ready, _NOT_FAILED, None, clients, deadline)
 
 
 def set_failed(
-    document: Conversation, gone: Collection[str], clients: Clients, deadline: float
+    document: Conversation, reason: str, gone: Collection[str], clients: Clients, deadline: float
 ) -> Conversation | None:
-    """Write ``failed`` if the document is as it was read, else None.
+    """Write ``failed``, and why, if the document is as it was read, else None.
 
-    Participants who are ``gone`` (uids) leave it: their deletion may have been handled before the
-    conversation was written.
+    It then expires, unless it is begun again. Participants who are ``gone`` (uids) leave it: their
+    deletion may have been handled before the conversation was written.
     """
     uids = [uid for uid in document.participant_ids if uid in gone]
     keys = {one: clients.settings.key(one) for one in document.member_ids}
@@ -303,13 +311,15 @@ def set_failed(
         member_ids=tuple(one for one in document.member_ids if one not in left),
         created_by="" if document.created_by in uids else document.created_by,
     )
-    fields = {
-        "participantIds": list(failed.participant_ids),
-        "memberIds": list(failed.member_ids),
-        "createdBy": failed.created_by or None,
-    }
+    fields = {"failedReason": reason, "chatsyncExpireAt": datetime.now(UTC) + FAILED_KEPT_FOR}
+    if uids:
+        fields |= {
+            "participantIds": list(failed.participant_ids),
+            "memberIds": list(failed.member_ids),
+            "createdBy": failed.created_by or None,
+        }
     unchanged = clients.firestore.write_option(last_update_time=document.version)
-    return _set_status(failed, fields if uids else {}, unchanged, clients, deadline)
+    return _set_status(failed, fields, unchanged, clients, deadline)
 
 
 def _set_status(

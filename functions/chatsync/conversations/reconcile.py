@@ -41,6 +41,7 @@ from ..ids import Key
 from ..observe import PendingReads
 from ..reconcile import reconcile_users
 from ..side_by_side import batches, begin, result
+from ..users import Account
 from .channel import (
     creator_of,
     healed_keys,
@@ -166,17 +167,20 @@ def finish(
     deadline: float,
     keys: Sequence[Key] | None = None,
     prefetched: PendingReads | None = None,
+    caller: Key | None = None,
 ) -> ConversationOutcome:
     """Repair the members, create the channel as the document says, and set the document ``ready``.
 
-    With ``keys`` only these members are repaired: the others are known to agree. Safe to repeat
-    after a crash at any point, and to run twice at once.
+    With ``keys`` only these members are repaired: the others are known to agree. It fails for a
+    ``caller``, by default who created the document, who is banned or disabled. Safe to repeat after
+    a crash at any point, and to run twice at once.
     """
     if time.monotonic() >= deadline:
         return outcome_of(document, clients.settings, Postponed(f"no time left for {document.id}"))
     if keys is None:
         keys = [key for one in document.member_ids if (key := clients.settings.key(one))]
     people = [Key("user", uid) for uid in document.participant_ids]
+    caller = caller or Key("user", document.created_by)
     try:
         refuse_half_a_pair(document)
         if clients.settings.config.teams.required and not document.team:
@@ -188,14 +192,19 @@ def finish(
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
         # First: a deleted account that Stream has as deactivated is gone, and not an obstacle.
-        existing = {key for lookup in lookups for key in result(lookup, deadline)}
-        refuse_gone(existing, document)
-        refuse_obstacles(outcomes)
+        accounts: dict[Key, Account] = {}
+        for lookup in lookups:
+            found = result(lookup, deadline)
+            accounts |= found
+        refuse_gone(accounts.keys(), document)
+        if caller in accounts and accounts[caller].disabled:
+            raise FailedPrecondition([caller.id], Refusal.DISABLED)
+        refuse_obstacles(outcomes, caller)
         outcomes += make_channel(document, clients, deadline)
     except (FailedPrecondition, NotFound, StreamRejected) as error:
         logger.error(f"Conversation {document.id} cannot open: {error}", conversation=document.id)
         gone = error.ids if isinstance(error, NotFound) else ()
-        failed = set_failed(document, gone, clients, deadline)
+        failed = set_failed(document, _reason_of(error), gone, clients, deadline)
         refusal: ChatsyncError = error
         if failed is None:
             refusal = Unsettled(f"conversation {document.id} changed meanwhile")
@@ -213,6 +222,16 @@ def finish(
     return replace(outcome_of(ready, clients.settings), healed=healed_keys(outcomes))
 
 
+def _reason_of(error: FailedPrecondition | NotFound | StreamRejected) -> str:
+    """The ``failedReason`` of a document."""
+    match error:
+        case FailedPrecondition():
+            return error.reason
+        case NotFound():
+            return "not_found"
+    return Refusal.REJECTED
+
+
 def open_ready(
     document: Conversation,
     members: Mapping[Key, str],
@@ -226,7 +245,8 @@ def open_ready(
     A direct conversation gets its two members back, even after one left or was deleted from Stream,
     and has nobody else. A recorded one with others is theirs no longer: its document follows, and
     there is no outcome. The members of a group are those in Stream: only these are repaired, and a
-    caller, the first of ``members``, who is not among them gets PermissionDenied. ``members`` have
+    caller, the first of ``members``, who is not among them gets PermissionDenied, and one who is
+    banned or deactivated FailedPrecondition, before anything is changed. ``members`` have
     their Stream ids; ``member_ids`` are these and those of service users. Those ``known`` to agree
     are not repaired, unless Stream says that they don't exist.
     """
@@ -244,16 +264,16 @@ def open_ready(
             if set(without_deleted(present, member_ids, clients, deadline)) - set(member_ids):
                 follow(document, state, document.origin, clients, deadline)
                 return None
-            if set(document.member_ids) != set(member_ids):
-                uids = tuple(key.id for key in members if key.kind == "user")
-                document = replace(document, member_ids=tuple(member_ids), participant_ids=uids)
-                document = update(document, ["memberIds", "participantIds"], clients, deadline)
-        wanted = [key for key, one in members.items() if one in document.member_ids]
+        wanted = [key for key, one in members.items() if is_direct or one in document.member_ids]
         if wanted[:1] != list(members)[:1]:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
         doubtful = [key for key in wanted if key not in known]
         outcomes = outbox.reconcile(doubtful, clients, deadline=deadline)
-        refuse_obstacles(outcomes)
+        refuse_obstacles(outcomes, wanted[0])
+        if is_direct and set(document.member_ids) != set(member_ids):
+            uids = tuple(key.id for key in members if key.kind == "user")
+            document = replace(document, member_ids=tuple(member_ids), participant_ids=uids)
+            document = update(document, ["memberIds", "participantIds"], clients, deadline)
         in_channel = {member["user_id"] for member in state["members"]}
         if is_direct and (in_channel != set(document.member_ids) or healed_keys(outcomes)):
             outcomes += make_channel(document, clients, deadline)
