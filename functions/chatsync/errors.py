@@ -24,6 +24,9 @@ class Refusal(StrEnum):
     WRONG_TEAM = "wrong_team"
     """Of a conversation: a channel of its id belongs to another team."""
 
+    TAKEN = "taken"
+    """Of a direct conversation: somebody else created a channel of its id."""
+
 
 class ChatsyncError(Exception):
     """Base of all errors that this package raises on purpose; any other error is a bug."""

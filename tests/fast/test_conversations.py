@@ -500,25 +500,6 @@ def test_a_conversation_that_cannot_be_looked_at_now_is_left_to_the_outbox(
     assert entries(clients) == {}
 
 
-@pytest.mark.parametrize("recorded", [False, True])
-def test_nobody_listens_in_on_a_channel_made_beforehand(
-    ann, bob, create, chat, channels, document, clients, recorded
-):
-    """The id of a direct conversation can be computed by a client, and a channel made with it."""
-    conversation_id = create("bob")["id"]
-    chat.channel("messaging", conversation_id).delete(hard=True)
-    chat.upsert_user({"id": "eve"})
-    squatter = chat.channel("messaging", conversation_id, {"members": ["eve", "ann", "bob"]})
-    squatter.create("eve")
-    if recorded:
-        document(conversation_id).reference.delete()
-        reconcile_conversations([conversation_id], clients)
-    result = create("bob")
-    assert members(channels()[conversation_id]) == {"ann", "bob"}
-    assert result["participantIds"] == ["ann", "bob"]
-    assert "eve" not in document(conversation_id).get("participantIds")
-
-
 # Stream says that users don't exist
 
 

@@ -138,6 +138,10 @@ def test_every_reason_to_be_parked_has_its_line():
     assert set(table(OPERATIONS, "What is parked")) == set(Parked)
 
 
+def test_every_reason_of_a_failed_conversation_has_its_line():
+    assert set(table(OPERATIONS, "What failed")) == {*Refusal, "not_found"}
+
+
 def test_every_reason_to_wait_has_its_line():
     assert set(table(OPERATIONS, "What waits")) == set(Waiting)
 

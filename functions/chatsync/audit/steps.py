@@ -35,12 +35,15 @@ REMOVED = ("orphan_stream_user",)
 DELETED = ("orphan_documents",)
 FOLLOWED = ("only_in_stream", "member_mismatch")
 CLOSED = ("only_in_firestore",)
-BY_HAND = ("wrong_kind", "wrong_team", "orphan_channel", "foreign_document")
+BY_HAND = ("wrong_kind", "wrong_team", "orphan_channel", "foreign_document", "taken_channel")
 """A person decides: with ``repair --kind``, with ``fix-team``, with ``delete-orphan``, or in the
 app's own backend."""
 
 KINDS_OF_USERS = (*RECONCILED, *REMOVED, *DELETED, "wrong_kind")
-KINDS_OF_CHANNELS = (*FOLLOWED, *CLOSED, "wrong_team", "orphan_channel", "foreign_document")
+KINDS_OF_CHANNELS = (
+    *(*FOLLOWED, *CLOSED),
+    *("wrong_team", "orphan_channel", "foreign_document", "taken_channel"),
+)
 KINDS = (*KINDS_OF_USERS, *KINDS_OF_CHANNELS)
 DESTROYING = (*REMOVED, *DELETED, *CLOSED)
 
@@ -423,6 +426,9 @@ def _difference(
     channel = state["channel"]
     if missing_owner:
         return Finding("orphan_channel", cid, document.team, f"{missing_owner} is gone")
+    if conversations.is_taken(document, channel, clients.settings):
+        detail = "the id of a pair, and somebody else created it"
+        return Finding("taken_channel", cid, document.team, detail)
     teams = clients.settings.config.teams
     if wrong := conversations.wrong_team_of(channel, document.team, teams):
         return _wrong_team(cid, wrong)

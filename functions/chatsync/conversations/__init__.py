@@ -30,6 +30,7 @@ from .document import (
     text_of,
 )
 from .members import without_deleted
+from .pairs import is_taken
 from .patterns import WrongTeam, field_value_of, match_of, team_by_field, wrong_team_of
 from .reconcile import fields_of, reconcile_conversations
 
@@ -46,6 +47,7 @@ __all__ = [
     "fields_of",
     "is_cid",
     "is_left_out",
+    "is_taken",
     "list_page",
     "match_of",
     "members_of",

@@ -1,7 +1,7 @@
 """A conversation's channel in Stream: looked up, created with its members, and described."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from firebase_functions import logger
@@ -106,6 +106,28 @@ def refuse_obstacles(outcomes: Sequence[Outcome], caller: Key | None = None) -> 
             raise error
 
 
+def is_strangers(channel: Mapping[str, Any], members: Collection[str], settings: Settings) -> bool:
+    """Whether somebody else than these members or a service user created a channel.
+
+    They could come back into it, even if they are no member now.
+    """
+    creator = str((channel.get("created_by") or {}).get("id") or "")
+    return creator not in {"", *members, *settings.config.stream.service_users}
+
+
+def refuse_taken(
+    document: Conversation, channel: Mapping[str, Any], members: Collection[str], settings: Settings
+) -> None:
+    """Raise FailedPrecondition for a direct conversation whose channel is somebody else's."""
+    theirs = {*members, *document.left}
+    if document.conversation_type == "direct" and is_strangers(channel, theirs, settings):
+        logger.warn(
+            f"Channel {channel['cid']} of a pair was created by somebody else: not adopted",
+            conversation=document.id,
+        )
+        raise FailedPrecondition([], Refusal.TAKEN)
+
+
 def healed_keys(outcomes: Sequence[Outcome]) -> tuple[Key, ...]:
     return tuple(dict.fromkeys(one.key for one in outcomes if one.status not in ("ok", None)))
 
@@ -161,6 +183,7 @@ def _make_channel_once(document: Conversation, clients: Clients, deadline: float
     }
     state = clients.stream.get_or_create_channel(cid, data, deadline)
     channel = state["channel"]
+    refuse_taken(document, channel, wanted, clients.settings)
     if (channel.get("team") or None) != document.team:
         raise FailedPrecondition([], Refusal.WRONG_TEAM)
     present = {member["user_id"] for member in state["members"]}

@@ -1,11 +1,9 @@
 """The callable that starts or continues a conversation: it repairs all members, then opens it."""
 
-import hashlib
-import json
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -50,7 +48,13 @@ from ..users import Account, Document, FirebaseState
 from . import document as document_store
 from . import pairs
 from .channel import refuse_obstacles
-from .document import DEADLINE_SECONDS, Conversation, document_fields, reference_of
+from .document import (
+    DEADLINE_SECONDS,
+    Conversation,
+    ConversationOutcome,
+    document_fields,
+    reference_of,
+)
 from .pairs import Pair
 from .patterns import field_value_of
 from .reconcile import finish, open_ready
@@ -80,6 +84,9 @@ class Request:
     name: str | None
     team: str | None
     idempotency_key: str | None
+    taken: frozenset[str] = frozenset()
+    """Conversations whose channels turned out to be somebody else's."""
+
     random_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -99,16 +106,17 @@ class Request:
     def group_id(self) -> str:
         """The same for the same caller and key; else random."""
         if self.idempotency_key:
-            return _hash("key", self.caller, self.idempotency_key)
+            return pairs.unkeyed_hash("key", self.caller, self.idempotency_key)
         return self.random_id
 
     def legacy_id(self) -> str:
         """Of a direct conversation from before there were pairs."""
-        return _hash("direct", self.team, sorted(self.members), *self.service_users)
+        return pairs.legacy_id(self.team, self.members, self.service_users)
 
     def arguments(self) -> str:
         members = sorted(self.members)
-        return _hash(self.conversation_type, self.name, self.team, members, *self.service_users)
+        named = (self.conversation_type, self.name, self.team, members)
+        return pairs.unkeyed_hash(*named, *self.service_users)
 
 
 def create_conversation(
@@ -157,40 +165,32 @@ def create_conversation(
         document, pair = _find(request, members.all, clients, deadline)
     _check_arguments(request, document)
 
-    existed = True
-    outcome = None
-    while document.status == "ready" and _is_of(request, document, members):
-        outcome = open_ready(document, members.stream_ids, members.all, known, clients, deadline)
-        if outcome:
+    while True:
+        existed, outcome = True, None
+        while document.status == "ready" and _is_of(request, document, members):
+            outcome = open_ready(
+                document, members.stream_ids, members.all, known, clients, deadline
+            )
+            if outcome:
+                break
+            if document.is_recorded or request.team != shared_team:
+                # There may be another channel of the two; what is new is of their team.
+                request = replace(request, team=shared_team)
+                document, pair = _find(request, members.all, clients, deadline)
+            else:
+                document = replace(document, status="deleted")  # like its channel
+        if outcome is None:
+            outcome, existed = _begin_and_finish(
+                document, pair, request, members, states, known, is_anonymous, clients, deadline
+            )
+        elif isinstance(outcome.error, Temporary):
+            [outcome] = outbox.enqueue_unfinished([outcome], clients)
+        elif pair and not outcome.error:
+            pair.keep(document.id, clients, deadline)
+        if not _is_taken(outcome):
             break
-        if document.is_recorded or request.team != shared_team:
-            # There may be another channel of the two; what is new is of their team.
-            request = replace(request, team=shared_team)
-            document, pair = _find(request, members.all, clients, deadline)
-        else:
-            document = replace(document, status="deleted")  # like its channel
-    if outcome and isinstance(outcome.error, Temporary):
-        [outcome] = outbox.enqueue_unfinished([outcome], clients)
-    elif outcome and pair and not outcome.error:
-        pair.keep(document.id, clients, deadline)
-    if outcome is None:
-        doubtful = [key for key in request.members if key not in known]
-        reads = _begin_reads(doubtful, states, clients, deadline)
-        is_new = not document.version
-        day = begin(budgets.day_of, uid, is_anonymous, clients, deadline) if is_new else None
-        if reads:
-            _check_reads(reads, request.caller, states, clients, deadline)
-        begun = _begin(document, pair, request, members, states, clients, deadline, day)
-        existed = begun.existed
-        # A continued conversation may have other members than those of this call.
-        is_as_asked = begun.document.member_ids == members.all
-        prefetched = reads if is_as_asked else None
-        keys = doubtful if is_as_asked else None
-        caller = request.caller
-        outcome = finish(begun.document, clients, deadline, keys, prefetched, caller)
-        outcome = outbox.complete(begun.entry, outcome, clients)
-        if isinstance(outcome.error, NotFound) and request.caller.id in outcome.error.ids:
-            delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
+        request = replace(request, team=shared_team, taken=request.taken | {outcome.key.id})
+        document, pair = _find(request, members.all, clients, deadline)
     if outcome.error:
         raise NotRepaired(outcome)
     document = outcome.document
@@ -214,7 +214,8 @@ def _find(
     prefix = request.id_prefix(clients.settings)
     if request.is_direct:
         legacy_id = prefix + request.legacy_id()
-        return pairs.find(request.team, member_ids, legacy_id, prefix, clients, deadline)
+        taken = request.taken
+        return pairs.find(request.team, member_ids, legacy_id, prefix, taken, clients, deadline)
     return document_store.read(prefix + request.group_id(), clients, deadline), None
 
 
@@ -484,6 +485,43 @@ def _check_members(
         raise PermissionDenied(f"not in this team: {', '.join(outside)}", outside)
 
 
+def _begin_and_finish(
+    document: Conversation,
+    pair: Pair | None,
+    request: Request,
+    members: Members,
+    states: Mapping[Key, FirebaseState],
+    known: Collection[Key],
+    is_anonymous: bool,
+    clients: Clients,
+    deadline: float,
+) -> tuple[ConversationOutcome, bool]:
+    """The outcome, and whether the conversation existed before."""
+    doubtful = [key for key in request.members if key not in known]
+    reads = _begin_reads(doubtful, states, clients, deadline)
+    caller, day = request.caller, None
+    if not document.version:
+        day = begin(budgets.day_of, caller.id, is_anonymous, clients, deadline)
+    if reads:
+        _check_reads(reads, caller, states, clients, deadline)
+    begun = _begin(document, pair, request, members, states, clients, deadline, day)
+    # A continued conversation may have other members than those of this call.
+    is_as_asked = begun.document.member_ids == members.all
+    prefetched = reads if is_as_asked else None
+    keys = doubtful if is_as_asked else None
+    outcome = finish(begun.document, clients, deadline, keys, prefetched, caller)
+    outcome = outbox.complete(begun.entry, outcome, clients)
+    if isinstance(outcome.error, NotFound) and caller.id in outcome.error.ids:
+        delete_documents(begun.created, clients.firestore, deadline + GRACE_SECONDS)
+    return outcome, begun.existed
+
+
+def _is_taken(outcome: ConversationOutcome) -> bool:
+    """Whether the channel is somebody else's: the two get another one."""
+    error = outcome.error
+    return isinstance(error, FailedPrecondition) and error.reason == Refusal.TAKEN
+
+
 class Begun(NamedTuple):
     document: Conversation
     entry: Entry
@@ -598,7 +636,3 @@ def _is_of(request: Request, document: Conversation, members: Members) -> bool:
         return True
     is_direct = document.conversation_type == "direct"
     return is_direct and set(document.member_ids) == set(members.all)
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -62,6 +62,9 @@ class Conversation:
 
     name: str | None = None
     team: str | None = None
+    left: Mapping[str, datetime] = field(default_factory=dict)
+    """When members left, or were removed by a moderator, by Stream id."""
+
     created_by: str = ""
     """A uid, or the Stream id of a user without uid."""
 

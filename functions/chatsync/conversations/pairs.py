@@ -10,7 +10,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,10 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from ..clients import Clients
 from ..clients.documents import add_write, commit, temporary_failures_named, until
 from ..errors import SettingInvalid
+from ..ids import Key
+from ..settings import Settings
 from ..side_by_side import begin, result
+from .channel import is_strangers
 from .document import Conversation, collection_of, conversations_in, read, read_all, text_of
 
 COLLECTION = "pairs"
@@ -62,6 +65,7 @@ def find(
     member_ids: Sequence[str],
     legacy_id: str,
     id_prefix: str,
+    taken: Collection[str],
     clients: Clients,
     deadline: float,
 ) -> tuple[Conversation, Pair]:
@@ -69,7 +73,8 @@ def find(
 
     It is the pair's, unless that is gone; else the one under ``legacy_id``, made by an app before
     there were pairs; else the oldest that was recorded from Stream and belongs to the two; else one
-    that doesn't exist yet, whose id begins with ``id_prefix``.
+    that doesn't exist yet, whose id begins with ``id_prefix``. None of those whose channels are
+    ``taken``, since somebody else created them.
     """
     key = _key(clients, deadline)
     members = sorted(member_ids)
@@ -78,18 +83,19 @@ def find(
     reading = begin(_read_pair, reference, deadline)
     own = read(own_id, clients, deadline)
     pair = result(reading, deadline)
-    if pair.conversation_id and pair.conversation_id != own_id:
+    if pair.conversation_id and pair.conversation_id not in (own_id, *taken):
         named = read(pair.conversation_id, clients, deadline)
-        is_ours = named.origin == "app" and is_alive(named)
-        if is_ours or is_open_to(named, members):
+        if is_alive(named) and _is_usable(named, members, clients.settings):
             return named, pair
+    if own_id in taken or (is_alive(own) and not _is_usable(own, members, clients.settings)):
+        own = Conversation(id_prefix + secrets.token_hex(16))
     if pair.conversation_id or is_alive(own):
         return own, pair
     searching = begin(_candidates, team, members, clients, deadline)
     legacy = read_all([legacy_id], clients, deadline)[legacy_id]
-    if is_alive(legacy) and legacy.origin == "app":
+    if is_alive(legacy) and legacy.origin == "app" and legacy_id not in taken:
         return legacy, pair
-    candidates = result(searching, deadline)
+    candidates = [one for one in result(searching, deadline) if one.id not in taken]
     return (candidates[0] if candidates else own), pair
 
 
@@ -116,6 +122,45 @@ def is_open_to(document: Conversation, members: Collection[str]) -> bool:
     )
 
 
+def _is_usable(document: Conversation, members: Collection[str], settings: Settings) -> bool:
+    """Whether a conversation may be the pair's: it is ours, or was recorded and belongs to the two.
+
+    One of them must have created a recorded channel, or a service user: a stranger who made it
+    could come back. Whose account is deleted is not named any more; Stream then tells.
+    """
+    if document.origin == "app":
+        return True
+    keys = [settings.key(member) for member in members]
+    creators = {key.id for key in keys if key} | {"", *members}
+    creators |= {*settings.config.stream.service_users}
+    return is_open_to(document, members) and document.created_by in creators
+
+
+def legacy_id(team: str | None, keys: Iterable[Key], service_users: Iterable[str]) -> str:
+    """The id of a direct conversation from before there were pairs: anybody can compute it."""
+    return unkeyed_hash("direct", team, sorted(keys), *service_users)
+
+
+def unkeyed_hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def is_taken(document: Conversation, channel: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether somebody else created the channel of a pair's conversation.
+
+    It is ours, or was recorded under the id of before, which anybody could compute.
+    """
+    members = document.member_ids
+    if document.conversation_type != "direct" or len(members) != 2:
+        return False
+    if not is_strangers(channel, members, settings):
+        return False
+    bots = sorted({*members} & {*settings.config.stream.service_users})
+    keys = [key for one in members if one not in bots and (key := settings.key(one))]
+    is_of_before = document.id.endswith(legacy_id(document.team, keys, bots))
+    return document.origin == "app" or (document.is_recorded and is_of_before)
+
+
 def _read_pair(reference: firestore.DocumentReference, deadline: float) -> Pair:
     with temporary_failures_named():
         snapshot: Any = reference.get(**until(deadline))
@@ -126,22 +171,16 @@ def _read_pair(reference: firestore.DocumentReference, deadline: float) -> Pair:
 def _candidates(
     team: str | None, members: Sequence[str], clients: Clients, deadline: float
 ) -> list[Conversation]:
-    """The direct conversations that were recorded of just these members, the oldest first.
-
-    One of them must have created the channel, or a service user: a stranger who made it could come
-    back.
-    """
+    """The direct conversations that were recorded of just these members, the oldest first."""
     orders = [list(members), list(reversed(members))]
     query = collection_of(clients).where(filter=FieldFilter("memberIds", "in", orders))
     with temporary_failures_named():
         snapshots = query.limit(_MOST_CANDIDATES).get(**until(deadline))
-    keys = [clients.settings.key(member) for member in members]
-    creators = {key.id for key in keys if key}
-    creators |= {*members, *clients.settings.config.stream.service_users}
     found = [
         one
         for one in conversations_in(snapshots)
-        if is_open_to(one, members) and one.team == team and one.created_by in creators
+        if one.is_recorded and one.created_by and one.team == team
+        if is_open_to(one, members) and _is_usable(one, members, clients.settings)
     ]
     return sorted(found, key=lambda one: one.created_at or datetime.max.replace(tzinfo=UTC))
 

@@ -52,6 +52,7 @@ from .channel import (
     pattern_of,
     query,
     refuse_obstacles,
+    refuse_taken,
 )
 from .document import (
     DEADLINE_SECONDS,
@@ -74,6 +75,7 @@ from .members import (
     refuse_half_a_pair,
     without_deleted,
 )
+from .pairs import is_taken
 from .patterns import team_by_field, wrong_team_of
 
 
@@ -257,6 +259,7 @@ def open_ready(
                 close(document, clients, deadline)
             return None
         is_direct = document.conversation_type == "direct"
+        refuse_taken(document, state["channel"], member_ids, clients.settings)
         if not is_direct:
             document = follow(document, state, "app", clients, deadline)
         elif document.is_recorded:
@@ -338,7 +341,13 @@ def follow(
         created_at=datetime.fromisoformat(channel["created_at"]),
         conversation_type=stated_type or ("direct" if len(members) == 2 and not name else "group"),
     )
-    return record(recorded, origin, clients, deadline)
+    recorded = record(recorded, origin, clients, deadline)
+    if is_taken(recorded, channel, clients.settings):
+        logger.warn(
+            f"Channel {channel['cid']} has the id of a pair, and somebody else created it",
+            **fields_of(recorded),
+        )
+    return recorded
 
 
 def _log_changes(before: Conversation, after: Conversation) -> None:
