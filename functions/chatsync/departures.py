@@ -8,6 +8,7 @@ from firebase_functions import logger
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.cloud.firestore_v1.field_path import FieldPath
 from google.rpc import code_pb2
 
 from .clients import Clients
@@ -17,7 +18,7 @@ from .side_by_side import BATCH
 
 
 def leave_conversations(uid: str, stream_id: str, clients: Clients, deadline: float) -> None:
-    """Take an account out of ``participantIds`` and ``memberIds``, and out of ``createdBy``.
+    """Take an account out of ``participantIds``, ``memberIds``, ``left`` and ``createdBy``.
 
     Only of conversations that chatsync wrote (they have an ``origin``). Safe to repeat. Raises
     FirebaseUnavailable, also if no time is left: call it again then.
@@ -25,15 +26,18 @@ def leave_conversations(uid: str, stream_id: str, clients: Clients, deadline: fl
     for snapshots in _pages(uid, stream_id, clients, deadline):
         batch = BulkWriteBatch(clients.firestore)
         for snapshot in snapshots:
+            stored = snapshot.to_dict()
             fields = {
                 "participantIds": firestore.ArrayRemove([uid]),
                 "memberIds": firestore.ArrayRemove([stream_id]),
                 "updatedAt": firestore.SERVER_TIMESTAMP,
             }
-            is_creator = snapshot.to_dict().get("createdBy") == uid
-            batch.update(
-                snapshot.reference, {**fields, **({"createdBy": None} if is_creator else {})}
-            )
+            if stored.get("createdBy") == uid:
+                fields["createdBy"] = None
+            for name in ("left", "leaving"):
+                if stream_id in (stored.get(name) or {}):
+                    fields[FieldPath(name, stream_id).to_api_repr()] = firestore.DELETE_FIELD
+            batch.update(snapshot.reference, fields)
         with temporary_failures_named():
             statuses = batch.commit(**until(deadline)).status
         if any(status.code not in (code_pb2.OK, *CHANGED) for status in statuses):
@@ -46,13 +50,18 @@ def leave_conversations(uid: str, stream_id: str, clients: Clients, deadline: fl
 def _pages(uid: str, stream_id: str, clients: Clients, deadline: float) -> Iterator[list[Any]]:
     """The account's conversations, as far as they are ours, a hundred at a time."""
     collection = clients.firestore.collection(clients.settings.config.conversations.collection)
-    for condition in (
-        FieldFilter("participantIds", "array_contains", uid),
-        FieldFilter("memberIds", "array_contains", stream_id),
-        FieldFilter("createdBy", "==", uid),
-    ):
-        query = collection.where(filter=condition).order_by("__name__").limit(BATCH)
-        page = query.select(["origin", "createdBy"])
+    queries = [
+        collection.where(filter=condition).order_by("__name__")
+        for condition in (
+            FieldFilter("participantIds", "array_contains", uid),
+            FieldFilter("memberIds", "array_contains", stream_id),
+            FieldFilter("createdBy", "==", uid),
+        )
+    ]
+    # Those that have the field.
+    queries.append(collection.order_by(FieldPath("left", stream_id).to_api_repr()))
+    for query in queries:
+        page = query.limit(BATCH).select(["origin", "createdBy", "left", "leaving"])
         while True:
             with temporary_failures_named():
                 found = list(page.get(**until(deadline)))
@@ -62,4 +71,4 @@ def _pages(uid: str, stream_id: str, clients: Clients, deadline: float) -> Itera
                 break
             if time.monotonic() >= deadline:
                 raise FirebaseUnavailable(f"no time left for the conversations of user {uid}")
-            page = page.start_after({"__name__": found[-1].reference})
+            page = page.start_after(found[-1])

@@ -24,6 +24,9 @@ class Refusal(StrEnum):
     WRONG_TEAM = "wrong_team"
     """Of a conversation: a channel of its id belongs to another team."""
 
+    LEFT = "left"
+    """Of a direct conversation: the user left it, and comes back by their own call only."""
+
     TAKEN = "taken"
     """Of a direct conversation: somebody else created a channel of its id."""
 

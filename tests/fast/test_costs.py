@@ -204,6 +204,13 @@ def test_an_echo_and_a_message(conversation, clients, meter):
     assert meter.of(lambda: webhooks.handle(new, clients)) == told("a message counted")
 
 
+def test_a_member_who_leaves(conversation, clients, chat, meter):
+    chat.channel("messaging", conversation["id"]).remove_members(["bob"])
+    event = {"cid": conversation["cid"], "member": {"user_id": "bob"}}
+    left = meter.of(lambda: webhooks.handle({"type": "member.removed", **event}, clients))
+    assert left == told("a member who leaves")
+
+
 def test_the_look_every_five_minutes(clients, meter):
     measured = meter.of(lambda: drain.wake_if_due(clients))
     assert measured == told("`wakeRepairs`, nothing due")

@@ -207,3 +207,12 @@ def test_a_channel_of_three_that_somebody_made_for_them_is_no_finding(make, clie
     while found.state == "running":
         found = audit.run_page(found, clients)
     assert found.findings == 0
+
+
+@pytest.mark.parametrize(
+    ("creator", "is_strangers"),
+    [("ann", False), ("eve", True), ("delete-user-0a1b", False), (None, False)],
+)
+def test_a_deleted_user_is_no_stranger(clients, creator, is_strangers):
+    channel = {"created_by": {"id": creator} if creator else None}
+    assert channel_module.is_strangers(channel, PAIR, clients.settings) == is_strangers

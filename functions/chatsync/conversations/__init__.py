@@ -23,6 +23,7 @@ from .document import (
     is_cid,
     list_page,
     name_of,
+    note_leaving,
     participants_of,
     read,
     read_all,
@@ -30,7 +31,7 @@ from .document import (
     text_of,
 )
 from .members import without_deleted
-from .pairs import is_taken
+from .pairs import is_one_of_pair, is_taken
 from .patterns import WrongTeam, field_value_of, match_of, team_by_field, wrong_team_of
 from .reconcile import fields_of, reconcile_conversations
 
@@ -47,12 +48,14 @@ __all__ = [
     "fields_of",
     "is_cid",
     "is_left_out",
+    "is_one_of_pair",
     "is_taken",
     "list_page",
     "match_of",
     "members_of",
     "missing_owners",
     "name_of",
+    "note_leaving",
     "owner_of",
     "participants_of",
     "query",

@@ -27,6 +27,8 @@ from .patterns import Match, field_value_of, match_of
 PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8)
 """Between attempts to create a channel: an answer was lost, or Stream didn't know a member yet."""
 
+_PLACEHOLDER = "delete-user-"
+
 _NO_OBSTACLES = (Refusal.BANNED,)
 """Refusals of a member with which a conversation opens all the same."""
 
@@ -109,10 +111,15 @@ def refuse_obstacles(outcomes: Sequence[Outcome], caller: Key | None = None) -> 
 def is_strangers(channel: Mapping[str, Any], members: Collection[str], settings: Settings) -> bool:
     """Whether somebody else than these members or a service user created a channel.
 
-    They could come back into it, even if they are no member now.
+    They could come back into it, even if they are no member now: not so a deleted user, whose
+    channels pass to a placeholder (Stream documentation, "Deleting Many Users").
     """
     creator = str((channel.get("created_by") or {}).get("id") or "")
-    return creator not in {"", *members, *settings.config.stream.service_users}
+    return not creator.startswith(_PLACEHOLDER) and creator not in {
+        "",
+        *members,
+        *settings.config.stream.service_users,
+    }
 
 
 def refuse_taken(

@@ -57,7 +57,7 @@ from .document import (
 )
 from .pairs import Pair
 from .patterns import field_value_of
-from .reconcile import finish, open_ready
+from .reconcile import finish, open_ready, reconcile_conversations
 
 MAX_TEXT_LENGTH = 256
 MAX_TEAM_LENGTH = 100
@@ -166,6 +166,12 @@ def create_conversation(
     _check_arguments(request, document)
 
     while True:
+        if document.leaving:
+            [looked] = reconcile_conversations([document.id], clients, deadline=deadline)
+            if isinstance(looked.error, Temporary):
+                raise NotRepaired(outbox.enqueue_unfinished([looked], clients)[0])
+            document, pair = _find(request, members.all, clients, deadline)
+        _refuse_left(request, document, members, clients, deadline)
         existed, outcome = True, None
         while document.status == "ready" and _is_of(request, document, members):
             outcome = open_ready(
@@ -366,10 +372,6 @@ class Members:
     def all(self) -> tuple[str, ...]:
         return (*self.stream_ids.values(), *self.service_users)
 
-    @property
-    def uids(self) -> tuple[str, ...]:
-        return tuple(key.id for key in self.stream_ids if key.kind == "user")
-
     def name_of(self, stream_id: str, settings: Settings) -> str | dict[str, str]:
         """How the caller names a member; one whom only Stream knows has the id there."""
         by_id = {one: key for key, one in self.stream_ids.items()}
@@ -516,6 +518,29 @@ def _begin_and_finish(
     return outcome, begun.existed
 
 
+def _refuse_left(
+    request: Request,
+    document: Conversation,
+    members: Members,
+    clients: Clients,
+    deadline: float,
+) -> None:
+    """Raise FailedPrecondition if the other has left a direct conversation, and PermissionDenied if
+    the caller has left a group: nobody but themselves brings them back, and not into a group."""
+    left = [key for key, one in members.stream_ids.items() if one in document.left]
+    others = [key.id for key in left if key != request.caller]
+    if not request.is_direct:
+        if request.caller in left:
+            raise PermissionDenied("the caller is no member of this conversation any more", [])
+    elif others:
+        if request.caller in left and document.version:
+            # They want to be back: then the other's own call opens it for both.
+            mine = members.stream_ids[request.caller]
+            still = {one: at for one, at in document.left.items() if one != mine}
+            document_store.update(replace(document, left=still), ["left"], clients, deadline)
+        raise FailedPrecondition(others, Refusal.LEFT)
+
+
 def _is_taken(outcome: ConversationOutcome) -> bool:
     """Whether the channel is somebody else's: the two get another one."""
     error = outcome.error
@@ -577,6 +602,7 @@ def _begin(
         # Somebody else wrote one of these first.
         document, pair = _find(request, members.all, clients, deadline)
         _check_arguments(request, document)
+        _refuse_left(request, document, members, clients, deadline)
         if pairs.is_open_to(document, members.all):
             break  # it was recorded meanwhile, and is not to be begun but opened
         read = read_documents([request.caller], clients, deadline, of=["stats"])
@@ -614,11 +640,20 @@ def _pending(document: Conversation, request: Request, members: Members) -> Conv
     document = replace(document, created_at=document.created_at or datetime.now(UTC))
     if document.status not in ("", "deleted") and _is_of(request, document, members):
         return replace(document, status="pending")
+    # Into a direct conversation the caller comes back; the other has not left it.
+    stay_away = () if request.is_direct else document.left
+    member_ids = tuple(one for one in members.all if one not in stay_away)
+    uids = [
+        key.id
+        for key, one in members.stream_ids.items()
+        if key.kind == "user" and one not in stay_away
+    ]
     return replace(
         document,
         status="pending",
-        member_ids=members.all,
-        participant_ids=members.uids,
+        member_ids=member_ids,
+        participant_ids=tuple(uids),
+        left={one: at for one, at in document.left.items() if one not in member_ids},
         name=request.name,
         team=request.team,
         created_by=request.caller.id,

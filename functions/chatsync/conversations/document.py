@@ -8,6 +8,7 @@ from typing import Any
 
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.field_path import FieldPath
 
 from .. import ids
 from ..clients import Clients
@@ -63,7 +64,10 @@ class Conversation:
     name: str | None = None
     team: str | None = None
     left: Mapping[str, datetime] = field(default_factory=dict)
-    """When members left, or were removed by a moderator, by Stream id."""
+    """When members left, or were removed by a moderator, by Stream id. None is a member now."""
+
+    leaving: Mapping[str, datetime] = field(default_factory=dict)
+    """The same as events told, before Stream was asked whether they are still absent."""
 
     created_by: str = ""
     """A uid, or the Stream id of a user without uid."""
@@ -153,6 +157,8 @@ def _conversation(snapshot: Any) -> Conversation:
         participant_ids=tuple(one for one in participants if text_of(one)),
         name=text_of(fields.get("name")) or None,
         team=text_of(fields.get("team")) or None,
+        left=_times_of(fields.get("left")),
+        leaving=_times_of(fields.get("leaving")),
         created_by=text_of(fields.get("createdBy")),
         created_at=created_at if isinstance(created_at, datetime) else None,
         conversation_type=text_of(fields.get("conversationType")),
@@ -160,6 +166,11 @@ def _conversation(snapshot: Any) -> Conversation:
         arguments=text_of(fields.get("arguments")),
         version=snapshot.update_time,
     )
+
+
+def _times_of(value: object) -> dict[str, datetime]:
+    items = value.items() if isinstance(value, dict) else ()
+    return {one: at for one, at in items if isinstance(at, datetime)}
 
 
 def participants_of(
@@ -199,6 +210,8 @@ def document_fields(conversation: Conversation, settings: Settings) -> dict[str,
         "team": conversation.team,
         "createdBy": conversation.created_by,
         "status": conversation.status,
+        "left": dict(conversation.left) or firestore.DELETE_FIELD,
+        "leaving": dict(conversation.leaving) or firestore.DELETE_FIELD,
         **_NOT_FAILED,
     }
 
@@ -290,6 +303,16 @@ def outcome_of(
     )
 
 
+def note_leaving(
+    document: Conversation, stream_id: str, at: datetime, clients: Clients, deadline: float
+) -> None:
+    """Write that an event told of a member who left, whatever else changed."""
+    path = FieldPath("leaving", stream_id).to_api_repr()
+    batch = clients.firestore.batch()
+    batch.update(reference_of(document.id, clients), {path: at})
+    commit(batch, deadline)
+
+
 def set_ready(document: Conversation, clients: Clients, deadline: float) -> Conversation | None:
     """Write ``ready``, whatever else changed; None if the document has vanished."""
     ready = replace(document, status="ready")
@@ -314,7 +337,9 @@ def set_failed(
         member_ids=tuple(one for one in document.member_ids if one not in left),
         created_by="" if document.created_by in uids else document.created_by,
     )
-    fields = {"failedReason": reason, "chatsyncExpireAt": datetime.now(UTC) + FAILED_KEPT_FOR}
+    fields: dict[str, Any] = {"failedReason": reason}
+    if not document.left:  # else it would be forgotten that they left
+        fields["chatsyncExpireAt"] = datetime.now(UTC) + FAILED_KEPT_FOR
     if uids:
         fields |= {
             "participantIds": list(failed.participant_ids),

@@ -1,6 +1,8 @@
 """The people in a conversation: which of them belong there, and which are repaired."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from .. import outbox
 from ..clients import Clients
@@ -11,6 +13,7 @@ from ..ids import Key
 from ..outcome import Outcome
 from ..settings import Settings
 from ..side_by_side import batches
+from .channel import is_strangers
 from .document import Conversation, participants_of
 
 
@@ -70,5 +73,23 @@ def refuse_gone(existing: Collection[Key], document: Conversation) -> None:
 
 def refuse_half_a_pair(document: Conversation) -> None:
     """Raise NotFound for a direct conversation that a deleted account has left."""
-    if document.conversation_type == "direct" and len(document.member_ids) < 2:
+    people = {*document.member_ids, *document.left}
+    if document.conversation_type == "direct" and len(people) < 2:
         raise NotFound([])
+
+
+def with_left(
+    document: Conversation, channel: Mapping[str, Any], present: Collection[str], settings: Settings
+) -> Conversation:
+    """``document`` after a look at who is ``present`` in its channel, by Stream ids; pure.
+
+    Who is absent, and of whom an event told it, has left; who is present has not. The app brings
+    back its service users, and nobody has left a pair's channel that somebody else made.
+    """
+    left = {**document.left, **document.leaving}
+    is_direct = document.conversation_type == "direct"
+    if is_direct and is_strangers(channel, {*document.member_ids, *left}, settings):
+        left = dict(document.left)
+    here = {*present, *settings.config.stream.service_users}
+    left = {one: at for one, at in left.items() if one not in here}
+    return replace(document, left=left, leaving={})

@@ -11,13 +11,14 @@ import json
 import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
+from google.cloud.firestore_v1.field_path import FieldPath
 
 from ..clients import Clients
 from ..clients.documents import add_write, commit, temporary_failures_named, until
@@ -79,7 +80,7 @@ def find(
     key = _key(clients, deadline)
     members = sorted(member_ids)
     own_id = id_prefix + _hash(key, "conversation", team, *members)
-    reference = clients.firestore.document(COLLECTION, _hash(key, "pair", team, *members))
+    reference = _reference(key, team, members, clients)
     reading = begin(_read_pair, reference, deadline)
     own = read(own_id, clients, deadline)
     pair = result(reading, deadline)
@@ -87,6 +88,8 @@ def find(
         named = read(pair.conversation_id, clients, deadline)
         if is_alive(named) and _is_usable(named, members, clients.settings):
             return named, pair
+        if not is_alive(named):
+            own = replace(own, left={**named.left, **own.left})
     if own_id in taken or (is_alive(own) and not _is_usable(own, members, clients.settings)):
         own = Conversation(id_prefix + secrets.token_hex(16))
     if pair.conversation_id or is_alive(own):
@@ -120,6 +123,17 @@ def is_open_to(document: Conversation, members: Collection[str]) -> bool:
         and bool(document.member_ids)
         and set(document.member_ids) <= set(members)
     )
+
+
+def is_one_of_pair(
+    document: Conversation, stream_id: str, clients: Clients, deadline: float
+) -> bool:
+    """Whether a direct conversation is that of its members and another user."""
+    people = {*document.member_ids, *document.left, stream_id}
+    if document.conversation_type != "direct" or len(people) != 2:
+        return False
+    reference = _reference(_key(clients, deadline), document.team, sorted(people), clients)
+    return _read_pair(reference, deadline).conversation_id == document.id
 
 
 def _is_usable(document: Conversation, members: Collection[str], settings: Settings) -> bool:
@@ -161,6 +175,12 @@ def is_taken(document: Conversation, channel: Mapping[str, Any], settings: Setti
     return document.origin == "app" or (document.is_recorded and is_of_before)
 
 
+def _reference(
+    key: bytes, team: str | None, members: Sequence[str], clients: Clients
+) -> firestore.DocumentReference:
+    return clients.firestore.document(COLLECTION, _hash(key, "pair", team, *members))
+
+
 def _read_pair(reference: firestore.DocumentReference, deadline: float) -> Pair:
     with temporary_failures_named():
         snapshot: Any = reference.get(**until(deadline))
@@ -171,18 +191,31 @@ def _read_pair(reference: firestore.DocumentReference, deadline: float) -> Pair:
 def _candidates(
     team: str | None, members: Sequence[str], clients: Clients, deadline: float
 ) -> list[Conversation]:
-    """The direct conversations that were recorded of just these members, the oldest first."""
+    """The direct conversations that were recorded of just these members, the oldest first.
+
+    Those that one of them has left come last.
+    """
     orders = [list(members), list(reversed(members))]
-    query = collection_of(clients).where(filter=FieldFilter("memberIds", "in", orders))
-    with temporary_failures_named():
-        snapshots = query.limit(_MOST_CANDIDATES).get(**until(deadline))
+    collection = collection_of(clients)
+    queries = [collection.where(filter=FieldFilter("memberIds", "in", orders))]
+    # The one that a member left has the other only.
+    queries += [collection.order_by(FieldPath("left", member).to_api_repr()) for member in members]
+    searching = [begin(_documents_in, query, deadline) for query in queries]
     found = [
         one
-        for one in conversations_in(snapshots)
+        for search in searching
+        for one in result(search, deadline)
         if one.is_recorded and one.created_by and one.team == team
+        if {*one.member_ids, *one.left} == {*members}
         if is_open_to(one, members) and _is_usable(one, members, clients.settings)
     ]
-    return sorted(found, key=lambda one: one.created_at or datetime.max.replace(tzinfo=UTC))
+    latest = datetime.max.replace(tzinfo=UTC)
+    return sorted(found, key=lambda one: (bool(one.left), one.created_at or latest))
+
+
+def _documents_in(query: firestore.Query, deadline: float) -> list[Conversation]:
+    with temporary_failures_named():
+        return conversations_in(query.limit(_MOST_CANDIDATES).get(**until(deadline)))
 
 
 def _key(clients: Clients, deadline: float) -> bytes:

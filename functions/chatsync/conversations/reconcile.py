@@ -62,6 +62,7 @@ from .document import (
     documents_of,
     name_of,
     outcome_of,
+    participants_of,
     read_all,
     record,
     set_failed,
@@ -73,6 +74,7 @@ from .members import (
     participants_with_profile,
     refuse_gone,
     refuse_half_a_pair,
+    with_left,
     without_deleted,
 )
 from .pairs import is_taken
@@ -117,7 +119,12 @@ def reconcile_conversations(
         if limited:
             outcomes[document.id] = outcome_of(document, clients.settings, limited)
             continue
-        outcome = outcomes[document.id] = finish(document, clients, deadline)
+        try:
+            document = _without_who_left(document, clients, deadline)
+            outcome = finish(document, clients, deadline)
+        except (Temporary, StreamRejected) as refusal:
+            outcome = outcome_of(document, clients.settings, refusal)
+        outcomes[document.id] = outcome
         if isinstance(outcome.error, StreamRateLimited):
             limited = outcome.error
     for batch in batches(others, CHANNELS):
@@ -161,6 +168,21 @@ def _not_to_be_recorded(
         if others := [one.id for one in about[cid] if one.id != conversation_id]:
             reasons[conversation_id] = f"it has the document {', '.join(others)}"
     return reasons
+
+
+def _without_who_left(document: Conversation, clients: Clients, deadline: float) -> Conversation:
+    """An unfinished document, after a look into its channel if events told that members left it."""
+    if not document.leaving:
+        return document
+    state = query([document], clients, deadline).get(document.id, {"channel": {}, "members": []})
+    present = members_of(state, clients, deadline)
+    document = with_left(document, state["channel"], present, clients.settings)
+    members = tuple(one for one in document.member_ids if one not in document.left)
+    uids = participants_of(members, clients, deadline)
+    people = tuple(one for one in document.participant_ids if one in uids)
+    document = replace(document, member_ids=members, participant_ids=people)
+    names = ["memberIds", "participantIds", "left", "leaving"]
+    return update(document, names, clients, deadline)
 
 
 def finish(
@@ -275,8 +297,12 @@ def open_ready(
         refuse_obstacles(outcomes, wanted[0])
         if is_direct and set(document.member_ids) != set(member_ids):
             uids = tuple(key.id for key in members if key.kind == "user")
-            document = replace(document, member_ids=tuple(member_ids), participant_ids=uids)
-            document = update(document, ["memberIds", "participantIds"], clients, deadline)
+            left = {one: at for one, at in document.left.items() if one not in member_ids}
+            document = replace(
+                document, member_ids=tuple(member_ids), participant_ids=uids, left=left
+            )
+            names = ["memberIds", "participantIds", "left"]
+            document = update(document, names, clients, deadline)
         in_channel = {member["user_id"] for member in state["members"]}
         if is_direct and (in_channel != set(document.member_ids) or healed_keys(outcomes)):
             outcomes += make_channel(document, clients, deadline)
@@ -300,7 +326,9 @@ def follow(
         return document
     channel = state["channel"]
     known = document.member_ids if document.status == "ready" else ()
-    members = without_deleted(members_of(state, clients, deadline), known, clients, deadline)
+    present = members_of(state, clients, deadline)
+    members = without_deleted(present, known, clients, deadline)
+    looked_at = with_left(document, channel, present, clients.settings)
     name = name_of(channel)
     team = channel.get("team") or None
     is_recorded = document.status == "ready"
@@ -315,14 +343,15 @@ def follow(
         )
     if is_recorded:
         agrees = name == document.name and set(members) == set(document.member_ids)
+        agrees = agrees and looked_at.left == document.left and not document.leaving
         if agrees and names_all_people(document, clients.settings):
             return document
         complete = document.participant_ids
         participants = participants_with_profile(members, complete, clients, deadline)
         if agrees and set(participants) == set(complete):
             return document
-        followed = replace(document, name=name, member_ids=members, participant_ids=participants)
-        changing = ["name", "memberIds", "participantIds", "status"]
+        followed = replace(looked_at, name=name, member_ids=members, participant_ids=participants)
+        changing = ["name", "memberIds", "participantIds", "status", "left", "leaving"]
         followed = update(followed, changing, clients, deadline)
         _log_changes(document, followed)
         return followed
@@ -331,7 +360,7 @@ def follow(
     stated_type = match.pattern.conversation_type if match else ""
     participants = participants_with_profile(members, (), clients, deadline)
     recorded = replace(
-        document,
+        looked_at,
         status="ready",
         member_ids=members,
         participant_ids=participants,

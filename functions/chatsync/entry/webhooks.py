@@ -37,7 +37,9 @@ from ..conversations import (
     Conversation,
     conversation_id_of,
     is_cid,
+    is_one_of_pair,
     name_of,
+    note_leaving,
     participants_of,
     read,
     reconcile_conversations,
@@ -131,7 +133,12 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
         return
     has_entry = kind == "message.new" and _count(event, clients, deadline)
     document = read(conversation_id_of(cid, clients.settings), clients, deadline)
-    settled = document.is_foreign or _agrees(document, kind, event)
+    has_left = kind == "member.removed" and _has_left(document, event, clients, deadline)
+    if has_left:
+        # Written before Stream is asked: so it isn't forgotten, whatever fails.
+        at = min(_time(event.get("created_at")) or datetime.now(UTC), datetime.now(UTC))
+        note_leaving(document, _member(event), at, clients, deadline)
+    settled = document.is_foreign or (not has_left and _agrees(document, kind, event))
     if not settled and _reconcile(document, clients, deadline):
         has_entry = False  # the drain was woken already
     if has_entry:
@@ -164,7 +171,7 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
     members = set(document.member_ids)
     match kind:
         case "member.added":
-            return _member(event) in members
+            return _member(event) in members and _member(event) not in document.left
         case "member.removed":
             return _member(event) not in members
         case "channel.created" | "channel.updated":
@@ -176,6 +183,21 @@ def _agrees(document: Conversation, kind: str, event: Mapping[str, Any]) -> bool
                 and channel.get("member_count", len(members)) == len(members)
             )
     return True
+
+
+def _has_left(
+    document: Conversation, event: Mapping[str, Any], clients: Clients, deadline: float
+) -> bool:
+    """Whether an event tells that a member left, who may be gone from the document already.
+
+    Whom our own repair removed was no member in the document.
+    """
+    member = _member(event)
+    if document.is_foreign or document.status not in ("ready", "pending", "failed"):
+        return False
+    if not member or member in document.left:
+        return False
+    return member in document.member_ids or is_one_of_pair(document, member, clients, deadline)
 
 
 def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
