@@ -25,6 +25,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+from google.cloud.firestore_v1.field_path import FieldPath
 from google.cloud.firestore_v1.types import Value
 from google.cloud.firestore_v1.vector import Vector
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -537,6 +538,21 @@ def test_a_page_begins_after_a_value(collection, sorted_values):
     assert ids(query.start_after({"v": 2})) == ["big", "time", "Text"]
     assert ids(query.start_at({"v": 2})) == ["2", "2.0", "big"]
     assert ids(query.start_after(collection.document("2").get())) == ["2.0", "big", "time"]
+
+
+def test_documents_are_found_by_a_key_of_a_map_a_page_at_a_time(collection):
+    path = FieldPath("left", "x@2fy-1").to_api_repr()
+    for number in range(3):
+        left = {"x@2fy-1": LONG_AGO, "other": LONG_AGO} if number else {"other": LONG_AGO}
+        collection.document(f"d{number}").set({"left": left, "origin": "app"})
+    page = collection.order_by(path).limit(1).select(["origin", "left"])
+    [first] = page.get()
+    assert ids(page.start_after(first)) == ["d2"]
+    first.reference.update({path: firestore.DELETE_FIELD})
+    assert first.reference.get().to_dict() == {"left": {"other": LONG_AGO}, "origin": "app"}
+    assert ids(page) == ["d2"]
+    collection.document("d0").update({path: LONG_AGO})
+    assert set(collection.document("d0").get().get("left")) == {"other", "x@2fy-1"}
 
 
 @pytest.mark.parametrize(
