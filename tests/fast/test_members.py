@@ -188,7 +188,7 @@ def test_an_account_deleted_while_a_conversation_begins_is_not_named_by_it(
     clients = with_settings(stream={"delete_policy": policy})
     for uid in ("ann", "bob", "eve"):
         reconcile_after_sign_up(uid, clients)
-    begin_reads = create._begin_reads
+    begin_reads = create.begin_reads_of
 
     def reads_around_deletion(*arguments):
         before = begin_reads(*arguments)
@@ -200,7 +200,7 @@ def test_an_account_deleted_while_a_conversation_begins_is_not_named_by_it(
             return before
         return replace(before, stream_users=begin_reads(*arguments).stream_users)
 
-    monkeypatch.setattr(create, "_begin_reads", reads_around_deletion)
+    monkeypatch.setattr(create, "begin_reads_of", reads_around_deletion)
     with fails_with(NotFound, "bob"):
         create_conversation("ann", {"participantIds": others}, clients)
     drain_until_settled(clients)
