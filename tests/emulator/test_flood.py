@@ -113,7 +113,7 @@ def what_a_flooder_sends(name: str) -> dict[str, Any]:
 def call(process: Limited, name: str, data: object, uid: str, **claims: object) -> str:
     """The status of the answer."""
     time.sleep(NETWORK_SECONDS)
-    headers = {"Authorization": f"Bearer {id_token(uid, PROJECT, **claims)}"}
+    headers = {"Authorization": f"Bearer {id_token(uid, PROJECT, auth_time=time.time(), **claims)}"}
     answer = requests.post(process.url, json={"data": data}, headers=headers, timeout=60).json()
     return str(answer["error"]["status"]) if "error" in answer else "OK"
 

@@ -361,7 +361,7 @@ def test_a_uid_that_no_document_can_have_is_counted_too(spend, clients):
 @pytest.fixture
 def begin(clients, accounts):
     """Begins a group of ann's."""
-    for uid in ("ann", "bob", "eve"):
+    for uid in ("ann", "bob", "eve", "max"):
         accounts.sign_up(uid)
 
     def begin(key: str | None = None, **options: Any) -> dict[str, Any]:
@@ -396,11 +396,14 @@ def test_a_conversation_that_goes_on_is_not_counted(begin, clients):
     assert stored(clients)["newConversations"] == {"2026-11-27": 1}
 
 
-def test_an_anonymous_caller_begins_a_part(begin):
-    for _ in range(2):
-        begin(is_anonymous=True)
+def test_an_anonymous_caller_begins_a_part(begin, clients):
+    def begin_with(other: str) -> None:
+        create_conversation("ann", {"participantIds": [other]}, clients, is_anonymous=True)
+
+    for other in ("bob", "eve"):
+        begin_with(other)
     with pytest.raises(BudgetUsedUp):
-        begin(is_anonymous=True)
+        begin_with("max")
 
 
 def test_conversations_of_two_instances_at_once_are_both_counted(begin, clients):

@@ -1169,8 +1169,8 @@ def old_instances(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         if not world.is_old():
             remember(self, deadline)
 
-    def known_unless_old(uid: str, clients: Clients) -> Any:
-        return None if world.is_old() else known(uid, clients)
+    def known_unless_old(*arguments: Any) -> Any:
+        return None if world.is_old() else known(*arguments)
 
     def repair_later_unless_old(*arguments: Any) -> None:
         if not world.is_old():
