@@ -55,7 +55,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def clients(with_settings):
-    return with_settings(limits=LIMITS, conversations={"anonymous_may_start_groups": True})
+    return with_settings(limits=LIMITS)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
 from firebase_admin import exceptions as auth_exceptions
@@ -62,6 +63,11 @@ CHANGED = (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION)
 _CONCERNS_ALL = (code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
 
 _RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
+
+_LARGE_READ = 100
+"""In documents."""
+
+_large_reads = BoundedSemaphore(4)
 
 _MAX_CONFLICTS = 3
 
@@ -254,7 +260,7 @@ def _get_documents(
         "mask": {"field_paths": sorted(map(_path_of, {*clients.settings.mask, *also}))},
         "transaction": transaction,
     }
-    with temporary_failures_named():
+    with temporary_failures_named(), _in_turn(len(names), deadline):
         responses = client._firestore_api.batch_get_documents(
             request=request, metadata=client._rpc_metadata, **until(deadline)
         )
@@ -262,6 +268,20 @@ def _get_documents(
             message = BatchGetDocumentsResponse.pb(response)
             if message.HasField("found"):
                 yield message
+
+
+@contextmanager
+def _in_turn(count: int, deadline: float) -> Iterator[None]:
+    """Let few large reads be received at once: each may hold some documents of a megabyte."""
+    if count <= _LARGE_READ:
+        yield
+        return
+    if not _large_reads.acquire(timeout=_seconds_until(deadline)):
+        raise FirebaseUnavailable("no answer in time")
+    try:
+        yield
+    finally:
+        _large_reads.release()
 
 
 def _path_of(name: str) -> str:
