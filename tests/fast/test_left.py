@@ -199,8 +199,6 @@ def test_nobody_who_left_a_group_comes_back_with_it(
     create(**asked)
     assert members(room) == {"ann"}
     assert document(room)["participantIds"] == ["ann"]
-    chat.channel("messaging", room).delete(hard=True)
-    reconcile_conversations([room], clients)
 
 
 def test_who_left_a_group_does_not_begin_it_again(create, leave, chat, clients):
@@ -285,6 +283,50 @@ def test_who_left_a_recorded_conversation_is_not_added_again(
     assert back["id"] == "old"
     assert members(back["id"]) == {"ann", "bob"}
     assert create()["id"] == back["id"]
+
+
+@pytest.fixture
+def recorded(create, chat, clients) -> str:
+    """A channel of the two that the app made, opened here."""
+    chat.channel("messaging", "old", {"members": ["ann", "bob"]}).create("ann")
+    reconcile_conversations(["old"], clients)
+    return str(create()["id"])
+
+
+def test_nobody_who_left_a_recorded_conversation_gets_another_when_both_have_left(
+    recorded, create, leave, refused, members
+):
+    leave(recorded, "bob")
+    leave(recorded, "ann")
+    for _ in range(2):
+        refused()
+    assert members(recorded) == set()
+    assert members(create("bob", "ann")["id"]) == {"ann", "bob"}
+    assert create()["existed"]
+
+
+def test_nobody_who_left_a_recorded_conversation_gets_another_when_a_third_is_added(
+    recorded, create, leave, chat, told, refused, members
+):
+    leave(recorded)
+    chat.channel("messaging", recorded).add_members(["eve"])
+    told("added", recorded, "eve")
+    refused()
+    back = create("bob", "ann")["id"]
+    assert back != recorded
+    assert members(back) == {"ann", "bob"}
+    assert create()["id"] == back
+
+
+def test_both_come_back_after_the_recorded_channel_that_they_left_is_deleted(
+    recorded, create, leave, refused, chat, clients, members
+):
+    leave(recorded, "bob")
+    leave(recorded, "ann")
+    chat.channel("messaging", recorded).delete(hard=True)
+    reconcile_conversations([recorded], clients)
+    refused()
+    assert members(create("bob", "ann")["id"]) == {"ann", "bob"}
 
 
 def test_a_bot_that_was_removed_is_added_again(with_settings, chat, told, members, document):

@@ -113,7 +113,7 @@ def begin_conversation(
         # Somebody else wrote one of these first.
         document, pair = find(request, members.all, clients, deadline)
         check_arguments(request, document)
-        refuse_left(request, document, members, clients, deadline)
+        refuse_left(request, document, pair, members, clients, deadline)
         if pairs.is_open_to(document, members.all):
             break  # it was recorded meanwhile, and is not to be begun but opened
         read = read_documents([request.caller], clients, deadline, of=["stats"])
@@ -130,6 +130,7 @@ def check_arguments(request: Request, document: Conversation) -> None:
 def refuse_left(
     request: Request,
     document: Conversation,
+    pair: Pair | None,
     members: Members,
     clients: Clients,
     deadline: float,
@@ -142,11 +143,15 @@ def refuse_left(
         if request.caller in left:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
     elif others:
-        if request.caller in left and document.version:
-            # They want to be back: then the other's own call opens it for both.
+        if request.caller in left:
+            # They want to be back: then the other's own call opens it for both. It may be the
+            # pair's last conversation that they left.
             mine = members.stream_ids[request.caller]
-            still = {one: at for one, at in document.left.items() if one != mine}
-            document_store.update(replace(document, left=still), ["left"], clients, deadline)
+            named = {document.id, pair.conversation_id if pair else ""} - {""}
+            for one in document_store.read_all(list(named), clients, deadline).values():
+                if mine in one.left:
+                    still = {other: at for other, at in one.left.items() if other != mine}
+                    document_store.update(replace(one, left=still), ["left"], clients, deadline)
         raise FailedPrecondition(others, Refusal.LEFT)
 
 

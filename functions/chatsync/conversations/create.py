@@ -95,7 +95,7 @@ def create_conversation(
             if isinstance(looked.error, Temporary):
                 raise NotRepaired(outbox.enqueue_unfinished([looked], clients)[0])
             document, pair = find(request, members.all, clients, deadline)
-        refuse_left(request, document, members, clients, deadline)
+        refuse_left(request, document, pair, members, clients, deadline)
         existed, outcome = True, None
         while document.status == "ready" and is_of(request, document, members):
             outcome = open_ready(

@@ -84,16 +84,17 @@ def find(
     reading = begin(_read_pair, reference, deadline)
     own = read(own_id, clients, deadline)
     pair = result(reading, deadline)
+    left: Mapping[str, datetime] = {}
     if pair.conversation_id and pair.conversation_id not in (own_id, *taken):
         named = read(pair.conversation_id, clients, deadline)
         if is_alive(named) and _is_usable(named, members, clients.settings):
             return named, pair
-        if not is_alive(named):
-            own = replace(own, left={**named.left, **own.left})
+        left = named.left
     if own_id in taken or (is_alive(own) and not _is_usable(own, members, clients.settings)):
         own = Conversation(id_prefix + secrets.token_hex(16))
     if pair.conversation_id or is_alive(own):
-        return own, pair
+        # Who left the pair's last conversation is not brought back by another one.
+        return replace(own, left={**left, **own.left}), pair
     searching = begin(_candidates, team, members, clients, deadline)
     legacy = read_all([legacy_id], clients, deadline)[legacy_id]
     if is_alive(legacy) and legacy.origin == "app" and legacy_id not in taken:
