@@ -268,6 +268,22 @@ def test_deleting_the_channel_does_not_bring_back_who_left(create, leave, chat, 
     assert create("bob", "ann")["id"] == room
 
 
+@pytest.mark.parametrize("told_first", ["of the member", "of the channel"])
+def test_who_left_a_channel_that_was_deleted_at_once_has_left(
+    create, chat, clients, told, refused, members, document, told_first
+):
+    room = create()["id"]
+    chat.channel("messaging", room).remove_members(["bob"])
+    chat.channel("messaging", room).delete(hard=True)
+    if told_first == "of the channel":
+        reconcile_conversations([room], clients)
+    told("removed", room)
+    assert (set(document(room)["left"]), "leaving" in document(room)) == ({"bob"}, False)
+    refused()
+    assert create("bob", "ann")["id"] == room
+    assert members(room) == {"ann", "bob"}
+
+
 @pytest.mark.parametrize("opened", [False, True], ids=["never opened here", "opened here"])
 def test_who_left_a_recorded_conversation_is_not_added_again(
     create, leave, chat, clients, refused, members, opened
@@ -293,15 +309,21 @@ def recorded(create, chat, clients) -> str:
     return str(create()["id"])
 
 
+@pytest.mark.parametrize("opened", [False, True], ids=["never opened here", "opened here"])
 def test_nobody_who_left_a_recorded_conversation_gets_another_when_both_have_left(
-    recorded, create, leave, refused, members
+    create, leave, chat, clients, refused, members, opened
 ):
-    leave(recorded, "bob")
-    leave(recorded, "ann")
+    chat.channel("messaging", "old", {"members": ["ann", "bob"]}).create("ann")
+    reconcile_conversations(["old"], clients)
+    if opened:
+        create()
+    leave("old", "bob")
+    leave("old", "ann")
     for _ in range(2):
         refused()
-    assert members(recorded) == set()
-    assert members(create("bob", "ann")["id"]) == {"ann", "bob"}
+    assert members("old") == set()
+    assert create("bob", "ann")["id"] == "old"
+    assert members("old") == {"ann", "bob"}
     assert create()["existed"]
 
 

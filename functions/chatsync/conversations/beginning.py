@@ -143,12 +143,13 @@ def refuse_left(
         if request.caller in left:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
     elif others:
-        if request.caller in left:
+        if request.caller in left and pair:
             # They want to be back: then the other's own call opens it for both. It may be the
             # pair's last conversation that they left.
             mine = members.stream_ids[request.caller]
-            named = {document.id, pair.conversation_id if pair else ""} - {""}
-            for one in document_store.read_all(list(named), clients, deadline).values():
+            named = pair.conversation_id or document.id
+            pair.keep(named, clients, deadline)
+            for one in document_store.read_all([*{document.id, named}], clients, deadline).values():
                 if mine in one.left:
                     still = {other: at for other, at in one.left.items() if other != mine}
                     document_store.update(replace(one, left=still), ["left"], clients, deadline)

@@ -113,15 +113,15 @@ def is_alive(conversation: Conversation) -> bool:
 
 
 def is_open_to(document: Conversation, members: Collection[str]) -> bool:
-    """Whether a recorded direct conversation has nobody but these members, and one of them.
+    """Whether a recorded direct conversation has nobody but these members.
 
-    The other may have left it, or have been deleted and come back.
+    One or both may have left it, or have been deleted and come back.
     """
     return (
         document.is_recorded
         and document.status == "ready"
         and document.conversation_type == "direct"
-        and bool(document.member_ids)
+        and bool({*document.member_ids, *document.left} & {*members})
         and set(document.member_ids) <= set(members)
     )
 

@@ -146,7 +146,7 @@ def reconcile_conversations(
                     )
                 elif state:
                     document = follow(document, state, origin, clients, deadline)
-                elif document.status == "ready" and may_close:
+                elif (document.status == "ready" and may_close) or document.leaving:
                     document = close(document, clients, deadline)
             except (Temporary, StreamRejected) as refusal:
                 error = refusal
@@ -399,4 +399,5 @@ def fields_of(document: Conversation, **others: str | None) -> dict[str, str]:
 
 def close(document: Conversation, clients: Clients, deadline: float) -> Conversation:
     logger.info(f"Conversation {document.id} is gone from Stream", **fields_of(document))
-    return update(replace(document, status="deleted"), ["status"], clients, deadline)
+    closed = with_left(replace(document, status="deleted"), {}, (), clients.settings)
+    return update(closed, ["status", "left", "leaving"], clients, deadline)

@@ -193,7 +193,7 @@ def _has_left(
     Whom our own repair removed was no member in the document.
     """
     member = _member(event)
-    if document.is_foreign or document.status not in ("ready", "pending", "failed"):
+    if document.is_foreign or not document.status:
         return False
     if not member or member in document.left:
         return False
