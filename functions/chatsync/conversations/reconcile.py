@@ -146,7 +146,7 @@ def reconcile_conversations(
                     )
                 elif state:
                     document = follow(document, state, origin, clients, deadline)
-                elif (document.status == "ready" and may_close) or document.leaving:
+                elif may_close and (document.status == "ready" or document.leaving):
                     document = close(document, clients, deadline)
             except (Temporary, StreamRejected) as refusal:
                 error = refusal
