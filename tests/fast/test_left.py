@@ -228,6 +228,20 @@ def test_the_outbox_does_not_bring_back_who_left(
     assert entries(clients) == {}
 
 
+def test_what_failed_expires_no_more_once_somebody_left_it(
+    create, leave, chat, clients, document, firestore
+):
+    room = create()["id"]
+    failed = {"status": "failed", "chatsyncExpireAt": datetime.now(UTC) + timedelta(days=1)}
+    firestore.document(f"conversations/{room}").update(failed)
+    leave(room)
+    chat.deactivate_user("ann")
+    reconcile_conversations([room], clients)
+    kept = document(room)
+    assert (kept["status"], set(kept["left"])) == ("failed", {"bob"})
+    assert "chatsyncExpireAt" not in kept
+
+
 def test_the_night_does_not_bring_back_who_left(create, leave, clients, members, refused):
     room = create()["id"]
     leave(room)

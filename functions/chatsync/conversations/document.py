@@ -337,9 +337,12 @@ def set_failed(
         member_ids=tuple(one for one in document.member_ids if one not in left),
         created_by="" if document.created_by in uids else document.created_by,
     )
-    fields: dict[str, Any] = {"failedReason": reason}
-    if not document.left:  # else it would be forgotten that they left
-        fields["chatsyncExpireAt"] = datetime.now(UTC) + FAILED_KEPT_FOR
+    expires_at = datetime.now(UTC) + FAILED_KEPT_FOR
+    fields: dict[str, Any] = {
+        "failedReason": reason,
+        # Else it would be forgotten who left.
+        "chatsyncExpireAt": firestore.DELETE_FIELD if document.left else expires_at,
+    }
     if uids:
         fields |= {
             "participantIds": list(failed.participant_ids),
