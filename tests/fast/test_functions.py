@@ -388,6 +388,7 @@ def test_the_nightly_audit_is_run_by_the_task_it_begins_with(call, clients, task
         ("drainRepairs", {"notBefore": "soon"}),
         ("drainRepairs", {"notBefore": True}),
         ("drainRepairs", {"notBefore": [1]}),
+        ("drainRepairs", {"notBefore": 10**400}),
         ("drainRepairs", "now"),
         ("runSweep", {}),
         ("runSweep", {"auditId": "a/b"}),

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import re
 import traceback
 from collections.abc import Callable
@@ -47,6 +46,9 @@ MAX_BYTES = 256 * 1024
 """Of a body. The largest useful one, a conversation of 1,000 members, has half of that."""
 
 _MAX_DEPTH = 20
+
+_LATEST = 253402300799
+"""The last second of the year 9999, in Unix seconds."""
 
 _OUR_ID = re.compile(r"[\w-]{1,100}", re.ASCII)
 
@@ -159,7 +161,7 @@ def time_of(fields: dict[str, Any], name: str) -> float:
     """A time in Unix seconds; 0 if the field is missing. Raises InvalidArgument."""
     value = fields.get(name, 0)
     is_time = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_time or not math.isfinite(value):
+    if not is_time or not abs(value) <= _LATEST:  # what is no number (NaN) is not less
         raise InvalidArgument(name, "must be a time in Unix seconds")
     return float(value)
 
