@@ -615,6 +615,16 @@ def test_what_is_written_after_the_deletion_is_removed_and_makes_no_profile(
     assert chat.query_users({"id": "ann"})["users"] == []
 
 
+def test_what_is_written_after_the_deletion_costs_no_deletion_in_stream(
+    ann_was_deleted, clients, firestore_api, stream
+):
+    deletions = stream.operations().count("DeleteUser")
+    for name in ("Ann", "Ann is back"):
+        write_user({"displayName": name}, clients)
+    assert stream.operations().count("DeleteUser") == deletions > 0
+    assert firestore_api.left_documents() == set()
+
+
 def test_an_event_of_a_document_that_is_gone_removes_nothing(
     ann_was_deleted, clients, firestore_api
 ):

@@ -7,6 +7,7 @@ meet it again.
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from functools import partial
 
 from firebase_functions import logger
 
@@ -18,6 +19,7 @@ from ..errors import NotFound
 from ..ids import Key
 from ..outcome import NotRepaired, Outcome, Waiting
 from ..reconcile import new_deadline
+from ..removal import remove_users
 from ..users import FirebaseState
 
 
@@ -110,7 +112,8 @@ def _reconcile_or_remove(uid: str, clients: Clients) -> None:
         is_there = state.user is not None or state.profile is not None
         if is_there and was_deleted_lately(state, datetime.now(UTC)):
             logger.warn(f"Removing what was written of deleted account {uid}", user=uid)
-            remove_after_event(uid, clients)
+            # Stream allows few deletions in a minute, and the token may write many documents.
+            _repair_and_log(Key("user", uid), partial(remove_users, from_stream=False), clients)
 
 
 def _read(uid: str, of: Collection[str], clients: Clients) -> FirebaseState:
