@@ -365,6 +365,16 @@ def test_both_come_back_after_the_recorded_channel_that_they_left_is_deleted(
     assert members(create("bob", "ann")["id"]) == {"ann", "bob"}
 
 
+def test_who_leaves_a_recorded_group_is_not_kept_in_its_document(chat, told, document, clients):
+    lobby = chat.channel("messaging", "lobby", {"name": "Lobby", "members": ["ann", "bob"]})
+    lobby.create("ann")
+    reconcile_conversations(["lobby"], clients)
+    lobby.remove_members(["bob"])
+    told("removed", "lobby")
+    assert document("lobby")["memberIds"] == ["ann"]
+    assert not {"left", "leaving"} & set(document("lobby"))
+
+
 def test_a_bot_that_was_removed_is_added_again(with_settings, chat, told, members, document):
     clients = with_settings(stream={"service_users": ["bot"]})
     chat.upsert_user({"id": "bot"})

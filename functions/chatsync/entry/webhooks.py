@@ -190,10 +190,12 @@ def _has_left(
 ) -> bool:
     """Whether an event tells that a member left, who may be gone from the document already.
 
-    Whom our own repair removed was no member in the document.
+    Whom our own repair removed was no member in the document. A group that was recorded is never
+    begun again, and people may come and go in it without end.
     """
     member = _member(event)
-    if document.is_foreign or not document.status:
+    is_recorded_group = document.is_recorded and document.conversation_type == "group"
+    if document.is_foreign or not document.status or is_recorded_group:
         return False
     if not member or member in document.left:
         return False
