@@ -242,6 +242,21 @@ def test_what_failed_expires_no_more_once_somebody_left_it(
     assert "chatsyncExpireAt" not in kept
 
 
+@pytest.mark.parametrize("status", ["pending", "failed"])
+@pytest.mark.parametrize("conversation_type", ["direct", "group"])
+def test_what_all_members_left_before_it_was_ready_leaves_no_entry(
+    create, leave, document, firestore, clients, conversation_type, status
+):
+    room = create(conversationType=conversation_type)["id"]
+    firestore.document(f"conversations/{room}").update({"status": status})
+    leave(room, "bob")
+    leave(room, "ann")
+    drain_until_settled(clients)
+    kept = document(room)
+    assert (kept["status"], set(kept["left"])) == ("failed", {"ann", "bob"})
+    assert entries(clients) == {}
+
+
 def test_the_night_does_not_bring_back_who_left(create, leave, clients, members, refused):
     room = create()["id"]
     leave(room)

@@ -71,10 +71,11 @@ def refuse_gone(existing: Collection[Key], document: Conversation) -> None:
         raise NotFound(gone)
 
 
-def refuse_half_a_pair(document: Conversation) -> None:
-    """Raise NotFound for a direct conversation that a deleted account has left."""
+def refuse_abandoned(document: Conversation) -> None:
+    """Raise NotFound for a conversation without members, or half a pair: the other is deleted."""
     people = {*document.member_ids, *document.left}
-    if document.conversation_type == "direct" and len(people) < 2:
+    is_half = document.conversation_type == "direct" and len(people) < 2
+    if is_half or not document.member_ids:
         raise NotFound([])
 
 

@@ -72,8 +72,8 @@ from .document import (
 from .members import (
     names_all_people,
     participants_with_profile,
+    refuse_abandoned,
     refuse_gone,
-    refuse_half_a_pair,
     with_left,
     without_deleted,
 )
@@ -206,7 +206,7 @@ def finish(
     people = [Key("user", uid) for uid in document.participant_ids]
     caller = caller or Key("user", document.created_by)
     try:
-        refuse_half_a_pair(document)
+        refuse_abandoned(document)
         if clients.settings.config.teams.required and not document.team:
             raise FailedPrecondition([], Refusal.WRONG_TEAM)
         # Asked after the document was written: an account that is deleted later leaves it by its
