@@ -22,6 +22,7 @@ from chatsync.entry.events import (
 from chatsync.entry.records import ensure_profile, read_stats
 from chatsync.errors import (
     FailedPrecondition,
+    FirebaseUnavailable,
     NotFound,
     Postponed,
     StreamUnavailable,
@@ -613,6 +614,21 @@ def test_what_is_written_after_the_deletion_is_removed_and_makes_no_profile(
     assert set().union(*made) == {"users/ann"}
     assert firestore_api.left_documents() == set()
     assert chat.query_users({"id": "ann"})["users"] == []
+
+
+def test_what_is_written_after_the_deletion_is_removed_also_if_auth_fails_meanwhile(
+    ann_was_deleted, clients, firestore_api, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise UnavailableError("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(clients.auth), "get_users", fail)
+        with fails_with(FirebaseUnavailable):  # the event is delivered again
+            write_user({"displayName": "Ann is back"}, clients)
+    drain_until_settled(clients)
+    reconcile_after_creation("ann", clients)
+    assert firestore_api.left_documents() == set()
 
 
 def test_what_is_written_after_the_deletion_costs_no_deletion_in_stream(

@@ -15,7 +15,7 @@ from .. import outbox, users
 from ..agreement import was_deleted_lately
 from ..clients import Clients
 from ..clients.documents import create_profile, read_documents
-from ..errors import NotFound
+from ..errors import FirebaseUnavailable, NotFound
 from ..ids import Key
 from ..outcome import NotRepaired, Outcome, Waiting
 from ..reconcile import new_deadline
@@ -107,7 +107,8 @@ def _reconcile_or_remove(uid: str, clients: Clients) -> None:
     not removed again: Firestore's emulator sends an event of that, too.
     """
     outcome = reconcile_after_event(uid, clients)
-    if isinstance(outcome.error, NotFound):
+    # Whatever the outbox finds later, it removes no document.
+    if isinstance(outcome.error, NotFound | FirebaseUnavailable):
         state = _read(uid, ("user", "profile", "entry"), clients)
         is_there = state.user is not None or state.profile is not None
         if is_there and was_deleted_lately(state, datetime.now(UTC)):
