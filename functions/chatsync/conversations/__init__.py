@@ -1,8 +1,9 @@
 """Conversations: a document in Firestore and a channel in Stream that agree.
 
-``document`` reads and writes the document, ``channel`` the channel, ``members`` says who belongs
-there, ``reconcile`` brings them into agreement, and ``create`` is the callable that starts a
-conversation.
+``document`` reads and writes the document, ``channel`` the channel, ``pairs`` finds the one of two
+members, ``patterns`` reads ``[[channels]]``, ``members`` says who belongs there, and ``reconcile``
+brings them into agreement. ``create`` is the callable that starts a conversation: ``request`` says
+what is asked, ``asked`` of whom, and ``beginning`` writes it.
 """
 
 from .channel import (

@@ -12,9 +12,7 @@ from .. import ids, proof, users
 from ..agreement import is_fresh
 from ..clients import Clients
 from ..clients.accounts import check_signed_in, existing_keys, read_accounts
-from ..clients.documents import (
-    read_documents,
-)
+from ..clients.documents import read_documents
 from ..errors import (
     FailedPrecondition,
     InvalidArgument,

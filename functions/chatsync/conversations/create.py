@@ -9,9 +9,7 @@ from typing import Any
 from .. import budgets, ids, outbox
 from ..as_json import json_value
 from ..clients import Clients
-from ..clients.documents import (
-    delete_documents,
-)
+from ..clients.documents import delete_documents
 from ..errors import (
     FailedPrecondition,
     NotFound,

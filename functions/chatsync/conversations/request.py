@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import ids, users
-from ..errors import (
-    InvalidArgument,
-)
+from ..errors import InvalidArgument
 from ..ids import Key
 from ..settings import Settings
 from . import pairs
