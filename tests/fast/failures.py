@@ -22,7 +22,7 @@ class Failure:
 
 
 @contextmanager
-def fails_with(kinds: Kinds, match: str = "") -> Iterator[Failure]:
+def fails_with(kinds: Kinds, match: str | None = None) -> Iterator[Failure]:
     """As ``pytest.raises``, for an error that may be that of a repair."""
     failure = Failure()
     with pytest.raises(ChatsyncError, match=match) as caught:
