@@ -89,7 +89,7 @@ class Outcome:
     stream_user: dict[str, Any] = field(default_factory=dict)
     """As it was read from Stream; empty if it was missing."""
 
-    account: Account | None = None
+    account: Account | None = field(default=None, compare=False, repr=False)
     """As Auth said last; None if it was not asked."""
 
     recheck: bool = False

@@ -25,3 +25,10 @@ def test_a_burst_of_sign_ups_leaves_nobody_out(stream_user):
     users = [app_client.sign_up(f"burst-{n}@example.com", f"Burst {n}") for n in range(20)]
     for user in users:
         wait_for(lambda uid=user.uid: stream_user(uid))
+
+
+def test_what_was_done_at_a_sign_up_is_remembered_with_the_function_that_did_it(firestore):
+    zoe = app_client.sign_up("zoe@example.com", "Zoe")
+    entry = firestore.document(f"stream_users/user_{zoe.uid}")
+    history = wait_for(lambda: (entry.get().to_dict() or {}).get("history"))
+    assert [(one["by"], one["did"]) for one in history] == [("createStreamUser", "created")]
