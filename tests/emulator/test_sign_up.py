@@ -31,4 +31,6 @@ def test_what_was_done_at_a_sign_up_is_remembered_with_the_function_that_did_it(
     zoe = app_client.sign_up("zoe@example.com", "Zoe")
     entry = firestore.document(f"stream_users/user_{zoe.uid}")
     history = wait_for(lambda: (entry.get().to_dict() or {}).get("history"))
-    assert [(one["by"], one["did"]) for one in history] == [("createStreamUser", "created")]
+    [created] = history
+    assert created["did"] == "created"
+    assert created["by"] in ("createStreamUser", "drainRepairs")  # where Stream was busy

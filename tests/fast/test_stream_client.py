@@ -78,7 +78,7 @@ def test_every_failure_of_a_write_becomes_one_of_ours(client, stream, fault, exp
 
 @pytest.mark.parametrize(("fault", "expected"), FAILURES, ids=str)
 def test_every_lasting_failure_of_a_read_becomes_one_of_ours(client, stream, fault, expected):
-    stream.fault("QueryUsers", times=3, **fault)
+    stream.fault("QueryUsers", rate=1, **fault)
     with pytest.raises(expected):
         client.query_users(["ann"], soon())
 

@@ -31,6 +31,9 @@ _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 6.0
 PAUSES_BETWEEN_READS = (0.2, 0.4)
 
+BURSTS_OUTWAITED = 3
+"""In as many seconds ten accounts that spend their budgets at once are served, and the others."""
+
 _MAX_WINDOW_SECONDS = 120
 _TOO_LARGE = (413, 414, 431)
 _CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TOO_LARGE, _CODE_TIMEOUT = -1, 9, 22, 23
@@ -75,13 +78,14 @@ class Calls:
         return self.call(deadline, method, *args, **options)
 
     def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """A call of a repair for which somebody waits is made once more if Stream refuses a burst
-        of several processes: nothing was applied, and the next second has room."""
-        try:
-            return self._call_once(deadline, method, *args, **options)
-        except StreamRateLimited as error:
-            if error.retry_after > 1 or self._left_to_others >= LEFT_BY_BACKGROUND:
-                raise
+        """A call of a repair for which somebody waits is made again if Stream refuses a burst of
+        several processes: nothing was applied, and the next seconds have room."""
+        for _ in range(BURSTS_OUTWAITED):
+            try:
+                return self._call_once(deadline, method, *args, **options)
+            except StreamRateLimited as error:
+                if error.retry_after > 1 or self._left_to_others >= LEFT_BY_BACKGROUND:
+                    raise
         return self._call_once(deadline, method, *args, **options)
 
     def _call_once(
