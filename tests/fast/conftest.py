@@ -21,6 +21,9 @@ from chatsync import reconcile
 from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients.stream import Stream
 from chatsync.clients.tasks import TaskQueues
+from chatsync.conversations import channel
+from chatsync.conversations.create import create_conversation
+from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.operator import command as command_module
 from chatsync.operator import options
 from chatsync.outbox import drain, retry
@@ -159,6 +162,25 @@ def clients(
 def proven(clients: Clients) -> None:
     """Stream sends all events, and sent one of a user a moment ago."""
     prove(clients)
+
+
+@pytest.fixture
+def three_people(accounts: MemoryAuth, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ann, Bob and Eve have signed up, and channels are tried again soon."""
+    monkeypatch.setattr(channel, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
+    for uid in ("ann", "bob", "eve"):
+        accounts.sign_up(uid, displayName=uid.title())
+        reconcile_after_sign_up(uid, clients)
+
+
+@pytest.fixture
+def create(clients: Clients) -> Callable[..., dict[str, Any]]:
+    """Start or open a conversation of two."""
+
+    def create(caller: str = "ann", other: str = "bob", **fields: object) -> dict[str, Any]:
+        return create_conversation(caller, {"participantIds": [other], **fields}, clients)
+
+    return create
 
 
 @pytest.fixture

@@ -115,14 +115,6 @@ def test_the_id_token_says_who_is_anonymous(call):
 
 
 @pytest.fixture
-def create(clients):
-    def create(caller: str = "ann", other: str = "bob", **fields: object) -> dict[str, Any]:
-        return create_conversation(caller, {"participantIds": [other], **fields}, clients)
-
-    return create
-
-
-@pytest.fixture
 def moderate(chat):
     """Ban or deactivate somebody in Stream."""
 

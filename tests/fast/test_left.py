@@ -8,32 +8,17 @@ from typing import Any
 import pytest
 
 from chatsync import audit, outbox
-from chatsync.conversations import channel as channel_module
 from chatsync.conversations import reconcile_conversations
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import webhooks
-from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
+from chatsync.entry.events import remove_after_event
 from chatsync.errors import FailedPrecondition, PermissionDenied, Postponed, Temporary
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
 from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
 
-
-@pytest.fixture(autouse=True)
-def people(accounts, clients, monkeypatch) -> None:
-    monkeypatch.setattr(channel_module, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
-    for uid in ("ann", "bob", "eve"):
-        accounts.sign_up(uid, displayName=uid.title())
-        reconcile_after_sign_up(uid, clients)
-
-
-@pytest.fixture
-def create(clients):
-    def create(caller: str = "ann", other: str = "bob", **fields: object) -> dict[str, Any]:
-        return create_conversation(caller, {"participantIds": [other], **fields}, clients)
-
-    return create
+pytestmark = pytest.mark.usefixtures("three_people")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from chatsync import audit
 from chatsync.conversations import channel as channel_module
 from chatsync.conversations import reconcile_conversations
 from chatsync.conversations.create import create_conversation, parse
-from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import Temporary
 from tests.fast.failures import fails_with
 from tests.fast.outbox import drain_until_settled, entries
@@ -18,20 +17,7 @@ from tests.fast.outbox import drain_until_settled, entries
 PAIR = {"ann", "bob"}
 
 
-@pytest.fixture(autouse=True)
-def people(accounts, clients, monkeypatch) -> None:
-    monkeypatch.setattr(channel_module, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
-    for uid in ("ann", "bob", "eve"):
-        accounts.sign_up(uid, displayName=uid.title())
-        reconcile_after_sign_up(uid, clients)
-
-
-@pytest.fixture
-def create(clients):
-    def create(caller: str = "ann", other: str = "bob", **fields: object) -> dict[str, Any]:
-        return create_conversation(caller, {"participantIds": [other], **fields}, clients)
-
-    return create
+pytestmark = pytest.mark.usefixtures("three_people")
 
 
 @pytest.fixture
