@@ -10,6 +10,7 @@ import pytest
 from google.api_core.exceptions import InternalServerError
 
 from chatsync import outbox
+from chatsync.clients.pacing import LEFT_BY_BACKGROUND
 from chatsync.config import Config, Stream
 from chatsync.conversations import channel as channel_module
 from chatsync.conversations import cid_of, conversation_id_of, reconcile_conversations
@@ -808,7 +809,7 @@ def test_ready_conversations_in_the_outbox_wait_for_stream_like_everybody(
     for fault, reason in ((503, "stream_unavailable"), (429, "rate_limit")):
         stream.fault("QueryChannels", "status", status=fault, rate=1)
         since = stream.last_request()
-        drain(0, clients)
+        drain(0, clients.leaving(LEFT_BY_BACKGROUND))
         assert len(stream.operations(since)) <= 3
         assert {entry["reason"] for entry in entries(clients).values()} == {reason}
         stream.clear_faults()
