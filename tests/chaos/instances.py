@@ -50,7 +50,7 @@ class Instance:
     def __init__(self, deployed: Deployed, number: int) -> None:
         self.deployed = deployed
         self.name = f"{deployed.name}-{number}"
-        self.port = free_port()
+        self.port = 0
         self.log: Path = FOLDER / f"{self.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.is_ready = False
@@ -62,6 +62,8 @@ class Instance:
         settings = self._environment()
         self.is_ready = False
         self.starts += 1
+        # Another one each time: a connection of somebody may have the port of the last by now.
+        self.port = free_port()
         with self.log.open("ab") as log:
             self.process = self.deployed.start(SOURCE, scripts, self.port, settings, log)
 
