@@ -1,8 +1,8 @@
 """What ``stream_users/{kind}_{id}`` remembers of a Stream user, and what that is worth. Pure.
 
-A repair that ends in agreement writes down what it saw: who trusts the entry need not ask Stream.
-An entry claims nothing about now: it is withdrawn when something else is seen or an event tells of
-it, and it counts for ``trust_hours`` at most.
+A repair that ends in agreement writes down what it saw. A caller that trusts the entry need not ask
+Stream. An entry claims nothing about now: it is withdrawn when something else is seen or an event
+tells of it, and it counts for ``trust_hours`` at most.
 """
 
 import hashlib

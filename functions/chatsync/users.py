@@ -54,7 +54,8 @@ class Account:
     """Custom claims, which only the app's backend can give."""
 
     valid_since: int = field(default=0, compare=False)
-    """Who signed in before this time (Unix seconds) must sign in anew; no document follows it."""
+    """A user who signed in before this time (Unix seconds) must sign in again. No document holds
+    it."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,11 @@ class Entry(NamedTuple):
     kind: UserKind
     stream_id: str
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As they stand in the document."""
+        return {"kind": self.kind, "streamUserId": self.stream_id}
+
 
 class CreatedDocument(NamedTuple):
     """A document that was just created, or may have been created."""
@@ -448,7 +453,7 @@ def create_missing(
     config, now = clients.settings.config, firestore.SERVER_TIMESTAMP
     missing = missing_documents(state, now, config) if state else {}
     if entry:
-        missing["entry"] = {"kind": entry.kind, "streamUserId": entry.stream_id}
+        missing["entry"] = entry.fields
     for field, document in missing.items():
         batch.create(documents[field], document)
     return [documents[field] for field in missing]
@@ -489,8 +494,7 @@ def delete_user_documents(
 def _tombstone(entry: Entry) -> dict[str, Any]:
     """The entry of a deleted account: what it was, for as long as something may be left of it."""
     return {
-        "kind": entry.kind,
-        "streamUserId": entry.stream_id,
+        **entry.fields,
         "deletedAt": firestore.SERVER_TIMESTAMP,
         "chatsyncExpireAt": datetime.now(UTC) + TOMBSTONE_KEPT_FOR,
     }

@@ -21,13 +21,9 @@ from .documents import (
 )
 
 
-def _fields_of(entry: Entry) -> dict[str, Any]:
-    return {"kind": entry.kind, "streamUserId": entry.stream_id}
-
-
 def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
     """Write down what an account is, in place of what was there."""
-    fields = {**_fields_of(entry), "refused": []}
+    fields = {**entry.fields, "refused": []}
     with temporary_failures_named():
         references(key, clients)["entry"].set(fields, **until(deadline))
 
@@ -49,7 +45,7 @@ def remember_refused(
             # Its kind was written before, and may have been corrected since.
             batch.update(reference, {"refused": list(hashes)})
             continue
-        fields = {**_fields_of(entry), "refused": list(hashes)}
+        fields = {**entry.fields, "refused": list(hashes)}
         batch.set(reference, fields, merge=True)
     _commit_changes(batch, deadline)
     return {key: CreatedDocument(references(key, clients)["entry"], None) for key in refused}
@@ -75,7 +71,7 @@ def remember_agreement(
             # By an operator's clock that is ahead, the entry would count for longer.
             written["verifiedAt"] = firestore.SERVER_TIMESTAMP
         if version is None:
-            batch.create(reference, {**_fields_of(entry), **written})
+            batch.create(reference, {**entry.fields, **written})
         else:
             unchanged = clients.firestore.write_option(last_update_time=version)
             batch.update(reference, written, unchanged)

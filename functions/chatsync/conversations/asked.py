@@ -1,4 +1,4 @@
-"""The members that a call asks for: who they are, and whether they may talk."""
+"""Looks up the members that a call asks for, and refuses those that may not talk."""
 
 import time
 from collections.abc import Mapping

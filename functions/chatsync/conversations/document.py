@@ -35,8 +35,8 @@ DEADLINE_SECONDS = 25.0
 """Callers wait for it; the function, which may still write to the outbox, ends after 60."""
 
 FAILED_KEPT_FOR = timedelta(days=7)
-"""How long a ``failed`` document is kept, by Firestore's TTL policy: whoever looks into it has a
-week, and the app may call again any time."""
+"""How long a ``failed`` document is kept, by Firestore's TTL policy. An operator has a week to
+look into it, and the app may call again at any time."""
 
 _NOT_FAILED = dict.fromkeys(("failedReason", "chatsyncExpireAt"), firestore.DELETE_FIELD)
 

@@ -84,8 +84,9 @@ def with_left(
 ) -> Conversation:
     """``document`` after a look at who is ``present`` in its channel, by Stream ids; pure.
 
-    Who is absent, and of whom an event told it, has left; who is present has not. The app brings
-    back its service users, and nobody has left a pair's channel that somebody else made.
+    A member who is absent, and whose leaving an event told, has left; one who is present has not.
+    The app brings back its service users, and nobody has left a pair's channel that somebody else
+    made.
     """
     left = {**document.left, **document.leaving}
     is_direct = document.conversation_type == "direct"

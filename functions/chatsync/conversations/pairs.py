@@ -93,7 +93,7 @@ def find(
     if own_id in taken or (is_alive(own) and not _is_usable(own, members, clients.settings)):
         own = Conversation(id_prefix + secrets.token_hex(16))
     if pair.conversation_id or is_alive(own):
-        # Who left the pair's last conversation is not brought back by another one.
+        # A new conversation does not bring back a member who left the pair's last one.
         return replace(own, left={**left, **own.left}), pair
     searching = begin(_candidates, team, members, clients, deadline)
     legacy = read_all([legacy_id], clients, deadline)[legacy_id]
