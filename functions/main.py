@@ -22,7 +22,7 @@ from chatsync.budgets import Budgets
 from chatsync.clients import Clients, connect, firebase_app
 from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_CALLABLES, LEFT_BY_EVENTS
 from chatsync.conversations.create import create_conversation
-from chatsync.entry import events, records, tenants, tokens, webhooks
+from chatsync.entry import events, records, set_up, tenants, tokens, webhooks
 from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted
 from chatsync.entry.callables import (
     callable_function,
@@ -265,3 +265,14 @@ def runSweep(request: CallableRequest[Any]) -> None:
     """Run some pages of an audit, and arrange the next call."""
     audit_id = id_of(fields_of(request), "auditId")
     audit.run(audit_id, connect().leaving(LEFT_BY_BACKGROUND))
+
+
+@task_function(
+    # For two hours: a role may have to be granted first, which `doctor` prints.
+    retry_config=RetryConfig(max_attempts=120, min_backoff_seconds=5, max_backoff_seconds=60),
+    rate_limits=RateLimits(max_concurrent_dispatches=1),
+    timeout_sec=120,
+)
+def setUp(request: CallableRequest[Any]) -> None:
+    """Complete a deployment. The Firebase CLI calls it after each, as functions.yaml says."""
+    set_up.set_up(connect(), with_backfill=settings.backfill_on_install())

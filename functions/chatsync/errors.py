@@ -145,5 +145,10 @@ class StreamCredentialsRejected(ChatsyncError):
     """Stream does not accept the API key or secret (401), or the app may not do this (403)."""
 
 
+class Unsafe(ChatsyncError):
+    """So much would be created, removed or closed that a setting is probably wrong. Nothing was
+    done."""
+
+
 class SettingInvalid(ChatsyncError):
     """A setting is missing or unusable; the message names it and says what to do."""

@@ -158,9 +158,18 @@ def region(environ: Mapping[str, str] = os.environ) -> str:
 
 def enforce_app_check(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether callables demand App Check. Read when the functions are declared, like region."""
-    value = (environ.get("ENFORCE_APP_CHECK") or "false").lower()
+    return _is_true("ENFORCE_APP_CHECK", environ)
+
+
+def backfill_on_install(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the first deployment brings all accounts into Stream."""
+    return _is_true("BACKFILL_ON_INSTALL", environ)
+
+
+def _is_true(name: str, environ: Mapping[str, str]) -> bool:
+    value = (environ.get(name) or "false").lower()
     if value not in ("true", "false"):
-        raise SettingInvalid("ENFORCE_APP_CHECK must be true or false")
+        raise SettingInvalid(f"{name} must be true or false")
     return value == "true"
 
 

@@ -414,7 +414,7 @@ def test_only_functions_that_call_stream_hold_its_secret():
     }
     without = {name for name, one in endpoints.items() if not one.secretEnvironmentVariables}
     assert without == set(WITHOUT_STREAM)
-    assert len(endpoints) == 17
+    assert len(endpoints) == 18
 
 
 @pytest.mark.parametrize("function", WITHOUT_STREAM)

@@ -5,6 +5,7 @@
 
 from .pages import begin_nightly as begin_nightly
 from .pages import run as run
+from .pages import run_in_background as run_in_background
 from .pages import run_page as run_page
 from .repair import CREATING as CREATING
 from .repair import repair_findings as repair_findings

@@ -16,10 +16,11 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from .. import outbox
 from ..clients import Clients
-from ..errors import ChatsyncError, Postponed, StreamRateLimited, Temporary
+from ..errors import ChatsyncError, Postponed, StreamRateLimited, Temporary, Unsafe
 from ..proof import note_hooks
 from .repair import CREATING, Wait, repair_page, withdraw_doubtful
-from .steps import KINDS_OF_USERS, STEPS, Page
+from .safeguard import refuse_wrong_ids
+from .steps import KINDS_OF_USERS, RECONCILED, STEPS, Page
 from .store import LAST_STEP, Audit, read, save, set_state, start, unfinished, write_findings
 
 SWEEP = "runSweep"
@@ -59,7 +60,15 @@ def begin_nightly(clients: Clients) -> None:
         logger.info(f"Audit {audit.id} begins", audit=audit.id)
     else:
         logger.warn(f"Audit {audit.id} goes on", audit=audit.id, page=audit.page)
-    # One task in an hour: a schedule may call twice, as the emulator does when it starts a process.
+    run_in_background(audit, clients)
+
+
+def run_in_background(audit: Audit, clients: Clients) -> None:
+    """Let the task queue run the pages of an audit.
+
+    One task in an hour: a schedule may call twice, as the emulator does when it starts a process.
+    Raises FirebaseUnavailable.
+    """
     _call_again(audit, clients, time.time() // 3600 * 3600)
 
 
@@ -83,6 +92,8 @@ def run(audit_id: str, clients: Clients) -> None:
         if not _call_again(audit, clients, max(resume_at, time.time())):
             # A task of this name existed: it may be the one that runs now.
             raise Postponed(f"audit {audit.id} is to go on")
+    elif audit and audit.state == "unsafe":
+        logger.error(f"Audit {audit.id} stops before it creates users: {audit.reason}")
     elif audit and audit.state == "done":
         rate = "nothing to compare" if audit.sync_rate is None else f"{audit.sync_rate:.1%} in sync"
         logger.info(f"Audit {audit.id} is done: {rate}", audit=audit.id, findings=audit.findings)
@@ -105,15 +116,30 @@ def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
     if audit.team:
         page.findings = [one for one in page.findings if audit.team in one.teams]
         page.records = [one for one in page.records if one[1] == audit.team]
+    if _creates(page, audit) and not audit.ids_are_checked:
+        try:
+            refuse_wrong_ids(clients)
+        except Unsafe as error:
+            return _saved(replace(audit, state="unsafe", reason=str(error)), clients)
+        audit = replace(audit, ids_are_checked=True)
     # The nightly audit tries refused values once more; a backfill would at each of its runs.
     retry_refused = audit.mode != "backfill"
     withdraw_doubtful(page.findings, clients)
     repairs_made = repair_page(page.findings, audit.repair, clients, wait, retry_refused)
     write_findings(page, audit, clients)
     advanced = _advanced(audit, page, repairs_made, clients.stream.calls() - calls)
-    saved = save(advanced, clients)
-    if saved is None:  # Another run of the same page ended first: that one counts.
-        saved = read(audit.id, clients)
+    return _saved(advanced, clients)
+
+
+def _creates(page: Page, audit: Audit) -> bool:
+    """Whether the repair of a page would create Stream users."""
+    missing = any(one.kind == "missing_stream_user" for one in page.findings)
+    return missing and not set(RECONCILED).isdisjoint(audit.repair)
+
+
+def _saved(audit: Audit, clients: Clients) -> Audit:
+    """The audit after this page. If another run of the page ended first, that one counts."""
+    saved = save(audit, clients) or read(audit.id, clients)
     if saved is None:
         raise Temporary(f"audit {audit.id} has vanished")
     return saved

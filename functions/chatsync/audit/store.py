@@ -42,13 +42,20 @@ class Audit:
 
     id: str
     mode: str
-    """``nightly``, ``operator`` or ``backfill``."""
+    """``nightly``, ``operator``, ``backfill`` or ``setup``."""
 
     steps: tuple[str, ...]
     repair: tuple[str, ...] = ()
     team: str | None = None
     state: str = "running"
-    """``running``, ``stopped`` by its operator, ``done``, or ``failed`` if it was given up."""
+    """``running``, ``stopped`` by its operator, ``done``, ``failed`` if it was given up, or
+    ``unsafe``."""
+
+    reason: str = ""
+    """Why it is unsafe."""
+
+    ids_are_checked: bool = False
+    """Whether it may create users: a sample of Stream's, or the operator, says so."""
 
     step: int = 0
     cursor: str = ""
@@ -82,6 +89,7 @@ class Audit:
 
 
 _RENAMED = {
+    "ids_are_checked": "idsAreChecked",
     "stream_calls": "streamCalls",
     "started_at": "startedAt",
     "finished_at": "finishedAt",
@@ -101,11 +109,20 @@ def start(
     steps: Sequence[str] = (*USER_STEPS, *CHANNEL_STEPS, LAST_STEP),
     repair: Iterable[str] = (),
     team: str | None = None,
+    ids_are_checked: bool = False,
 ) -> Audit:
     """Save a new audit, without running it. Several audits may run at once."""
     now = datetime.now(UTC)
     audit_id = f"{now:%Y-%m-%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
-    audit = Audit(audit_id, mode, tuple(steps), tuple(repair), team, started_at=now)
+    audit = Audit(
+        audit_id,
+        mode,
+        tuple(steps),
+        tuple(repair),
+        team,
+        ids_are_checked=ids_are_checked,
+        started_at=now,
+    )
     saved = save(audit, clients)
     if saved is None:
         raise Temporary(f"audit {audit_id} exists already")
@@ -119,14 +136,18 @@ def read(audit_id: str, clients: Clients) -> Audit | None:
     return _audit(snapshot) if snapshot.exists else None
 
 
-def latest(clients: Clients) -> Audit | None:
-    """The audit that began last; a backfill doesn't count."""
+def latest(clients: Clients) -> tuple[Audit | None, Audit | None]:
+    """The audit that began last, and the backfill."""
     query = clients.firestore.collection(COLLECTION).order_by(
         "startedAt", direction=firestore.Query.DESCENDING
     )
     with temporary_failures_named():
         found = query.limit(100).get(**until(time.monotonic() + CALL_SECONDS))
-    return next((audit for one in found if (audit := _audit(one)).mode != "backfill"), None)
+    audits = [_audit(one) for one in found]
+    return (
+        next((one for one in audits if one.mode != "backfill"), None),
+        next((one for one in audits if one.mode == "backfill"), None),
+    )
 
 
 def unfinished(mode: str, clients: Clients) -> Audit | None:
@@ -200,7 +221,8 @@ def save(audit: Audit, clients: Clients) -> Audit | None:
 
 def _audit(snapshot: Any) -> Audit:
     stored = snapshot.to_dict()
-    read = {attribute: stored[name] for attribute, name in _STORED_AS.items()}
+    # An audit of an older version lacks a field.
+    read = {attribute: stored[name] for attribute, name in _STORED_AS.items() if name in stored}
     read |= {
         "steps": tuple(stored["steps"]),
         "repair": tuple(stored["repair"]),

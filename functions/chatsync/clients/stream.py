@@ -202,6 +202,13 @@ class Stream:
         app = self._calls.read(deadline, StreamChat.get_app_settings).get("app")
         return app if isinstance(app, dict) else {}
 
+    def set_event_hooks(self, hooks: Sequence[Mapping[str, Any]], deadline: float) -> None:
+        """Replace the whole list of places where events go (UpdateApp).
+
+        A hook with an ``id`` stays that hook; those that are not in the list are gone.
+        """
+        self._calls.call(deadline, StreamChat.update_app_settings, event_hooks=list(hooks))
+
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""
         with self._calls.client() as chat:

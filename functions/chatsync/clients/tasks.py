@@ -51,5 +51,8 @@ class TaskQueues:
         except (exceptions.FirebaseError, GoogleAuthError, ValueError) as error:
             if isinstance(error, ValueError) and "CLOUD_TASKS_EMULATOR_HOST" in os.environ:
                 return True  # accepted: the SDK 7.7.0 can't read the emulator's answer
-            raise FirebaseUnavailable(f"no task for {function}: {type(error).__name__}") from error
+            problem = type(error).__name__
+            if isinstance(error, exceptions.PermissionDeniedError):
+                problem += ", `doctor` prints the role that the functions' account lacks"
+            raise FirebaseUnavailable(f"no task for {function}: {problem}") from error
         return True

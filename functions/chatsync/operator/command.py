@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -22,6 +23,7 @@ from rich.table import Table
 from .. import audit as audits
 from .. import outbox
 from ..audit import Audit
+from ..audit.safeguard import refuse_too_many
 from ..audit.steps import (
     BY_HAND,
     CHANNEL_STEPS,
@@ -36,14 +38,14 @@ from ..audit.steps import (
     name_of,
 )
 from ..clients import Clients
-from ..errors import ChatsyncError, NotFound
+from ..errors import ChatsyncError, NotFound, Unsafe
 from ..ids import IdFormat, Key, check_key
 from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
 from . import accounts, channels, options, reports, rules_file, terminal
 from .kinds import change_kind, remove_wrong
-from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, Refused, Yes
+from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
 from .reports import MOST_SHOWN, summary
 from .terminal import (
     confirm,
@@ -113,6 +115,7 @@ def audit(
     ] = None,
     apply: Apply = False,
     yes: Yes = False,
+    i_know: IKnow = False,
     as_json: AsJson = False,
 ) -> int:
     """Compare every account and every channel, and print the sync rate."""
@@ -131,13 +134,22 @@ def audit(
     creating = [kind for kind in kinds if kind not in DESTROYING] if apply else []
     if creating and not team and len(steps) == len(USER_STEPS) + len(CHANNEL_STEPS):
         steps.append(audits.LAST_STEP)
-    began = audits.start("operator", clients, steps=steps, repair=creating, team=team or None)
+    began = audits.start(
+        "operator",
+        clients,
+        steps=steps,
+        repair=creating,
+        team=team or None,
+        ids_are_checked=i_know,
+    )
     done = run_to_the_end(began, clients)
     findings = list(islice(audits.findings_of(done, clients), audits.MAX_FINDINGS))
     if not as_json:
         _print_findings(done, findings, only_issues)
     if apply:
         destroying = [one for one in findings if one.kind in kinds and one.kind in DESTROYING]
+        if not i_know:
+            refuse_too_many(destroying, done.counts, clients.settings)
         done = destroy(destroying, done, yes, clients)
     if as_json:
         print_json({**summary(done), "findings": [one._asdict() for one in findings]})
@@ -219,7 +231,25 @@ def run_to_the_end(audit: Audit, clients: Clients) -> Audit:
         with suppress(ChatsyncError):
             audits.set_state(audit, "stopped", clients)
         raise
+    if audit.state == "unsafe":
+        raise Unsafe(audit.reason)
     return audit
+
+
+def watch(audit: Audit, clients: Clients) -> Audit:
+    """Wait while another process runs an audit; returns it at its end, or if that process died."""
+    stderr.print(f"{audit.id} is under way. Ctrl-C ends the watching only.")
+    with stderr.status("") as shown:
+        while audit.state == "running" and _quiet_seconds(audit) < SECONDS_UNTIL_DEAD:
+            shown.update(f"{audit.seen} are done ...")
+            time.sleep(1)
+            audit = audits.read(audit.id, clients) or audit
+    return audit
+
+
+def _quiet_seconds(audit: Audit) -> float:
+    """Since the last page ended."""
+    return (datetime.now(UTC) - (audit.version or datetime.now(UTC))).total_seconds()
 
 
 def _print_findings(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:
@@ -324,8 +354,11 @@ def _user_or_company(name: str, id_format: IdFormat) -> Key:
     return check_key(uid, "uid", "user", id_format)
 
 
-def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
-    """Create all accounts and companies in Stream; continues where it was stopped."""
+def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = False) -> int:
+    """Create all accounts and companies in Stream; continues where it was stopped.
+
+    One that is under way, as after the installation, is watched to its end.
+    """
     clients = options.connect()
     steps = ("accounts", "companies")
     if not apply:
@@ -337,11 +370,15 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
             what = f"{amount} accounts and companies, and create those that are missing"
             print_line(f"--apply would compare {what}.")
         return IN_SYNC
-    began = _unfinished_backfill(clients)
-    if began:
-        stderr.print(f"Continuing {began.id}: {began.seen} are done.")
-    else:
+    began = audits.unfinished("backfill", clients)
+    if began is None:
         began = audits.start("backfill", clients, steps=steps, repair=RECONCILED)
+    elif began.state == "running":
+        began = watch(began, clients)
+    if began.state in ("running", "stopped"):
+        began = replace(began, state="running", ids_are_checked=began.ids_are_checked or i_know)
+        if began.seen:
+            stderr.print(f"Continuing {began.id}: {began.seen} are done.")
     started = time.monotonic()
     done = run_to_the_end(began, clients)
     numbers = done.counts.get("users", {})
@@ -358,21 +395,6 @@ def backfill(apply: Apply = False, as_json: AsJson = False) -> int:
         if began.seen:
             print_line("Accounts imported since it first began may be missed: run it once more.")
     return FINDINGS if done.failed else IN_SYNC
-
-
-def _unfinished_backfill(clients: Clients) -> Audit | None:
-    """The backfill to continue, set to running; refuses while another process runs it."""
-    audit = audits.unfinished("backfill", clients)
-    if audit is None:
-        return None
-    quiet_for = (datetime.now(UTC) - (audit.version or datetime.now(UTC))).total_seconds()
-    if audit.state == "running" and quiet_for < SECONDS_UNTIL_DEAD:
-        left = SECONDS_UNTIL_DEAD - quiet_for
-        raise Refused(
-            f"A backfill was running {quiet_for:.0f} s ago. If it was killed, try again in"
-            f" {left:.0f} s."
-        )
-    return audits.set_state(audit, "running", clients) or _unfinished_backfill(clients)
 
 
 for _command in (

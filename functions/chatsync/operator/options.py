@@ -24,6 +24,10 @@ Apply = Annotated[
     bool, typer.Option("--apply", help="Make the changes. Without it, only show them.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+IKnow = Annotated[
+    bool,
+    typer.Option("--i-know", help="Go on where the safeguard takes a setting for wrong."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
 
 _EMULATORS = {

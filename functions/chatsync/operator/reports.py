@@ -15,8 +15,11 @@ from rich.text import Text
 from .. import audit as audits
 from .. import outbox
 from ..audit import Audit
+from ..audit.safeguard import sample
 from ..audit.steps import CHANNEL_STEPS, USER_STEPS
+from ..clients import Clients
 from ..clients.accounts import list_accounts
+from ..entry import set_up
 from ..errors import ChatsyncError, SettingInvalid
 from ..proof import missing_events
 from . import options, rules_file
@@ -27,31 +30,44 @@ MOST_SHOWN = 50
 GRANTS_TO_TAKE = ("search-user", "update-user-owner")
 """Of the app, that clients have by default, and that docs/security.md tells about."""
 
+STEPS_OF_SET_UP = {
+    "webhookUrl": "the webhook is not set by it",
+    "auditId": "no audit has begun",
+}
+"""By field of ``chatsync/setup``: what is to be told if it is missing."""
+
 ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
 
 
 def status(as_json: AsJson = False) -> int:
-    """Show the outbox, parked entries, and the last audit."""
+    """Show what is set up, the outbox, parked entries, the last audit and the last backfill."""
     clients = options.connect()
+    done = set_up.read(clients)
     waiting, parked = (outbox.sample(one, clients) for one in ("waiting", "parked"))
     oldest = waiting[0].get("firstFailedAt") if waiting else None
-    last = audits.latest(clients)
+    last, backfill = audits.latest(clients)
     report = {
+        "setUp": {name: done.get(name) for name in (*STEPS_OF_SET_UP, "backfillId")},
         "waiting": outbox.count("waiting", clients),
         "reasons": Counter(entry.get("reason", "") for entry in waiting),
         "oldest": oldest.isoformat() if oldest else None,
         "parked": outbox.count("parked", clients),
         "parkedEntries": [{name: entry.get(name) for name in ENTRY_FIELDS} for entry in parked],
         "lastAudit": summary(last) if last else None,
+        "lastBackfill": summary(backfill) if backfill else None,
     }
     if as_json:
         print_json(report)
     else:
-        _print_status(report, oldest, last)
+        _print_status(report, oldest)
+        print_line(f"Last audit: {_described(last)}.")
+        print_line(f"Last backfill: {_described(backfill)}.")
     return FINDINGS if report["parked"] else IN_SYNC
 
 
-def _print_status(report: Mapping[str, Any], oldest: datetime | None, last: Audit | None) -> None:
+def _print_status(report: Mapping[str, Any], oldest: datetime | None) -> None:
+    left = [what for name, what in STEPS_OF_SET_UP.items() if not report["setUp"][name]]
+    print_line(f"Set-up: {'; '.join(left) or 'done'}.")
     reasons = ", ".join(f"{count} {reason}" for reason, count in report["reasons"].items())
     if reasons and report["waiting"] > (shown := report["reasons"].total()):
         reasons = f"of {shown}: {reasons}"
@@ -64,18 +80,21 @@ def _print_status(report: Mapping[str, Any], oldest: datetime | None, last: Audi
         entries = report["parkedEntries"][:MOST_SHOWN]
         rows = (["" if one is None else str(one) for one in entry.values()] for entry in entries)
         print_table(ENTRY_FIELDS, rows)
-    print_line(f"Last audit: {f'{last.id}, {_described(last)}' if last else 'none'}.")
 
 
-def _described(audit: Audit) -> str:
-    """``nightly, done, 98% in sync``, with the limits of a partial audit."""
+def _described(audit: Audit | None) -> str:
+    """``ID, nightly, done, 98% in sync``, with the limits of a partial audit."""
+    if audit is None:
+        return "none"
+    if audit.state == "unsafe":
+        return f"{audit.id}, {audit.mode}, stopped before it created users: {audit.reason}"
     sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
     only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
     limits = [f"{only[0]} only"] if len(only) == 1 else []
     limits += [f"team {audit.team}"] if audit.team else []
     rate = audit.sync_rate
     in_sync = "nothing to compare" if rate is None else f"{percent(rate)} in sync"
-    return ", ".join([audit.mode, *limits, audit.state, in_sync])
+    return ", ".join([audit.id, audit.mode, *limits, audit.state, in_sync])
 
 
 def summary(done: Audit) -> dict[str, Any]:
@@ -83,6 +102,7 @@ def summary(done: Audit) -> dict[str, Any]:
         "id": done.id,
         "mode": done.mode,
         "state": done.state,
+        "reason": done.reason,
         "steps": done.steps,
         "team": done.team,
         "syncRate": done.sync_rate,
@@ -140,6 +160,34 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     yield "webhook", *_webhook_verdict(app_settings)
     role = clients.settings.config.stream.user_role
     yield "permissions", *_permissions_verdict(app_settings, role)
+    for name, verdict in {"ids": _ids_verdict, "set-up": _set_up_verdict}.items():
+        try:
+            yield name, *verdict(clients)
+        except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
+            yield name, False, in_one_line(error)
+
+
+def _ids_verdict(clients: Clients) -> tuple[bool, str]:
+    found = sample(clients)
+    formats = clients.settings.config.stream
+    if found.doubt:
+        return False, f"{found.doubt}: is stream.user_id = {formats.user_id!r} right?"
+    if not found.users:
+        return True, "no users in Stream to compare with"
+    return True, f"{found.ours} of {found.users} users in Stream are those of accounts or companies"
+
+
+def _set_up_verdict(clients: Clients) -> tuple[bool, str]:
+    """Before the first deployment nothing is wrong; after it, only tasks can be forbidden."""
+    done = set_up.read(clients)
+    account = done.get("serviceAccount")
+    if done.get("auditId") or not account:
+        return True, "done" if done.get("auditId") else "not deployed yet"
+    return False, (
+        "the functions may not call each other. Run: gcloud iam service-accounts"
+        f" add-iam-policy-binding {account} --member=serviceAccount:{account}"
+        f" --role=roles/iam.serviceAccountUser --project={clients.firestore.project}"
+    )
 
 
 def _amount(accounts: int) -> str:

@@ -25,6 +25,7 @@ from ..errors import (
     StreamRateLimited,
     StreamUnavailable,
     Temporary,
+    Unsafe,
 )
 from ..settings import STREAM_API_SECRET
 from .options import FAILED
@@ -79,6 +80,8 @@ def in_one_line(error: Exception) -> str:
             return "No Google credentials: run `gcloud auth application-default login`."
         case GoogleAPICallError() | FirebaseError():
             return f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}"
+        case Unsafe():
+            return f"Nothing was done: {error}? --i-know goes on."
         case ChatsyncError():
             return str(error)
     return ""

@@ -1,0 +1,95 @@
+"""Stop before an audit or backfill does to very many users what a wrong setting makes it do."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..clients import Clients
+from ..clients.accounts import existing_keys
+from ..errors import Unsafe
+from ..settings import Settings
+from ..side_by_side import BATCH
+from .steps import DESTROYING, KINDS_OF_USERS, Finding, subject
+
+LEAST_AFFECTED = 20
+"""Fewer findings, or fewer Stream users, than these prove nothing."""
+
+LEAST_SHARE_OF_OURS = 1 / 20
+"""Of Stream's users. With a wrong ``stream.user_id`` nearly none belongs to an account."""
+
+SAMPLED_AFTER = ("", "A", "M", "a", "m")
+"""Ids in Stream, after each of which a hundred users are looked at."""
+
+SAMPLE_SECONDS = 30.0
+
+
+class Sample(NamedTuple):
+    """Some users of Stream, without service users."""
+
+    users: int
+    ours: int
+    """Those of an account or a company."""
+
+    example: str = ""
+    """The id of one who is nobody's."""
+
+    @property
+    def doubt(self) -> str:
+        """Why the format of ids is doubtful; empty if it is not."""
+        if self.users < LEAST_AFFECTED or self.ours >= LEAST_SHARE_OF_OURS * self.users:
+            return ""
+        return (
+            f"of {self.users} users in Stream, {self.ours} belong to an account or company, and"
+            f" {self.example} does not"
+        )
+
+
+def sample(clients: Clients) -> Sample:
+    """Look at users of Stream until they show that ids are made as ``[stream]`` says, five hundred
+    at most. Raises what Stream, Auth and Firestore raise."""
+    settings, deadline = clients.settings, time.monotonic() + SAMPLE_SECONDS
+    nobodys, ours = set[str](), set[str]()
+    for after in SAMPLED_AFTER:
+        listed = [user["id"] for user in clients.stream.list_users(after, deadline)]
+        people = set(listed).difference(settings.config.stream.service_users)
+        keys = {one: key for one in people if (key := settings.key(one))}
+        existing = existing_keys(list(keys.values()), clients, deadline)
+        ours |= {one for one, key in keys.items() if key in existing}
+        nobodys |= people - ours
+        found = Sample(len(nobodys | ours), len(ours), min(nobodys, default=""))
+        is_all = after == "" and len(listed) < BATCH
+        if is_all or (found.users >= LEAST_AFFECTED and not found.doubt):
+            break
+    return found
+
+
+def refuse_wrong_ids(clients: Clients) -> None:
+    """Raise Unsafe if a repair would give everybody a second Stream user."""
+    if doubt := sample(clients).doubt:
+        stream = clients.settings.config.stream
+        raise Unsafe(
+            f"{doubt}. Everybody would get a second Stream user if that is not how the app makes"
+            f" Stream ids: is stream.user_id = {stream.user_id!r} in chatsync.toml right, and are"
+            " bots in stream.service_users"
+        )
+
+
+def refuse_too_many(
+    findings: Sequence[Finding], counts: Mapping[str, Mapping[str, int]], settings: Settings
+) -> None:
+    """Raise Unsafe if these findings of an audit, of which ``counts`` tells, are more of a kind
+    than ``[safety] max_percent`` lets be removed or closed."""
+    most = settings.config.safety.max_percent
+    affected = Counter(kind for kind, _ in {(one.kind, subject(one, settings)) for one in findings})
+    for kind in DESTROYING:
+        section = "users" if kind in KINDS_OF_USERS else "channels"
+        records = counts.get(section, {}).get("records", 0)
+        # Channels that would be closed are records; users who would be removed are nobody's.
+        seen = records + (affected[kind] if section == "users" else 0)
+        if affected[kind] >= LEAST_AFFECTED and affected[kind] > most / 100 * seen:
+            raise Unsafe(
+                f"{affected[kind]} of {seen} {section} are {kind}, and [safety] max_percent lets"
+                f" only {most:g} % be removed or closed at once. Are chatsync.toml and the project"
+                " right"
+            )
