@@ -1,5 +1,6 @@
 """A live system on the day of its switch: emulators of its own, with its data of before."""
 
+import base64
 import contextlib
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from dev.app_client import AppUser
 from dev.start import READY_LINE
 from stream_server import credentials
 from stream_server.control_client import LocalStream
+from tests.waiting import wait_for
 
 SECONDS = 600
 """The time limit of a test here: it starts emulators of its own."""
@@ -44,7 +46,7 @@ class LiveSystem:
     ``channels`` of Stream: what there is before the switch.
     """
 
-    def __init__(self, example: Path, place: Path) -> None:
+    def __init__(self, example: Path, place: Path, variables: Mapping[str, str]) -> None:
         self.readme = (example / "README.md").read_text()
         self.project = f"demo-adopt-{example.name}"
         self.place = place
@@ -60,7 +62,8 @@ class LiveSystem:
         self.app = firebase_admin.initialize_app(options=options, name=self.project)
         self.auth = auth.Client(self.app)
         database = config.load(folder=example).firestore.database
-        _prepare(example, place, self.ports, self._url("stream"), database)
+        variables = {"STREAM_BASE_URL": self._url("stream"), **variables}
+        _prepare(example, place, self.ports, variables, database)
         self.firestore = firestore.Client(project=self.project, database=database)
         self.stream = LocalStream(self._url("stream"))
         self.chat = StreamChat(self.stream.key, self.stream.secret, base_url=self.stream.url)
@@ -85,9 +88,10 @@ class LiveSystem:
     def deploy(self) -> None:
         """From now on the functions run, and Stream calls back."""
         self._hub("enableBackgroundTriggers")
-        webhook = f"{self.functions_url}/streamWebhook"
         # A function starts cold here: with more time than Stream gives.
-        self.stream.webhook(webhook, timeout_ms=20_000, total_ms=55_000)
+        self.stream.webhook(None, timeout_ms=20_000, total_ms=55_000)
+        run_hook_after_deployment(self._url("tasks"), self.functions_url)
+        wait_for(lambda: (self.document("chatsync/setup") or {}).get("auditId"))
 
     def operator(self, command: str, status: int = 0) -> str:
         """What ``python -m chatsync COMMAND`` prints, which the example's README tells to run."""
@@ -149,16 +153,33 @@ class LiveSystem:
         requests.put(url, timeout=TIMEOUT_SECONDS).raise_for_status()
 
 
+def run_hook_after_deployment(tasks_url: str, functions_url: str) -> None:
+    """Queue what the Firebase CLI queues (its ``deploy/functions/release/lifecycle.js``)."""
+    project, region = functions_url.split("/")[-2:]
+    request = {
+        "url": f"{functions_url}/setUp",
+        "httpMethod": "POST",
+        "headers": {"Content-Type": "application/json"},
+        "body": base64.b64encode(json.dumps({"data": {}}).encode()).decode(),
+    }
+    queue = f"{tasks_url}/projects/{project}/locations/{region}/queues/setUp/tasks"
+    answer = requests.post(queue, json={"task": {"httpRequest": request}}, timeout=TIMEOUT_SECONDS)
+    answer.raise_for_status()
+
+
 @contextlib.contextmanager
-def running(example: Path) -> Iterator[LiveSystem]:
-    """The example's system with its data of before the switch; its processes end with the block."""
+def running(example: Path, **variables: str) -> Iterator[LiveSystem]:
+    """The example's system with its data of before the switch; its processes end with the block.
+
+    ``variables`` are those of ``functions/.env.PROJECT``.
+    """
     data = json.loads((example / "data.json").read_text(), object_hook=_with_times)
     with (
         tempfile.TemporaryDirectory(prefix="adopt-") as place,
         mock.patch.dict(os.environ),
         warnings.catch_warnings(action="ignore"),  # the local secret is short
     ):
-        system = LiveSystem(example, Path(place))
+        system = LiveSystem(example, Path(place), variables)
         with _processes(system):
             system.load(data)
             yield system
@@ -210,7 +231,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _prepare(
-    example: Path, place: Path, ports: dict[str, int], stream_url: str, database: str
+    example: Path, place: Path, ports: dict[str, int], variables: Mapping[str, str], database: str
 ) -> None:
     """The folder that would be deployed, with the settings of the example."""
     (place / ".local").mkdir()
@@ -221,8 +242,8 @@ def _prepare(
     shutil.copy(example / "chatsync.toml", functions)
     (functions / ".env.local").write_text(
         f"STREAM_API_KEY={credentials.API_KEY}\n"
-        f"STREAM_BASE_URL={stream_url}\n"
         "PYTHONWARNINGS=ignore:The HMAC key\n"
+        + "".join(f"{name}={value}\n" for name, value in variables.items())
     )
     (functions / ".secret.local").write_text(f"STREAM_API_SECRET={credentials.API_SECRET}\n")
     firebase = json.loads((emulators.ROOT / "firebase.local.json").read_text())

@@ -16,7 +16,7 @@ CLOSED = [f"room_Closed{n}_4" for n in range(1, 10)]
 
 @pytest.mark.timeout(SECONDS)
 def test_a_third_in_sync_becomes_all_and_no_document_of_the_backend_is_touched() -> None:
-    with running(Path(__file__).parent) as gyms:
+    with running(Path(__file__).parent, BACKFILL_ON_INSTALL="true") as gyms:
         rooms = {one.id: one.to_dict() for one in gyms.firestore.collection("conversations").get()}
         gyms.operator("rules --out ../firestore.rules")
         found = gyms.operator("audit --channels", status=1)
@@ -28,7 +28,12 @@ def test_a_third_in_sync_becomes_all_and_no_document_of_the_backend_is_touched()
         )
         gyms.deploy()
 
-        gyms.operator("backfill --apply")
+        # The deployment's own backfill; the operator's command waits for its end.
+        begun = wait_for(lambda: (gyms.document("chatsync/setup") or {}).get("backfillId"))
+        assert "compared" in gyms.operator("backfill --apply")
+        backfill = gyms.document(f"audits/{begun}")
+        assert backfill
+        assert (backfill["state"], backfill["mode"]) == ("done", "backfill")
         assert "1 of 1" in gyms.operator("fix-team --all", status=1)
         gyms.operator("fix-team --all --apply")
         general = gyms.channel("messaging:room_General_4")
