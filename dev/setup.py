@@ -410,14 +410,17 @@ LAUNCHERS = {"firestore": firestore_launcher, "pubsub": pubsub_launcher}
 # Files of this machine
 
 
+# Parameters in functions/functions.yaml that came later than the rest of functions/.env.local: the
+# Firebase CLI asks for what has no value.
+LATER_SETTINGS = {
+    "CHATSYNC_REGION": "asia-south1",
+    "ENFORCE_APP_CHECK": "false",
+    "BACKFILL_ON_INSTALL": "false",
+}
+
+
 def write_local_files() -> None:
-    write_if_absent(
-        ROOT / "functions" / ".env.local",
-        "STREAM_API_KEY=local-key\n"
-        "STREAM_BASE_URL=http://127.0.0.1:3030\n"
-        "# The local secret is shorter than JWT libraries like, and protects nothing.\n"
-        "PYTHONWARNINGS=ignore:The HMAC key\n",
-    )
+    write_local_settings(ROOT / "functions" / ".env.local")
     write_if_absent(ROOT / "functions" / ".secret.local", "STREAM_API_SECRET=local-secret\n")
     config = json.loads((ROOT / "firebase.json").read_text())
     (ROOT / "firebase.local.json").write_text(
@@ -428,6 +431,24 @@ def write_local_files() -> None:
 def write_if_absent(file: Path, text: str) -> None:
     if not file.exists():
         file.write_text(text)
+
+
+def write_local_settings(file: Path, stream_url: str = "http://127.0.0.1:3030") -> None:
+    """Settings for the emulators; of a file that exists only what is missing, and never the key or
+    the address, whose absence may be meant."""
+    write_if_absent(
+        file,
+        "STREAM_API_KEY=local-key\n"
+        f"STREAM_BASE_URL={stream_url}\n"
+        "# The local secret is shorter than JWT libraries like, and protects nothing.\n"
+        "PYTHONWARNINGS=ignore:The HMAC key\n",
+    )
+    text = file.read_text()
+    stated = re.findall(r"^\s*(\w+)\s*=", text, re.M)
+    added = [f"{name}={value}\n" for name, value in LATER_SETTINGS.items() if name not in stated]
+    if added:
+        end = "" if text.endswith("\n") or not text else "\n"
+        file.write_text(text + end + "".join(added))
 
 
 def local_config(config: dict[str, Any], python: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ sixteen use up Python's one CPU, thirty-two are no faster, and a thread costs ha
 os.environ.setdefault("THREADS", str(CONCURRENCY))
 
 set_global_options(
-    region=settings.region(),
+    region=str(settings.REGION),  # an expression, which the CLI resolves
     # 100 MB after the first answer, 130 with all threads busy or a thousand members. The rest is a
     # reserve, and costs little beside the CPU.
     memory=512,

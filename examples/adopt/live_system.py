@@ -25,7 +25,9 @@ from google.cloud import firestore
 from stream_chat import StreamChat
 
 from chatsync import config
-from dev import emulators
+from chatsync.config import MANIFEST
+from chatsync.operator.manifest import manifest_for
+from dev import emulators, setup
 from dev.app_client import AppUser
 from dev.start import READY_LINE
 from stream_server import credentials
@@ -62,8 +64,7 @@ class LiveSystem:
         self.app = firebase_admin.initialize_app(options=options, name=self.project)
         self.auth = auth.Client(self.app)
         database = config.load(folder=example).firestore.database
-        variables = {"STREAM_BASE_URL": self._url("stream"), **variables}
-        _prepare(example, place, self.ports, variables, database)
+        _prepare(example, place, self.ports, self._url("stream"), variables, database)
         self.firestore = firestore.Client(project=self.project, database=database)
         self.stream = LocalStream(self._url("stream"))
         self.chat = StreamChat(self.stream.key, self.stream.secret, base_url=self.stream.url)
@@ -231,7 +232,12 @@ def _free_ports() -> dict[str, int]:
 
 
 def _prepare(
-    example: Path, place: Path, ports: dict[str, int], variables: Mapping[str, str], database: str
+    example: Path,
+    place: Path,
+    ports: dict[str, int],
+    stream_url: str,
+    variables: Mapping[str, str],
+    database: str,
 ) -> None:
     """The folder that would be deployed, with the settings of the example."""
     (place / ".local").mkdir()
@@ -240,11 +246,10 @@ def _prepare(
     shutil.copytree(ours, functions, ignore=shutil.ignore_patterns("venv", ".*", "*.toml"))
     (functions / "venv").symlink_to(ours / "venv")
     shutil.copy(example / "chatsync.toml", functions)
-    (functions / ".env.local").write_text(
-        f"STREAM_API_KEY={credentials.API_KEY}\n"
-        "PYTHONWARNINGS=ignore:The HMAC key\n"
-        + "".join(f"{name}={value}\n" for name, value in variables.items())
-    )
+    (functions / MANIFEST).write_text(manifest_for(functions))
+    setup.write_local_settings(functions / ".env.local", stream_url)
+    with (functions / ".env.local").open("a") as settings:
+        settings.writelines(f"{name}={value}\n" for name, value in variables.items())
     (functions / ".secret.local").write_text(f"STREAM_API_SECRET={credentials.API_SECRET}\n")
     firebase = json.loads((emulators.ROOT / "firebase.local.json").read_text())
     for kind in ("rules", "indexes"):

@@ -4,6 +4,8 @@ A key that is left out has its default here; without the file, all have. ``chats
 overlays the file for one project. Both lie beside this package, in the deployed folder.
 """
 
+import hashlib
+import json
 import os
 import re
 import tomllib
@@ -18,6 +20,8 @@ from msgspec import Meta
 from .errors import SettingInvalid
 
 FOLDER = Path(__file__).parent.parent
+MANIFEST = "functions.yaml"
+"""The file beside ``chatsync.toml`` by which the Firebase CLI deploys (operator/manifest.py)."""
 
 SERVER_ONLY = (
     *("repairs", "stream_users", "audits", "counted_messages"),
@@ -213,16 +217,47 @@ def _load(project: str, folder: Path, *stamps: float) -> Config:
         file = folder / name
         if not file.exists():
             continue
-        try:
-            text = file.read_text(encoding="utf-8")
-            stated = tomllib.loads(text)
-        except (OSError, ValueError) as error:  # also of the encoding, and of huge numbers
-            raise SettingInvalid(f"{name}: {error}") from None
+        text, stated = _read(file)
         if name != "chatsync.toml":
             _refuse_what_triggers_are_made_of(stated, name, text)
         values = _merged(values, stated)
         config = _checked(values, name, text)
     return config
+
+
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except (OSError, ValueError) as error:  # also of the encoding, and of huge numbers
+        raise SettingInvalid(f"{file.name}: {error}") from None
+
+
+def hash_of(folder: Path) -> str:
+    """Of what ``chatsync.toml`` states, whatever its comments, line ends and order.
+
+    Without overlays: none may change what triggers are made of. Raises SettingInvalid.
+    """
+    file = folder / "chatsync.toml"
+    stated = _read(file)[1] if file.exists() else {}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def refuse_other_manifest(folder: Path | None = None) -> None:
+    """Raise SettingInvalid if ``functions.yaml`` was made from another ``chatsync.toml``.
+
+    Its first line says from which: nothing else is read of it. Without the file, triggers are
+    discovered from the code.
+    """
+    folder = folder or FOLDER
+    try:
+        with (folder / MANIFEST).open(encoding="utf-8", errors="replace") as manifest:
+            first = manifest.readline()
+    except FileNotFoundError:
+        return
+    if hash_of(folder) not in first:
+        problem = f"{MANIFEST} was made from another chatsync.toml than the one beside it"
+        raise SettingInvalid(f"{problem}: run `chatsync manifest`, and deploy again")
 
 
 def _refuse_what_triggers_are_made_of(stated: Mapping[str, Any], name: str, text: str) -> None:

@@ -1,7 +1,8 @@
 """All settings: of the environment what is secret or belongs to the place, of the file the rest.
 
-Only the key and the secret are declared as parameters: the Firebase CLI asks in the terminal for
-each declared parameter that has no value, at every emulator start.
+What is of the environment is declared as a parameter: the Firebase CLI asks for each that has no
+value, and refuses without a terminal to ask in. STREAM_BASE_URL is none, since only the emulators
+need it.
 """
 
 import os
@@ -10,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from firebase_functions.params import SecretParam, StringParam
+from firebase_functions.params import (
+    BoolParam,
+    SecretParam,
+    SelectInput,
+    SelectOption,
+    StringParam,
+)
 
 from . import config as config_module
 from .config import DEFAULTS, Config, Paths
@@ -20,6 +27,25 @@ from .users import FirebaseState, kind_of
 
 STREAM_API_KEY = StringParam("STREAM_API_KEY", description="Key of the Stream app")
 STREAM_API_SECRET = SecretParam("STREAM_API_SECRET", description="Secret of the Stream app")
+REGION = StringParam(
+    "CHATSYNC_REGION",
+    default="asia-south1",
+    description="Where the functions run: the region of your Firestore database, or one near it",
+)
+_NO_OR_YES = SelectInput([SelectOption(False, "no"), SelectOption(True, "yes")])
+ENFORCE_APP_CHECK = BoolParam(
+    "ENFORCE_APP_CHECK",
+    default=False,
+    input=_NO_OR_YES,
+    description="Answer only to apps that Firebase App Check vouches for? Not before all do.",
+)
+BACKFILL_ON_INSTALL = BoolParam(
+    "BACKFILL_ON_INSTALL",
+    default=False,
+    input=_NO_OR_YES,
+    description="Create all accounts that exist already in Stream, once the functions are deployed?"
+    " `python -m chatsync backfill` does it later.",
+)
 
 BEFORE_THE_FILE = {
     "STREAM_USER_ID_FORMAT": "stream.user_id",
@@ -153,20 +179,20 @@ class Settings:
 
 def region(environ: Mapping[str, str] = os.environ) -> str:
     """Where the functions run. Read on its own: deploy discovery has no key and no secret."""
-    return environ.get("CHATSYNC_REGION") or "asia-south1"
+    return environ.get(REGION.name) or str(REGION.default)
 
 
 def enforce_app_check(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether callables demand App Check. Read when the functions are declared, like region."""
-    return _is_true("ENFORCE_APP_CHECK", environ)
+    return _truth(ENFORCE_APP_CHECK.name, environ)
 
 
 def backfill_on_install(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the first deployment brings all accounts into Stream."""
-    return _is_true("BACKFILL_ON_INSTALL", environ)
+    """Whether ``setUp`` begins a backfill."""
+    return _truth(BACKFILL_ON_INSTALL.name, environ)
 
 
-def _is_true(name: str, environ: Mapping[str, str]) -> bool:
+def _truth(name: str, environ: Mapping[str, str]) -> bool:
     value = (environ.get(name) or "false").lower()
     if value not in ("true", "false"):
         raise SettingInvalid(f"{name} must be true or false")
@@ -181,7 +207,12 @@ def load_config(environ: Mapping[str, str] = os.environ) -> Config:
 
 
 def declared(environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings that triggers are made of: deploy discovery has no key and no secret."""
+    """The settings that triggers are made of: deploy discovery has no key and no secret.
+
+    Raises SettingInvalid too if ``functions.yaml``, by which the triggers were deployed, was made
+    from another ``chatsync.toml``.
+    """
+    config_module.refuse_other_manifest()
     return Settings("", "", config=load_config(environ))
 
 

@@ -45,6 +45,7 @@ from ..removal import remove_users
 from ..side_by_side import batches
 from . import accounts, channels, options, reports, rules_file, terminal
 from .kinds import change_kind, remove_wrong
+from .manifest import manifest
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
 from .reports import MOST_SHOWN, summary
 from .terminal import (
@@ -399,6 +400,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 
 for _command in (
     *(audit, reports.status, reports.doctor, repair, backfill),
-    *(channels.fix_team, channels.delete_orphan, channels.sync_channel, rules_file.rules),
+    *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
+    *(rules_file.rules, manifest),
 ):
     app.command()(_command)
