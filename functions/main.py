@@ -268,8 +268,8 @@ def runSweep(request: CallableRequest[Any]) -> None:
 
 
 @task_function(
-    # For two hours: a role may have to be granted first, which `doctor` prints.
-    retry_config=RetryConfig(max_attempts=120, min_backoff_seconds=5, max_backoff_seconds=60),
+    # For an hour and a half: a role may have to be granted first, which `doctor` prints.
+    retry_config=RetryConfig(max_attempts=100, min_backoff_seconds=5, max_backoff_seconds=60),
     rate_limits=RateLimits(max_concurrent_dispatches=1),
     timeout_sec=120,
 )

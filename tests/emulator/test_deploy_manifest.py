@@ -1,21 +1,25 @@
 """What `firebase deploy` makes of the project: its own code, without an account or network."""
 
+import copy
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chatsync.config import MANIFEST
+
 ROOT = Path(__file__).parents[2]
 PROJECT = "demo-chatsync"
-RUNTIME = f"python{sys.version_info.major}{sys.version_info.minor}"
+EXAMPLE = (ROOT / "functions" / ".env.example").read_text()
+ACCOUNT = f"firebase-fn-0000000001@{PROJECT}.iam.gserviceaccount.com"
 DEADLINE_SECONDS = 60
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 FUNCTIONS = [
@@ -47,44 +51,78 @@ EVENT_FUNCTIONS = {
     "syncCompanyToStream": "google.cloud.firestore.document.v1.written",
 }
 NOT_CALLED_BY_APPS = [
-    *("auditSync", "drainRepairs", "runSweep", "setUp", "streamWebhook", "wakeRepairs"),
+    "auditSync",
+    "drainRepairs",
+    "runSweep",
+    "setUp",
+    "streamWebhook",
+    "wakeRepairs",
 ]
-QUEUES = {"drainRepairs": (1, 100, "10s"), "runSweep": (2, 100, "60s"), "setUp": (1, 120, "60s")}
-"""By function: calls at once, calls in all, and the longest pause before it is called again."""
+QUEUES = {"drainRepairs": (1, "1s", "10s"), "runSweep": (2, "1s", "60s"), "setUp": (1, "5s", "60s")}
+"""By function: calls at once, and the shortest and longest pause before it is called again."""
+
+
+Result = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def directory() -> Iterator[Path]:
-    """Settings for a deployment; the CLI demands that they are inside of the project."""
-    with tempfile.TemporaryDirectory(dir=ROOT / ".local", prefix="deploy-") as name:
-        example = (ROOT / "functions" / ".env.example").read_text()
-        every_setting = re.sub(r"^# (?=[A-Z_]+=)", "", example, flags=re.MULTILINE)
-        (Path(name) / f".env.{PROJECT}").write_text(every_setting)
-        yield Path(name)
+def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A copy of the project as somebody has it who deploys: with settings, and without venv."""
+
+    def project(settings: str) -> Path:
+        folder = tmp_path_factory.mktemp("project")
+        source = ROOT / "functions"
+        shutil.copytree(source, folder / "functions", ignore=shutil.ignore_patterns("venv"))
+        for name in ("firebase.json", "firestore.indexes.json"):
+            shutil.copy(ROOT / name, folder)
+        (folder / "functions" / f".env.{PROJECT}").write_text(settings)
+        return folder
+
+    return project
 
 
-def prepare(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    folder: Path, *options: str, path: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``path``: where programs are looked for; by default where there is Node and nothing else."""
     node = shutil.which("node")
     if node is None:
         pytest.fail("This test runs the Firebase CLI's code: install Node.js.")
     if not (ROOT / "node_modules" / "firebase-tools").is_dir():
         pytest.fail("This test runs the Firebase CLI's code: run `npm ci` first.")
-    script = Path(__file__).with_name("deploy_manifest.cjs")
+    only_node = folder / "bin"
+    only_node.mkdir(exist_ok=True)
+    if not (only_node / "node").exists():
+        (only_node / "node").symlink_to(node)
     return subprocess.run(
-        [node, script, ROOT, directory, RUNTIME, *options],
+        [node, Path(__file__).with_name("deploy_manifest.cjs"), ROOT, folder, *options],
+        env={"PATH": path or str(only_node), "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=DEADLINE_SECONDS,
+        check=False,
     )
 
 
-@pytest.fixture(scope="module")
-def deployment(directory: Path) -> dict[str, Any]:
-    """What the CLI would create."""
-    done = prepare(directory, "--force")
+def result_of(folder: Path, *options: str, path: str | None = None) -> Result:
+    done = run_cli(folder, *options, path=path)
     if done.returncode != 0:
         pytest.fail(f"The Firebase CLI refuses the project:\n{done.stderr}\n{done.stdout}")
-    return json.loads((directory / "result.json").read_text())
+    result: Result = json.loads((folder / "result.json").read_text())
+    return result
+
+
+@pytest.fixture(scope="module")
+def directory(project: Callable[[str], Path]) -> Path:
+    """A project with every setting of the example."""
+    return project(re.sub(r"^# (?=[A-Z_]+=)", "", EXAMPLE, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def deployment(directory: Path) -> Result:
+    """What the CLI would create."""
+    return result_of(directory, "--force")
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +167,7 @@ def test_the_stream_secret_is_bound_to_functions_that_call_stream(deployed, name
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_setting_of_the_example_reaches_the_functions(deployed, name):
-    example = (ROOT / "functions" / ".env.example").read_text()
-    settings = re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE)
+    settings = re.findall(r"^(?:# )?([A-Z_]+)=", EXAMPLE, re.MULTILINE)
     assert set(settings) <= set(deployed[name]["serviceConfig"]["environmentVariables"])
 
 
@@ -141,10 +178,15 @@ def test_a_failed_event_is_delivered_again(deployed, name, event_type):
 
 
 def test_without_force_nobody_is_there_to_agree_to_the_retries(directory):
-    refused = prepare(directory)
+    refused = run_cli(directory, "--used")
     assert refused.returncode == 1
     assert "--force" in refused.stderr
     assert "--force" in OPERATIONS
+
+
+def test_without_force_nobody_is_there_to_agree_to_apis_that_were_never_used(directory):
+    refused = run_cli(directory)
+    assert (refused.returncode, refused.stderr) == (1, "Must enable required APIs to deploy.\n")
 
 
 def test_sign_up_triggers_create_stream_user_until_it_succeeds(deployed):
@@ -153,6 +195,7 @@ def test_sign_up_triggers_create_stream_user_until_it_succeeds(deployed):
         "eventFilters": [],
         "retryPolicy": "RETRY_POLICY_RETRY",
         "triggerRegion": "global",
+        "serviceAccountEmail": ACCOUNT,
     }
 
 
@@ -166,17 +209,19 @@ def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(depl
         ],
         "retryPolicy": "RETRY_POLICY_RETRY",
         "triggerRegion": "asia-south1",
+        "serviceAccountEmail": ACCOUNT,
     }
 
 
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_queue_calls_few_at_once_and_until_they_succeed(deployment, name):
-    at_once, in_all, longest_pause = QUEUES[name]
+    at_once, *pauses = QUEUES[name]
     queue = deployment["queues"][name]
     assert queue["name"] == f"projects/{PROJECT}/locations/asia-south1/queues/{name}"
     assert queue["rateLimits"]["maxConcurrentDispatches"] == at_once
     retries = queue["retryConfig"]
-    assert (retries["maxBackoff"], retries["maxAttempts"]) == (longest_pause, in_all)
+    assert [retries["minBackoff"], retries["maxBackoff"]] == pauses
+    assert retries["maxAttempts"] == 100
 
 
 def test_the_outbox_is_looked_at_every_five_minutes_and_all_is_audited_at_night(deployment):
@@ -206,19 +251,140 @@ def test_what_is_uploaded_is_the_functions_and_no_local_file(deployment, directo
     source_folder = ROOT / "functions"
     files = (source_folder / "chatsync").rglob("*.py")
     package = {str(file.relative_to(source_folder)) for file in files}
-    assert {"main.py", "requirements.txt", *package} <= set(names)
+    assert {"main.py", "requirements.txt", MANIFEST, *package} <= set(names)
     # Also those of one's own deployments.
     settings = {name for name in names if name.startswith((".env", "chatsync."))}
     assert "chatsync.toml" in settings
-    assert set(names) - package - settings == {"main.py", "requirements.txt"}
+    assert set(names) - package - settings == {"main.py", "requirements.txt", MANIFEST}
     assert not {".env.local", ".env.example"} & settings
+
+
+# Without Python
+
+
+def test_no_other_program_is_started_to_deploy(deployment):
+    assert deployment["started"] == []
+
+
+def test_no_other_program_is_started_to_load_the_functions_into_the_emulators(directory):
+    emulated = result_of(directory, "--emulators")
+    assert emulated["started"] == []
+    assert emulated["questions"] == []
+    assert sorted(trigger["name"] for trigger in emulated["triggers"]) == FUNCTIONS
+    assert {trigger["region"] for trigger in emulated["triggers"]} == {"asia-south1"}
+    assert emulated["environment"]["CHATSYNC_REGION"] == "asia-south1"
+
+
+def test_each_function_is_as_python_itself_declares_it(deployment, project):
+    """The CLI asks Python where there is no manifest."""
+    folder = project(EXAMPLE)
+    (folder / "functions" / MANIFEST).unlink()
+    (folder / "functions" / "venv").symlink_to(ROOT / "functions" / "venv")
+    config = json.loads((folder / "firebase.json").read_text())
+    config["functions"][0]["runtime"] = f"python{sys.version_info.major}{sys.version_info.minor}"
+    (folder / "firebase.json").write_text(json.dumps(config))
+    by_python = result_of(folder, "--force", path=os.environ["PATH"])
+    assert any("python" in command for command in by_python["started"])
+
+    def compared(result: Result) -> Result:
+        functions = copy.deepcopy(result["functions"])
+        for function in functions.values():
+            function["buildConfig"].pop("runtime")
+            # Only the manifest asks for an account with roles; the hash is of all files.
+            function["serviceConfig"].pop("serviceAccountEmail")
+            function.get("eventTrigger", {}).pop("serviceAccountEmail", None)
+            function["labels"].pop("firebase-declarative-security-etag", None)
+            function["labels"].pop("firebase-functions-hash")
+            # Of the example alone.
+            function["serviceConfig"]["environmentVariables"].pop("STREAM_BASE_URL", None)
+        jobs = copy.deepcopy(result["jobs"])
+        for job in jobs.values():
+            job["httpTarget"]["oidcToken"].pop("serviceAccountEmail")
+        return {"functions": functions, "queues": result["queues"], "jobs": jobs}
+
+    assert compared(deployment) == compared(by_python)
+
+
+# Parameters
+
+
+def test_a_parameter_of_the_project_wins_and_reaches_the_functions(project):
+    folder = project(EXAMPLE.replace("asia-south1", "europe-west1"))
+    (folder / "functions" / ".env").write_text("CHATSYNC_REGION=us-central1\n")
+    for name, function in result_of(folder, "--force")["functions"].items():
+        assert function["name"].split("/")[3] == "europe-west1", name
+        environment = function["serviceConfig"]["environmentVariables"]
+        assert environment["CHATSYNC_REGION"] == "europe-west1"
+        if "firestore" in function.get("eventTrigger", {}).get("eventType", ""):
+            assert function["eventTrigger"]["triggerRegion"] == "asia-south1"  # of the database
+
+
+ASKED = ("CHATSYNC_REGION", "ENFORCE_APP_CHECK", "BACKFILL_ON_INSTALL")
+
+
+def test_without_a_terminal_a_parameter_without_value_is_refused_in_spite_of_its_default(project):
+    refused = run_cli(project("STREAM_API_KEY=key\n"), "--force")
+    assert refused.returncode == 1
+    assert ", ".join(ASKED) in refused.stderr
+
+
+def test_in_a_terminal_what_is_missing_is_asked_for_and_kept(project):
+    folder = project("STREAM_API_KEY=key\n")
+    asked = result_of(folder, "--ask")
+    questions = [one for one in asked["questions"] if one["kind"] != "confirm"]
+    assert [one["preset"] for one in questions] == ["asia-south1", "false", "false"]
+    for question, name in zip(questions, ASKED, strict=True):
+        assert name in question["message"]
+    kept = (folder / "functions" / f".env.{PROJECT}").read_text()
+    assert kept == (
+        "STREAM_API_KEY=key\n"
+        "CHATSYNC_REGION=asia-south1\nENFORCE_APP_CHECK=false\nBACKFILL_ON_INSTALL=false\n"
+    )
+    for function in asked["functions"].values():
+        environment = function["serviceConfig"]["environmentVariables"]
+        assert environment["CHATSYNC_REGION"] == "asia-south1"
+
+
+def test_whoever_deploys_is_told_the_roles_and_the_reason_of_each_further_api(project):
+    asked = result_of(project(EXAMPLE), "--ask")
+    told = "\n".join(one["message"] for one in asked["questions"] if one["kind"] == "confirm")
+    for role in asked["plan"]["rolesToAdd"]:
+        assert f"* {role}" in told
+    for api in ("firestore.googleapis.com", "identitytoolkit.googleapis.com"):
+        [reason] = [one["reason"] for one in asked["requiredAPIs"] if one["api"] == api]
+        assert f"{api}: {reason}" in told
+
+
+# Roles, APIs, and what is called after the deployment
+
+
+def test_the_functions_run_as_an_account_that_has_the_roles_of_the_manifest(deployment):
+    plan = deployment["plan"]
+    assert plan["serviceAccountToCreate"] == ACCOUNT
+    text = (ROOT / "functions" / MANIFEST).read_text()
+    assert sorted(plan["rolesToAdd"]) == sorted(re.findall(r"^- (roles/.*)$", text, re.MULTILINE))
+    for function in deployment["functions"].values():
+        assert function["serviceConfig"]["serviceAccountEmail"] == ACCOUNT
+
+
+def test_the_account_may_read_the_secret(deployment):
+    assert deployment["plan"]["secretAccessPlan"] == {"STREAM_API_SECRET": [ACCOUNT]}
+
+
+@pytest.mark.parametrize("deployed_before", [False, True])
+def test_the_functions_are_set_up_after_each_deployment(deployment, deployed_before):
+    task = deployment["tasks"][deployed_before]
+    assert task["queue"] == f"projects/{PROJECT}/locations/asia-south1/queues/setUp"
+    assert (task["url"], task["httpMethod"]) == ("https://setUp", "POST")
+    assert json.loads(task["body"]) == {"data": {}}  # a task function refuses any other
+    assert task["oidcToken"]["serviceAccountEmail"] == ACCOUNT
 
 
 def test_the_document_names_every_api_and_role_that_the_cli_asks_for(deployment):
     roles = {binding["role"] for binding in deployment["bindings"]}
     assert roles
-    for name in (*deployment["apis"], *roles):
-        assert f"`{name}`" in OPERATIONS, name
+    for name in (*deployment["apis"], *roles, *deployment["plan"]["rolesToAdd"]):
+        assert re.search(rf"`{name}`|enable .*{name}", OPERATIONS), name
 
 
 def test_what_expires_has_a_policy_and_its_time_no_index():
