@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from firebase_admin import auth, functions
+from firebase_functions.private import util
+from werkzeug import Request
 
 from chatsync import config
 from chatsync.config import MANIFEST
@@ -74,9 +76,23 @@ def test_code_that_python_cannot_import_is_told_in_one_line(folder):
         manifest_for(folder)
 
 
+def test_a_mistake_in_the_settings_is_told_before_anything_is_deployed(folder):
+    (folder / "chatsync.live.toml").write_text("[stream]\ntrust_hours = -1\n")
+    with pytest.raises(SettingInvalid, match=r"chatsync\.live\.toml, line 2: stream\.trust_hours"):
+        manifest_for(folder)
+
+
 def test_every_function_runs_in_the_region_of_the_place():
     for endpoint in STATED["endpoints"].values():
         assert endpoint["region"] == ["{{ params.CHATSYNC_REGION }}"]
+
+
+def test_the_hooks_send_what_a_task_function_takes():
+    assert set(STATED["lifecycleHooks"]) == {"afterFirstDeploy", "afterRedeploy"}
+    for hook in STATED["lifecycleHooks"].values():
+        assert "taskQueueTrigger" in STATED["endpoints"][hook["task"]["function"]]
+        sent = Request.from_values(method="POST", json=hook["task"]["body"])
+        assert util.valid_on_call_request(sent)
 
 
 # The settings of a place: without a terminal, the CLI refuses what has no value

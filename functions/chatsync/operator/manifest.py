@@ -86,9 +86,13 @@ def manifest_for(folder: Path) -> str:
     """``functions.yaml`` for a folder with ``main.py``, ``chatsync/`` and ``chatsync.toml``.
 
     Always the same for the same files: of the environment nothing counts, nor do overlays. Raises
-    SettingInvalid for ``chatsync.toml``, or another ChatsyncError if ``main.py`` can't be imported.
+    SettingInvalid for a mistake in ``chatsync.toml`` or an overlay, or another ChatsyncError if
+    ``main.py`` can't be imported.
     """
     config_module.load(folder=folder)
+    for overlay in sorted(folder.glob("chatsync.*.toml")):  # for its mistakes
+        project = overlay.name.removeprefix("chatsync.").removesuffix(".toml")
+        config_module.load(project, folder)
     discovered = _discovered(folder)
     apis = {one["api"]: one["reason"] for one in discovered["requiredAPIs"]} | APIS
     return "\n".join(
