@@ -12,7 +12,7 @@ from firebase_functions import logger
 from chatsync import audit as audits
 from chatsync import clients as client_module
 from chatsync import proof
-from chatsync.clients import Clients
+from chatsync.clients import Clients, place
 from chatsync.clients import tasks as task_calls
 from chatsync.clients.stream import Stream
 from chatsync.entry import set_up as module
@@ -148,10 +148,9 @@ def test_a_hook_that_does_not_appear_is_no_success(clients, firestore, monkeypat
 
 
 def test_the_address_is_that_of_the_second_generation(monkeypatch):
-    monkeypatch.undo()
     monkeypatch.setenv("CHATSYNC_REGION", "europe-west1")
     expected = "https://europe-west1-my-project.cloudfunctions.net/streamWebhook"
-    assert module.webhook_address("my-project") == expected
+    assert place.webhook_address("my-project") == expected
 
 
 # The first audit, and the backfill

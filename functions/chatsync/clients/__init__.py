@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import firebase_admin
 from firebase_admin import auth
-from google.auth.transport.requests import Request
 from google.cloud import firestore
 
 from .. import settings
@@ -83,12 +82,3 @@ def firebase_app() -> firebase_admin.App:
         if project:
             options["projectId"] = project
         return firebase_admin.initialize_app(options=options)
-
-
-def service_account() -> str:
-    """The address of the account that a deployed function runs as; empty elsewhere."""
-    if "K_SERVICE" not in os.environ or "FUNCTIONS_EMULATOR" in os.environ:
-        return ""
-    credentials = firebase_app().credential.get_credential()
-    credentials.refresh(Request())  # only then does it know its name
-    return str(getattr(credentials, "service_account_email", ""))

@@ -5,24 +5,23 @@
 call; so it may end anywhere.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 from firebase_functions import logger
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 
 from .. import audit as audits
-from .. import proof, settings
+from .. import proof
 from ..audit.steps import RECONCILED
-from ..clients import Clients, service_account
+from ..clients import Clients
 from ..clients.documents import temporary_failures_named, until
-from ..errors import ChatsyncError, FirebaseUnavailable, StreamUnavailable, Temporary
+from ..clients.place import service_account, webhook_address
+from ..errors import ChatsyncError, StreamUnavailable, Temporary
 
 STEPS_OF_BACKFILL = ("accounts", "companies")
 
@@ -74,23 +73,6 @@ def _record(fields: Mapping[str, Any], clients: Clients) -> None:
 
 def _reference(clients: Clients) -> firestore.DocumentReference:
     return clients.firestore.document("chatsync", "setup")
-
-
-def webhook_address(project: str) -> str:
-    """Where Stream reaches ``streamWebhook``: a function of the second generation has this address
-    too, besides its own of Cloud Run (Firebase documentation, "Call functions via HTTP requests").
-
-    In the emulators, their hub tells where functions are. Raises FirebaseUnavailable.
-    """
-    region = settings.region()
-    if "FUNCTIONS_EMULATOR" not in os.environ:
-        return f"https://{region}-{project}.cloudfunctions.net/streamWebhook"
-    hub = os.environ.get("FIREBASE_EMULATOR_HUB", "127.0.0.1:4400")
-    try:
-        functions = requests.get(f"http://{hub}/emulators", timeout=5).json()["functions"]
-    except (requests.RequestException, ValueError, KeyError) as error:
-        raise FirebaseUnavailable(f"the emulators' hub does not answer at {hub}") from error
-    return f"http://{functions['host']}:{functions['port']}/{project}/{region}/streamWebhook"
 
 
 def _point_webhook(recorded: str | None, clients: Clients) -> None:
