@@ -1,5 +1,6 @@
 """All errors of this package, by what happens next. Standard library only."""
 
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -112,6 +113,17 @@ class StreamRateLimited(Temporary):
 
 class Postponed(Temporary):
     """Not tried: no time was left, or it would use up Stream's rate limit."""
+
+
+class Paused(Temporary):
+    """Not sent to Stream: an operator paused all writing at ``since``."""
+
+    def __init__(self, since: datetime) -> None:
+        super().__init__(
+            f"Nothing is written to Stream: paused since {since:%Y-%m-%d %H:%M} UTC, until"
+            " `python -m chatsync resume`."
+        )
+        self.since = since
 
 
 class TooManyRefusals(Postponed):

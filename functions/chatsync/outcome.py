@@ -12,6 +12,7 @@ from .errors import (
     FailedPrecondition,
     FirebaseUnavailable,
     InvalidArgument,
+    Paused,
     Postponed,
     Refusal,
     StreamCredentialsRejected,
@@ -48,6 +49,7 @@ class Waiting(StrEnum):
     RATE_LIMIT = "rate_limit"
     ANSWER_LOST = "answer_lost"
     POSTPONED = "postponed"
+    PAUSED = "paused"
     FIREBASE_UNAVAILABLE = "firebase_unavailable"
     CREDENTIALS = "credentials"
     INTERNAL = "internal"
@@ -66,6 +68,7 @@ _WAITING = (
     (StreamUnavailable, Waiting.STREAM_UNAVAILABLE),
     (FirebaseUnavailable, Waiting.FIREBASE_UNAVAILABLE),
     (Postponed, Waiting.POSTPONED),
+    (Paused, Waiting.PAUSED),
     (Unsettled, Waiting.POSTPONED),
     (Temporary, Waiting.INTERNAL),
     (StreamCredentialsRejected, Waiting.CREDENTIALS),

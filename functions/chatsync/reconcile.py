@@ -19,6 +19,7 @@ from .errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Paused,
     Postponed,
     StreamRateLimited,
     Temporary,
@@ -282,7 +283,7 @@ class Reconciliation:
                 record.is_created, record.restorations, record.status = False, 0, None
                 record.log(f"Removed what was created for {key.id}, and must not be")
                 again.add(key)
-            if failure and not isinstance(failure, StreamRateLimited):
+            if failure and not isinstance(failure, StreamRateLimited | Paused):
                 again.add(key)
         return again
 

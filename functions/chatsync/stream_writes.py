@@ -11,6 +11,7 @@ from .clients.stream import Stream
 from .errors import (
     ChatsyncError,
     FailedPrecondition,
+    Paused,
     Refusal,
     StreamRateLimited,
     StreamRejected,
@@ -113,7 +114,7 @@ class StreamWrites:
                 if error.code in stream.CODES_OF_BAD_DATA:
                     record.refused.add(record.refusal_of_the_rest)
                 error = FailedPrecondition([key.id], Refusal.REJECTED, str(error))
-            elif not isinstance(error, StreamRateLimited | TooManyRefusals):
+            elif not isinstance(error, StreamRateLimited | Paused | TooManyRefusals):
                 again.add(key)
             record.error = error
         return again

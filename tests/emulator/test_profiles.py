@@ -13,7 +13,7 @@ from tests.waiting import wait_for
 @pytest.fixture
 def clients(firestore) -> Clients:
     """Only Firestore: nothing else is asked to create a profile."""
-    return Clients(firestore, None, None, None, Settings("", ""))  # type: ignore[arg-type]
+    return Clients(firestore, None, None, None, Settings("", ""), None)  # type: ignore[arg-type]
 
 
 def test_a_user_document_gets_profile_and_stats(firestore):

@@ -19,6 +19,7 @@ from xprocess import ProcessStarter, XProcess
 
 from chatsync import reconcile
 from chatsync.clients import Clients, pacing, stream_calls
+from chatsync.clients.pause import Switch
 from chatsync.clients.stream import Stream
 from chatsync.clients.tasks import TaskQueues
 from chatsync.conversations import channel
@@ -153,9 +154,10 @@ def clients(
     tasks: MemoryTasks,
 ) -> Clients:
     """All sides of the repair."""
-    chat = Stream(stream.key, stream.secret, stream.url)
+    pause = Switch(firestore)
+    chat = Stream(stream.key, stream.secret, stream.url, pause.refuse_if_paused)
     queues = cast(TaskQueues, tasks)
-    return Clients(firestore, accounts, chat, queues, Settings(stream.key, stream.secret))
+    return Clients(firestore, accounts, chat, queues, Settings(stream.key, stream.secret), pause)
 
 
 @pytest.fixture
@@ -227,6 +229,7 @@ def run(
 ) -> Callable[..., Ran]:
     """The command, with Firebase in memory and the local Stream server."""
     monkeypatch.setattr(options, "connect", lambda: clients)
+    monkeypatch.setattr(options, "connect_to_firebase", lambda: clients)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")
     monkeypatch.setenv("GCLOUD_PROJECT", "a-project")
     return command

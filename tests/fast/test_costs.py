@@ -55,6 +55,7 @@ class Meter:
     def of(self, do: Callable[[], object]) -> tuple[int, int, int, int]:
         """Firestore reads, writes and deletes, and calls to Stream."""
         is_proven(self.clients, datetime.now(UTC))  # read once a minute
+        self.clients.pause.since()  # read every 20 seconds
         self.api.reads = self.api.writes = self.api.deletes = 0
         before = len(self.stream.requests())
         do()

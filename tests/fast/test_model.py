@@ -50,6 +50,7 @@ from chatsync import agreement, observe, outbox, proof, removal, side_by_side
 from chatsync import reconcile as reconcile_module
 from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients import documents as firestore_module
+from chatsync.clients.pause import Switch
 from chatsync.clients.stream import Stream
 from chatsync.clients.stream_calls import Calls
 from chatsync.document_writes import DocumentWrites
@@ -529,7 +530,10 @@ class World:
         self.firestore = firestore_client(self.api)
         self.stream = watched_stream(self, server)
         settings = Settings(server.key, server.secret)
-        self.clients = Clients(self.firestore, self.accounts, self.stream, self.tasks, settings)
+        pause = Switch(self.firestore)
+        self.clients = Clients(
+            self.firestore, self.accounts, self.stream, self.tasks, settings, pause
+        )
         self.dashboard = StreamChat(server.key, server.secret, base_url=server.url)
         self.threads = ThreadPoolExecutor(MOST_AT_ONCE)
         self.threads_operation = threading.local()

@@ -16,7 +16,7 @@ from google.api_core.exceptions import GoogleAPICallError
 
 from .. import outbox
 from ..clients import Clients
-from ..errors import ChatsyncError, Postponed, StreamRateLimited, Temporary, Unsafe
+from ..errors import ChatsyncError, Paused, Postponed, StreamRateLimited, Temporary, Unsafe
 from ..proof import note_hooks
 from .repair import CREATING, Wait, repair_page, withdraw_doubtful
 from .safeguard import refuse_wrong_ids
@@ -51,7 +51,8 @@ def begin_nightly(clients: Clients) -> None:
     except (ChatsyncError, GoogleAPICallError) as error:
         logger.error(f"Stream's webhook could not be checked: {error}")
     audit = unfinished("nightly", clients)
-    if audit and audit.version and datetime.now(UTC) - audit.version > STALLED_AFTER:
+    is_stalled = audit and audit.version and datetime.now(UTC) - audit.version > STALLED_AFTER
+    if audit and is_stalled and not clients.pause.since():
         set_state(audit, "failed", clients)
         logger.error(f"Audit {audit.id} is given up", audit=audit.id, page=audit.page)
         audit = None
@@ -75,6 +76,8 @@ def run_in_background(audit: Audit, clients: Clients) -> None:
 def run(audit_id: str, clients: Clients) -> None:
     """Run pages for 45 seconds, then arrange the next call of the function.
 
+    While writing to Stream is paused, an audit that repairs runs no page, and goes on in a minute.
+
     Raises Temporary if a page or that call failed: the queue then calls again.
     """
     ends = time.monotonic() + BUDGET_SECONDS
@@ -85,6 +88,10 @@ def run(audit_id: str, clients: Clients) -> None:
             audit = run_page(audit, clients)
         except StreamRateLimited as limited:
             resume_at = time.time() + limited.retry_after
+            break
+        except Paused:
+            # One task in a minute: the emulator calls at once, and again until its time has come.
+            resume_at = (time.time() // 60 + 1) * 60
             break
         if time.monotonic() >= ends:
             break
@@ -108,9 +115,11 @@ def _call_again(audit: Audit, clients: Clients, at: float) -> bool:
 def run_page(audit: Audit, clients: Clients, wait: Wait = None) -> Audit:
     """Run the next page of ``audit``; returns the audit after it.
 
-    Raises StreamRateLimited and other Temporary errors with nothing counted: run the page again
-    later. With ``wait``, repairs wait at a rate limit instead, and all of them are counted.
+    Raises StreamRateLimited, Paused and other Temporary errors with nothing counted: run the page
+    again later. With ``wait``, repairs wait at a rate limit instead, and all of them are counted.
     """
+    if audit.repair:
+        clients.pause.refuse_if_paused()
     calls = clients.stream.calls()
     page = _page(audit, clients)
     if audit.team:

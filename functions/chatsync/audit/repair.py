@@ -10,7 +10,7 @@ from .. import conversations, ids, outbox
 from ..clients import Clients
 from ..clients.entries import withdraw
 from ..clients.stream import CHANNELS
-from ..errors import StreamRateLimited
+from ..errors import Paused, StreamRateLimited
 from ..ids import Key
 from ..outcome import Outcome
 from ..reconcile import reconcile_users
@@ -23,6 +23,9 @@ CREATING = (*RECONCILED, *FOLLOWED)
 """What the nightly audit repairs: it creates and patches, and never deletes, moves or closes."""
 
 WITHDRAWAL_SECONDS = 10.0
+
+_HELD = (StreamRateLimited, Paused)
+"""After these a page is run again: nothing is wrong with those who are on it."""
 
 Wait = Callable[[int], None] | None
 """Waits for a number of seconds, until Stream's rate limit allows calls again."""
@@ -100,24 +103,23 @@ def _patiently(
 ) -> Sequence[Outcome]:
     """The outcomes of ``call``, repeated after each wait for a rate limit.
 
-    Raises StreamRateLimited if ``wait`` is None.
+    Raises StreamRateLimited if ``wait`` is None, and Paused.
     """
     while True:
         outcomes = call(keys)
-        limited = next(
-            (one.error for one in outcomes if isinstance(one.error, StreamRateLimited)), None
-        )
-        if limited is None:
+        errors = (one.error for one in outcomes)
+        held = next((error for error in errors if isinstance(error, _HELD)), None)
+        if held is None:
             return outcomes
-        if wait is None:
-            raise limited
-        wait(limited.retry_after)
+        if wait is None or isinstance(held, Paused):
+            raise held
+        wait(held.retry_after)
 
 
 def _enqueue(outcomes: Sequence[Outcome], clients: Clients) -> Sequence[Outcome]:
-    """Enter what is not done into the outbox; after a rate limit only what needs a recheck."""
-    limited = any(isinstance(one.error, StreamRateLimited) for one in outcomes)
-    left = [one for one in outcomes if (one.recheck if limited else not one.is_done)]
+    """Enter what is not done into the outbox; of a page to run again only what needs a recheck."""
+    is_held = any(isinstance(one.error, _HELD) for one in outcomes)
+    left = [one for one in outcomes if (one.recheck if is_held else not one.is_done)]
     if left:
         outbox.write_entries(left, clients)
     return outcomes

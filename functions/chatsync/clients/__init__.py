@@ -15,6 +15,7 @@ from google.cloud import firestore
 
 from .. import settings
 from ..settings import Settings
+from .pause import Switch
 from .stream import Stream
 from .tasks import TaskQueues
 
@@ -32,6 +33,9 @@ class Clients:
     settings: Settings
     """The settings that the clients were created with."""
 
+    pause: Switch
+    """Stops every write of ``stream``."""
+
     def leaving(self, share: float) -> "Clients":
         """The same clients, but they leave ``share`` of Stream's rate limits to others."""
         return replace(self, stream=self.stream.leaving(share))
@@ -47,6 +51,12 @@ def connect(*, with_secret: bool = True) -> Clients:
         return _connected(config)
 
 
+def connect_to_firebase() -> Clients:
+    """Clients that call no Stream: they need neither its key nor its secret."""
+    with _making:
+        return _connected(settings.declared())
+
+
 _making = threading.Lock()
 """With functools.cache alone, threads that call at once would each create a set, each with its own
 count of calls to Stream, which would be too low."""
@@ -56,15 +66,17 @@ count of calls to Stream, which would be too low."""
 def _connected(config: Settings) -> Clients:
     """One set of clients per process. A failure is not cached: the next caller tries again."""
     app = firebase_app()
+    # Not firebase_admin.firestore: it demands credentials, which the emulator does not need.
+    database = firestore.Client(project=app.project_id, database=config.config.firestore.database)
+    pause = Switch(database)
+    key, secret, url = config.stream_api_key, config.stream_api_secret, config.stream_base_url
     return Clients(
-        # Not firebase_admin.firestore: it demands credentials, which the emulator does not need.
-        firestore=firestore.Client(
-            project=app.project_id, database=config.config.firestore.database
-        ),
+        firestore=database,
         auth=auth.Client(app),
-        stream=Stream(config.stream_api_key, config.stream_api_secret, config.stream_base_url),
+        stream=Stream(key, secret, url, pause.refuse_if_paused),
         tasks=TaskQueues(app, settings.region()),
         settings=config,
+        pause=pause,
     )
 
 

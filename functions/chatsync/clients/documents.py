@@ -8,23 +8,14 @@ from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
-from firebase_admin import exceptions as auth_exceptions
 from firebase_functions import logger
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 from google.api_core.exceptions import (
-    Aborted,
     AlreadyExists,
-    Cancelled,
     FailedPrecondition,
     NotFound,
-    RetryError,
-    ServerError,
-    ServiceUnavailable,
-    TooManyRequests,
     from_grpc_status,
 )
-from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import TransportError
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from google.cloud.firestore_v1.field_path import FieldPath
@@ -45,24 +36,14 @@ from ..users import (
     without_unused_names,
 )
 from . import Clients
-
-_FIRESTORE_FAILURES = (Aborted, Cancelled, RetryError, ServerError, TooManyRequests)
-
-_AUTH_FAILURES = (
-    TransportError,
-    auth_exceptions.DeadlineExceededError,
-    auth_exceptions.InternalError,
-    auth_exceptions.ResourceExhaustedError,
-    auth_exceptions.UnavailableError,
-    auth_exceptions.UnknownError,
-)
+from .firebase_calls import seconds_until
+from .firebase_calls import temporary_failures_named as temporary_failures_named
+from .firebase_calls import until as until
 
 CHANGED = (code_pb2.NOT_FOUND, code_pb2.FAILED_PRECONDITION)
 """Codes of a write in a batch whose document has changed since it was read."""
 
 _CONCERNS_ALL = (code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED)
-
-_RETRIED = if_exception_type(Aborted, ServiceUnavailable, TooManyRequests)
 
 _LARGE_READ = 100
 """In documents."""
@@ -281,7 +262,7 @@ def _in_turn(count: int, deadline: float) -> Iterator[None]:
     if count <= _LARGE_READ:
         yield
         return
-    if not _large_reads.acquire(timeout=_seconds_until(deadline)):
+    if not _large_reads.acquire(timeout=seconds_until(deadline)):
         raise FirebaseUnavailable("no answer in time")
     try:
         yield
@@ -413,7 +394,7 @@ def write_documents(
     try:
         with temporary_failures_named():
             # Not repeated: after a lost answer we could not know who created a document.
-            response = batch.commit(retry=None, timeout=_seconds_until(deadline))
+            response = batch.commit(retry=None, timeout=seconds_until(deadline))
     except FirebaseUnavailable as error:
         maybe = ((key, CreatedDocument(reference, None)) for key, reference in written if reference)
         return WriteResult(_by_key(maybe), error, undecided=frozenset(entries))
@@ -556,25 +537,6 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
                 log_created(key, created)
             return [one.path for one in created]
     raise Unsettled(f"the profile of user {uid} kept changing")
-
-
-@contextmanager
-def temporary_failures_named() -> Iterator[None]:
-    """Raise FirebaseUnavailable for errors after which the same call may succeed later."""
-    try:
-        yield
-    except (*_FIRESTORE_FAILURES, *_AUTH_FAILURES) as error:
-        raise FirebaseUnavailable(f"{type(error).__name__}: {error}") from error
-
-
-def until(deadline: float) -> dict[str, Any]:
-    """Options of a Firestore call; by default the client retries for five minutes."""
-    seconds = _seconds_until(deadline)
-    return {"timeout": seconds, "retry": Retry(_RETRIED, initial=0.1, maximum=1, timeout=seconds)}
-
-
-def _seconds_until(deadline: float) -> float:
-    return max(0.1, deadline - time.monotonic())
 
 
 def references(key: Key, clients: Clients) -> dict[str, firestore.DocumentReference]:

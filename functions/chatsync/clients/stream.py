@@ -6,7 +6,7 @@ documentation and public OpenAPI document.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from stream_chat import StreamChat
 
 from ..errors import StreamRejected, StreamUnavailable
 from ..side_by_side import BATCH, batches
-from .stream_calls import Calls
+from .stream_calls import Calls, allow
 
 CHANNELS = 30
 """Channels per call of QueryChannels; asked for more, it returns 30."""
@@ -40,11 +40,18 @@ class Stream:
     A failed read is repeated after a pause. A write is not: if its answer was lost, Stream may have
     applied it or not, and the caller should read before repeating it. No call begins after
     ``deadline``, in the time of ``time.monotonic()``, or waits for Stream beyond it. No call is
-    made for which Stream's rate limits have no room, as far as this process knows.
+    made for which Stream's rate limits have no room, as far as this process knows. Before each
+    write ``before_write`` is called, and its error is raised: such as Paused.
     """
 
-    def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
-        self._calls = Calls(api_key, api_secret, base_url)
+    def __init__(
+        self,
+        api_key: str,
+        api_secret: str,
+        base_url: str | None = None,
+        before_write: Callable[[], None] = allow,
+    ) -> None:
+        self._calls = Calls(api_key, api_secret, base_url, before_write)
 
     def calls(self) -> int:
         """How many calls this process has made so far."""
@@ -80,19 +87,19 @@ class Stream:
 
     def upsert_users(self, users: Sequence[dict[str, Any]], deadline: float) -> None:
         """Create or REPLACE up to 100 users, all or none (UpdateUsers)."""
-        self._calls.call(deadline, StreamChat.upsert_users, users)
+        self._calls.write(deadline, StreamChat.upsert_users, users)
 
     def update_users_partial(self, updates: Sequence[dict[str, Any]], deadline: float) -> None:
         """Patch up to 100 users with ``{id, set, unset}``, all or none (UpdateUsersPartial)."""
-        self._calls.call(deadline, StreamChat.update_users_partial, updates)
+        self._calls.write(deadline, StreamChat.update_users_partial, updates)
 
     def restore_users(self, stream_ids: Sequence[str], deadline: float) -> None:
         """Bring soft-deleted users back, without their memberships (RestoreUsers)."""
-        self._calls.call(deadline, StreamChat.restore_users, stream_ids)
+        self._calls.write(deadline, StreamChat.restore_users, stream_ids)
 
     def delete_users(self, stream_ids: Sequence[str], deadline: float) -> None:
         """Delete up to 100 users softly; deleted ones stay deleted (DeleteUsers)."""
-        self._calls.call(deadline, StreamChat.delete_users, stream_ids, "soft")
+        self._calls.write(deadline, StreamChat.delete_users, stream_ids, "soft")
 
     def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
         """Remove a user by policy: ``soft``, ``hard``, ``deactivate``, or ``keep`` without tokens.
@@ -114,12 +121,12 @@ class Stream:
     def _remove(self, stream_id: str, policy: str, deadline: float) -> None:
         match policy:
             case "soft":
-                self._calls.call(deadline, StreamChat.delete_user, stream_id)
+                self._calls.write(deadline, StreamChat.delete_user, stream_id)
             case "hard":
                 options = {"hard_delete": True, "mark_messages_deleted": True}
-                self._calls.call(deadline, StreamChat.delete_user, stream_id, **options)
+                self._calls.write(deadline, StreamChat.delete_user, stream_id, **options)
             case "deactivate":
-                self._calls.call(deadline, StreamChat.deactivate_user, stream_id)
+                self._calls.write(deadline, StreamChat.deactivate_user, stream_id)
             case "keep":
                 self.revoke_tokens(stream_id, datetime.now(UTC), deadline)
             case _:
@@ -137,7 +144,7 @@ class Stream:
 
         An existing channel is returned as it is: neither ``data`` nor its members are merged in.
         """
-        response = self._calls.call(deadline, _get_or_create_channel, cid, data)
+        response = self._calls.write(deadline, _get_or_create_channel, cid, data)
         with _answered("a channel"):
             return {"channel": response["channel"], "members": response["members"]}
 
@@ -182,20 +189,20 @@ class Stream:
     def add_members(self, cid: str, stream_ids: Sequence[str], deadline: float) -> None:
         """Add members; those who are there already stay (UpdateChannel, a hundred per call)."""
         for batch in batches(stream_ids):
-            self._calls.call(deadline, _update_channel, cid, add_members=batch)
+            self._calls.write(deadline, _update_channel, cid, add_members=batch)
 
     def remove_members(self, cid: str, stream_ids: Sequence[str], deadline: float) -> None:
         """Remove members, with their history left in place (UpdateChannel)."""
         for batch in batches(stream_ids):
-            self._calls.call(deadline, _update_channel, cid, remove_members=batch)
+            self._calls.write(deadline, _update_channel, cid, remove_members=batch)
 
     def update_channel_partial(self, cid: str, fields: Mapping[str, Any], deadline: float) -> None:
         """Set some fields, and leave all others as they are (UpdateChannelPartial)."""
-        self._calls.call(deadline, _update_channel_partial, cid, fields)
+        self._calls.write(deadline, _update_channel_partial, cid, fields)
 
     def delete_channel(self, cid: str, hard: bool, deadline: float) -> None:
         """Delete a channel; Stream keeps the messages of one deleted softly (DeleteChannel)."""
-        self._calls.call(deadline, _delete_channel, cid, hard)
+        self._calls.write(deadline, _delete_channel, cid, hard)
 
     def app_settings(self, deadline: float) -> dict[str, Any]:
         """The app's settings, among them where webhooks go (GetApp)."""
@@ -207,7 +214,7 @@ class Stream:
 
         A hook with an ``id`` stays that hook; those that are not in the list are gone.
         """
-        self._calls.call(deadline, StreamChat.update_app_settings, event_hooks=list(hooks))
+        self._calls.write(deadline, StreamChat.update_app_settings, event_hooks=list(hooks))
 
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
         """A token for a chat client; made here, without asking Stream."""

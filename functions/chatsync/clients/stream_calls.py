@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import requests
@@ -40,14 +41,25 @@ _CODE_INTERNAL, _CODE_RATE_LIMIT, _CODE_TOO_LARGE, _CODE_TIMEOUT = -1, 9, 22, 23
 _TEMPORARY = (_CODE_INTERNAL, _CODE_TIMEOUT)
 
 
+def allow() -> None:
+    """Nothing forbids a write."""
+
+
 class Calls:
     """Calls to a Stream app, with server-side rights. Safe to share between threads.
 
     A call raises what :class:`Stream` says of its methods.
     """
 
-    def __init__(self, api_key: str, api_secret: str, base_url: str | None = None) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        api_secret: str,
+        base_url: str | None = None,
+        before_write: Callable[[], None] = allow,
+    ) -> None:
         self._app = (api_key, api_secret, base_url)
+        self._before_write = before_write
         self._local = threading.local()
         """The pace of the call that this thread makes."""
         self._idle: deque[StreamChat] = deque()
@@ -76,6 +88,17 @@ class Calls:
                     raise
                 time.sleep(pause)
         return self.call(deadline, method, *args, **options)
+
+    def write(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """A call that may change something: ``before_write`` is called before, and may raise."""
+
+        @wraps(method)
+        def checked(*args: Any, **options: Any) -> Any:
+            self._before_write()  # its turn may have been long in coming
+            return method(*args, **options)
+
+        self._before_write()
+        return self.call(deadline, checked, *args, **options)
 
     def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """A call of a repair for which somebody waits is made again if Stream refuses a burst of

@@ -31,6 +31,7 @@ from ..errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    Paused,
     PermissionDenied,
     StreamRateLimited,
     Temporary,
@@ -210,7 +211,8 @@ def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
         if isinstance(error, kind):
             message = str(error)
             if isinstance(error, Temporary):
-                logger.error(f"{type(error).__name__}: {error}")
+                log = logger.warn if isinstance(error, Paused) else logger.error
+                log(f"{type(error).__name__}: {error}")
                 message = _MESSAGES[code]
             return HttpsError(code, message, _details(error, is_queued))
     logger.error(f"{type(error).__name__}: {error}")
@@ -230,6 +232,8 @@ def _details(error: ChatsyncError, is_queued: bool) -> dict[str, Any] | None:
             return {"retryAfterSeconds": error.retry_after, **told}
         case StreamRateLimited():
             return {"retryAfterSeconds": error.retry_after, "repairQueued": is_queued}
+        case Paused():
+            return {"reason": "paused", "repairQueued": is_queued}
         case Temporary():
             return {"repairQueued": is_queued}
     return None

@@ -34,10 +34,10 @@ def fix_team(
     if everywhere == bool(channel) or (everywhere and team):
         raise Refused("fix-team takes a channel and --team, or --all.")
     if everywhere:
-        return team_fixes.fix_all(options.connect(), apply)
+        return team_fixes.fix_all(options.connect_to(apply), apply)
     if not 1 <= len(team.encode()) <= MAX_TEAM_BYTES:
         raise InvalidArgument("team", f"must have 1 to {MAX_TEAM_BYTES} bytes")
-    clients = options.connect()
+    clients = options.connect_to(apply)
     cid, state, document = _both_sides(channel, clients)
     present = state["channel"].get("team") or None
     recorded = _named(document.team) if document.status else "no document"
@@ -76,7 +76,7 @@ def delete_orphan(
     yes: Yes = False,
 ) -> int:
     """Delete a channel without document, or one that was only recorded and whose owner is gone."""
-    clients = options.connect()
+    clients = options.connect_to(apply)
     cid, state, document = _orphan(channel, clients)
     members = state["channel"].get("member_count", len(state["members"]))
     last = state["channel"].get("last_message_at") or "never"
@@ -128,7 +128,7 @@ def sync_channel(
     apply: Apply = False,
 ) -> int:
     """Record one channel in Firestore, as Stream has it."""
-    clients = options.connect()
+    clients = options.connect_to(apply)
     cid, state, document = _both_sides(channel, clients)
     _refuse_unless_recordable(cid, document, take_over, clients)
     difference = _difference(document, state, clients)

@@ -43,7 +43,7 @@ from ..ids import IdFormat, Key, check_key
 from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
-from . import accounts, channels, options, reports, rules_file, terminal
+from . import accounts, channels, options, pause, reports, rules_file, terminal
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
@@ -131,7 +131,7 @@ def audit(
     kinds = _checked_kinds(repair or [], steps, team)
     if apply and not kinds:
         raise Refused("--apply needs --repair KIND, which names what to repair.")
-    clients = options.connect()
+    clients = options.connect_to(apply)
     creating = [kind for kind in kinds if kind not in DESTROYING] if apply else []
     if creating and not team and len(steps) == len(USER_STEPS) + len(CHANNEL_STEPS):
         steps.append(audits.LAST_STEP)
@@ -296,7 +296,7 @@ def repair(
     as_json: AsJson = False,
 ) -> int:
     """Repair some users, parked ones too."""
-    clients = options.connect()
+    clients = options.connect_to(apply)
     keys = [_user_or_company(uid, clients.settings.id_format) for uid in dict.fromkeys(uids)]
     changed = change_kind(keys, kind, apply, yes, clients) if kind else []
     if changed and not apply:
@@ -360,7 +360,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 
     One that is under way, as after the installation, is watched to its end.
     """
-    clients = options.connect()
+    clients = options.connect_to(apply)
     steps = ("accounts", "companies")
     if not apply:
         count = expected(steps, clients)
@@ -401,6 +401,6 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 for _command in (
     *(audit, reports.status, reports.doctor, repair, backfill),
     *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
-    *(rules_file.rules, manifest),
+    *(pause.pause, pause.resume, rules_file.rules, manifest),
 ):
     app.command()(_command)

@@ -48,6 +48,20 @@ def connect() -> Clients:
     return client_module.connect().leaving(LEFT_BY_BACKGROUND)
 
 
+def connect_to(apply: bool) -> Clients:
+    """The same. With ``apply``, raises Paused while writing to Stream is paused."""
+    clients = connect()
+    if apply:
+        clients.pause.refuse_if_paused()
+    return clients
+
+
+def connect_to_firebase() -> Clients:
+    """Clients for the environment's project that need neither key nor secret of Stream."""
+    use_project()
+    return client_module.connect_to_firebase()
+
+
 def use_project() -> None:
     """Let clients and settings use the environment's project; ``demo-...`` means the emulators."""
     name = os.environ.get("GCLOUD_PROJECT") or os.environ.get("GOOGLE_CLOUD_PROJECT")

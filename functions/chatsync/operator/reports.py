@@ -20,7 +20,7 @@ from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..clients import Clients
 from ..clients.accounts import list_accounts
 from ..entry import set_up
-from ..errors import ChatsyncError, SettingInvalid
+from ..errors import ChatsyncError, Paused, SettingInvalid
 from ..proof import missing_events
 from . import options, rules_file
 from .options import FINDINGS, IN_SYNC, SECONDS, AsJson
@@ -40,13 +40,14 @@ ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
 
 
 def status(as_json: AsJson = False) -> int:
-    """Show what is set up, the outbox, parked entries, the last audit and the last backfill."""
+    """Show a pause, the set-up, the outbox, parked entries, the last audit and backfill."""
     clients = options.connect()
-    done = set_up.read(clients)
+    since, done = clients.pause.since(), set_up.read(clients)
     waiting, parked = (outbox.sample(one, clients) for one in ("waiting", "parked"))
     oldest = waiting[0].get("firstFailedAt") if waiting else None
     last, backfill = audits.latest(clients)
     report = {
+        "pausedSince": since.isoformat() if since else None,
         "setUp": {name: done.get(name) for name in (*STEPS_OF_SET_UP, "backfillId")},
         "waiting": outbox.count("waiting", clients),
         "reasons": Counter(entry.get("reason", "") for entry in waiting),
@@ -59,6 +60,8 @@ def status(as_json: AsJson = False) -> int:
     if as_json:
         print_json(report)
     else:
+        if since:
+            print_line(str(Paused(since)))
         _print_status(report, oldest)
         print_line(f"Last audit: {_described(last)}.")
         print_line(f"Last backfill: {_described(backfill)}.")

@@ -20,6 +20,7 @@ from rich.table import Table
 from ..errors import (
     ChatsyncError,
     FirebaseUnavailable,
+    Paused,
     SettingInvalid,
     StreamCredentialsRejected,
     StreamRateLimited,
@@ -116,6 +117,8 @@ def patiently(call: Callable[[], Answer], wait: Callable[[int], None]) -> Answer
             return call()
         except StreamRateLimited as limited:
             wait(limited.retry_after)
+        except Paused:
+            raise
         except Temporary:
             failures += 1
             if failures == MAX_ATTEMPTS:

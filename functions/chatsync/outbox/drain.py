@@ -9,7 +9,7 @@ from firebase_functions import logger
 
 from ..clients import Clients
 from ..conversations import reconcile_conversations
-from ..errors import ChatsyncError, Postponed, StreamRateLimited, Unexpected
+from ..errors import ChatsyncError, Paused, Postponed, StreamRateLimited, Unexpected
 from ..ids import Key
 from ..outcome import Outcome
 from ..reconcile import new_deadline, reconcile_users
@@ -34,10 +34,19 @@ CONVERSATIONS_PER_TURN = 10
 def drain(not_before: float, clients: Clients) -> None:
     """Try the due entries of the outbox, users before conversations, and arrange the next wake.
 
+    While writing to Stream is paused, nothing is tried and no wake arranged: `resume` wakes it.
+
     Raises Postponed at the end if called before the Unix time ``not_before``: the queue then calls
     again, so that the task of a wake never ends before its time. Raises FirebaseUnavailable if the
     outbox cannot be read or written.
     """
+    # Before the switch is read: whoever ends the pause after that may rely on this wake.
+    too_early = time.time() < not_before
+    if since := clients.pause.since(0):
+        logger.info(f"The outbox waits: writing to Stream is paused since {since}")
+        if too_early:
+            raise Postponed("called before its time")
+        return
     ends = time.monotonic() + BUDGET_SECONDS
     resume_at = 0.0
     last: Entry | None = None
@@ -151,14 +160,18 @@ def _pause_until(outcomes: Sequence[Outcome]) -> float:
     waits = [one.error.retry_after for one in users if isinstance(one.error, StreamRateLimited)]
     if waits:
         return time.time() + max(waits)
-    if not any(one.is_done or one.is_parked for one in outcomes):
+    paused = any(isinstance(one.error, Paused) for one in outcomes)
+    if paused or not any(one.is_done or one.is_parked for one in outcomes):
         return time.time() + PAUSE_SECONDS
     return 0.0
 
 
 def wake_if_due(clients: Clients) -> None:
-    """Wake the drain if an entry is due: called every five minutes, in case a wake was lost."""
+    """Wake the drain if an entry is due: called every five minutes, in case a wake was lost.
+
+    While writing to Stream is paused, the entries wait.
+    """
     at = earliest(clients, time.monotonic() + WRITE_SECONDS)
-    if at is not None and at <= time.time():
+    if at is not None and at <= time.time() and not clients.pause.since():
         logger.info("The outbox has entries that are due")
         wake(at, clients)

@@ -11,6 +11,7 @@ from google.cloud import firestore
 from ..errors import (
     ChatsyncError,
     FailedPrecondition,
+    Paused,
     Postponed,
     Refusal,
     StreamCredentialsRejected,
@@ -57,12 +58,12 @@ def fields_of_entry(outcome: Outcome, known: Mapping[str, Any]) -> dict[str, Any
 def fields_after_attempt(outcome: Outcome, attempts: int) -> dict[str, Any]:
     """What changes in an entry that the drain tried without success, after ``attempts`` others.
 
-    Only an attempt that was made and failed counts: not one that a rate limit forbade.
+    Only an attempt that was made and failed counts: not one that a rate limit or a pause forbade.
     """
     error = outcome.error
     if isinstance(error, StreamRateLimited):
         return _state_fields(outcome, error.retry_after)
-    if isinstance(error, Postponed) and not isinstance(error, TooManyRefusals):
+    if isinstance(error, Postponed | Paused) and not isinstance(error, TooManyRefusals):
         return _state_fields(outcome, SHORTEST_PAUSE_SECONDS)
     if not isinstance(error, Temporary | StreamCredentialsRejected):
         return _state_fields(outcome, RECHECK_SECONDS)

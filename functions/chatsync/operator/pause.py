@@ -1,0 +1,28 @@
+"""The commands ``pause`` and ``resume``: they need Firestore only, and no function deployed."""
+
+import time
+
+from .. import outbox
+from . import options
+from .options import IN_SYNC
+from .terminal import print_line
+
+
+def pause() -> int:
+    """Stop every write to Stream within a minute; what is to be done waits in the outbox."""
+    since = options.connect_to_firebase().pause.pause()
+    print_line(f"Paused since {since:%Y-%m-%d %H:%M} UTC. Within a minute nothing is written.")
+    print_line("`python -m chatsync resume` ends it.")
+    return IN_SYNC
+
+
+def resume() -> int:
+    """End a pause, and let the outbox do what waited."""
+    clients = options.connect_to_firebase()
+    since = clients.pause.resume()
+    if since is None:
+        print_line("Nothing was paused.")
+        return IN_SYNC
+    outbox.try_to_wake(time.time(), clients)
+    print_line(f"Resumed: it was paused since {since:%Y-%m-%d %H:%M} UTC.")
+    return IN_SYNC
