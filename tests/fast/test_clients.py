@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from google.cloud import firestore
 
 from chatsync import clients
+from chatsync.errors import Paused
 
 THREADS = 16
 
@@ -47,6 +50,14 @@ def test_threads_that_ask_at_once_share_one_set(monkeypatch):
         sets = list(pool.map(ask, range(THREADS)))
     assert len(made) == 1
     assert {id(one.stream) for one in sets} == {id(sets[0].stream)}
+
+
+def test_their_stream_asks_their_switch_before_it_writes(monkeypatch):
+    made = clients.connect()
+    monkeypatch.setattr(made.pause, "_since", datetime.now(UTC))
+    monkeypatch.setattr(made.pause, "_read_at", math.inf)
+    with pytest.raises(Paused):
+        made.stream.upsert_users([{"id": "ann"}], math.inf)
 
 
 def test_a_failure_is_not_kept(monkeypatch):
