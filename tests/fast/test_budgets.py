@@ -22,11 +22,13 @@ from chatsync.ids import Key
 def cost(accounts, firestore_api, stream, tasks, clients):
     """The calls that something made: to Stream in their order, to Firebase counted.
 
-    Without the reading of whether Stream's events arrive, once a minute.
+    Without the reading of whether Stream's events arrive, once a minute, and of whether writing is
+    paused, every 20 seconds.
     """
 
     def cost(work) -> tuple[list[str], dict[str, int]]:
         proof.is_proven(clients, datetime.now(UTC))
+        clients.pause.since()
         since = stream.last_request()
         accounts.calls.clear()
         firestore_api.calls.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from chatsync import errors
@@ -36,6 +38,7 @@ TEMPORARY = [
     (errors.StreamUnavailable(CAUSE), "unavailable", {}),
     (errors.StreamRateLimited(CAUSE, 7), "resource-exhausted", {"retryAfterSeconds": 7}),
     (errors.Postponed(CAUSE), "unavailable", {}),
+    (errors.Paused(datetime.now(UTC)), "unavailable", {"reason": "paused"}),
     (errors.TooManyRefusals(CAUSE), "unavailable", {}),
     (errors.Unsettled(CAUSE), "unavailable", {}),
     (errors.Unexpected(CAUSE), "unavailable", {}),
