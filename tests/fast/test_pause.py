@@ -60,6 +60,7 @@ WRITES: dict[str, tuple[Any, ...]] = {
     "remove_members": ("messaging:a", ["ann"]),
     "update_channel_partial": ("messaging:a", {"name": "A"}),
     "delete_channel": ("messaging:a", False),
+    "set_event_hooks": ([],),
 }
 """All others, each with what it may be called with."""
 

@@ -233,6 +233,28 @@ def test_without_the_role_it_says_what_prints_it(clients, firestore, monkeypatch
     assert verdicts["set-up"]["ok"]
 
 
+def test_a_pause_puts_the_webhook_off_until_it_ends(clients, firestore, chat, tasks):
+    clients.pause.pause()
+    with pytest.raises(Temporary, match="paused since"):
+        set_up(clients, with_backfill=True)
+    assert len(hooks_in(chat)) == 2
+    assert "auditId" in recorded(firestore)
+    clients.pause.resume()
+    tasks.waiting.clear()
+    module.go_on(clients)
+    assert [task["function"] for task in tasks.waiting] == ["setUp"]
+    set_up(clients, with_backfill=True)
+    assert places(chat)[2] == ADDRESS
+    tasks.waiting.clear()
+    module.go_on(clients)
+    assert tasks.waiting == []
+
+
+def test_nothing_is_called_where_nothing_was_deployed(clients, tasks):
+    module.go_on(clients)
+    assert tasks.waiting == []
+
+
 def test_status_says_what_is_not_set_up(clients, run):
     assert "Set-up: the webhook is not set by it; no audit has begun." in run("status").out
     set_up(clients, with_backfill=True)

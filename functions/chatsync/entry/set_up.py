@@ -23,6 +23,9 @@ from ..clients.documents import temporary_failures_named, until
 from ..clients.place import service_account, webhook_address
 from ..errors import ChatsyncError, StreamUnavailable, Temporary
 
+SET_UP = "setUp"
+"""The task function that the Firebase CLI calls after a deployment."""
+
 STEPS_OF_BACKFILL = ("accounts", "companies")
 
 CALL_SECONDS = 20.0
@@ -48,6 +51,15 @@ def set_up(clients: Clients, *, with_backfill: bool) -> None:
     if failures:
         raise Temporary(f"the deployment is not set up yet: {'; '.join(failures)}")
     logger.info("The deployment is set up")
+
+
+def go_on(clients: Clients) -> None:
+    """Let the task queue call ``setUp`` again if something is left: a pause may have been longer
+    than its attempts. Raises FirebaseUnavailable."""
+    done = read(clients)
+    if done and not done.get("webhookUrl"):
+        now = time.time()
+        clients.tasks.enqueue(SET_UP, {}, f"resumed-{int(now)}", now)
 
 
 def _failure_of(step: Callable[[], None]) -> str:

@@ -3,6 +3,7 @@
 import time
 
 from .. import outbox
+from ..entry import set_up
 from . import options
 from .options import IN_SYNC
 from .terminal import print_line
@@ -24,5 +25,6 @@ def resume() -> int:
         print_line("Nothing was paused.")
         return IN_SYNC
     outbox.try_to_wake(time.time(), clients)
+    set_up.go_on(clients)
     print_line(f"Resumed: it was paused since {since:%Y-%m-%d %H:%M} UTC.")
     return IN_SYNC
