@@ -231,7 +231,7 @@ METHODS = {
 FETCHERS = {"requests", "httpx", "aiohttp", "urllib", "http", "urllib3", "googleapiclient", "grpc"}
 """With these code can call any API."""
 
-MAY_FETCH = ("stream.py", "stream_calls.py", "place.py")
+MAY_FETCH = ("stream.py", "stream_calls.py", "stream_requests.py", "place.py")
 """Of the clients: those of Stream, and that which asks the emulators' hub for an address."""
 
 API_OF_ROLE = {

@@ -43,7 +43,7 @@ from tests.fast.outbox import drain_until_settled, entries
 ANN = Key("user", "ann")
 
 READS = {
-    *("calls", "leaving", "user_token", "app_settings"),
+    *("calls", "leaving", "requests", "user_token", "app_settings"),
     *("query_users", "list_users", "query_channels", "list_channels", "query_members"),
 }
 """Methods of the client that change nothing in Stream."""
@@ -122,7 +122,16 @@ def test_every_policy_of_removal_is_refused(clients, paused, stream):
     assert stream.operations(since) == []
 
 
+def test_a_single_request_that_may_write_is_refused(clients, paused, stream):
+    since = stream.last_request()
+    for method in ("POST", "PATCH", "PUT", "DELETE"):
+        with pytest.raises(Paused):
+            clients.stream.requests().ask(method, "/users", {"users": {"ann": {"id": "ann"}}})
+    assert stream.operations(since) == []
+
+
 def test_reads_go_on(clients, paused):
+    assert clients.stream.requests().ask("GET", "/app").is_ok
     assert clients.stream.query_users(["ann"], new_deadline()) == {}
 
 

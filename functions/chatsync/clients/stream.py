@@ -16,6 +16,7 @@ from stream_chat import StreamChat
 from ..errors import StreamRejected, StreamUnavailable
 from ..side_by_side import BATCH, batches
 from .stream_calls import Calls, allow
+from .stream_requests import StreamRequests
 
 CHANNELS = 30
 """Channels per call of QueryChannels; asked for more, it returns 30."""
@@ -52,6 +53,11 @@ class Stream:
         before_write: Callable[[], None] = allow,
     ) -> None:
         self._calls = Calls(api_key, api_secret, base_url, before_write)
+        self._app = (api_key, api_secret, base_url, before_write)
+
+    def requests(self) -> StreamRequests:
+        """For single requests to the same app whose answers are looked at as they are."""
+        return StreamRequests(*self._app)
 
     def calls(self) -> int:
         """How many calls this process has made so far."""

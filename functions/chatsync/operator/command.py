@@ -43,7 +43,7 @@ from ..ids import IdFormat, Key, check_key
 from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
-from . import accounts, channels, options, pause, reports, rules_file, terminal
+from . import accounts, channels, options, pause, reports, rules_file, terminal, verify
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
@@ -401,6 +401,6 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 for _command in (
     *(audit, reports.status, reports.doctor, repair, backfill),
     *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
-    *(pause.pause, pause.resume, rules_file.rules, manifest),
+    *(pause.pause, pause.resume, verify.verify, rules_file.rules, manifest),
 ):
     app.command()(_command)

@@ -1,0 +1,147 @@
+"""``verify`` on the emulators: every promise kept, and nothing left behind on any side."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from firebase_admin import auth
+
+from chatsync import proof
+from chatsync.operator.throwaway import PREFIX
+from dev.emulators import FUNCTIONS_URL, PROJECT, ROOT
+from tests.emulator.test_webhooks import PATIENCE, URL
+from tests.waiting import wait_for
+
+Snapshot = dict[str, set[str]]
+
+STAYS = {
+    # Made once, by whatever conversation of the project is the first.
+    "chatsync/keys",
+    # That an event of a user came from Stream is true.
+    "chatsync/webhook",
+}
+
+
+def ran(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*options), **as_an_operator(), timeout=300, check=False)
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "chatsync", "--project", PROJECT, "verify", *options]
+
+
+def as_an_operator() -> dict[str, Any]:
+    return {"cwd": ROOT / "functions", "capture_output": True, "text": True}
+
+
+@pytest.fixture
+def webhook(stream) -> Iterator[Callable[[str], None]]:
+    """Where Stream's events go: to our function, unless it is called with something else."""
+
+    def webhook(url: str) -> None:
+        stream.webhook(url, proof.EVENTS, **PATIENCE)
+
+    webhook(URL)
+    yield webhook
+    stream.webhook(None)
+
+
+@pytest.fixture
+def everything(firebase, firestore, chat, stream) -> Callable[[], Snapshot]:
+    """All that there is, by side, when all events of Stream have been answered."""
+
+    def everything() -> Snapshot:
+        wait_for(lambda: all(one["status"] is not None for one in stream.deliveries()))
+        collections = firestore.collections()
+        paths = {one.path for each in collections for one in each.list_documents()}
+        users = chat.query_users({}, include_deactivated_users=True, limit=100)["users"]
+        counts = stream.state()["counts"]
+        numbers = ("users", "deactivated_users", "deleted_users", "channels")
+        return {
+            "accounts": {one.uid for one in auth.list_users(app=firebase).iterate_all()},
+            "documents": paths - STAYS,
+            "Stream": {one["id"] for one in users},
+            # Each one more is an item more: of channels and of deleted users no names are listed.
+            "counts": {f"{name} {n}" for name in numbers for n in range(counts[name])},
+        }
+
+    return everything
+
+
+def left(before: Snapshot, after: Snapshot) -> Snapshot:
+    """What came in between and is still there; what else ran may have removed something."""
+    new = {side: after[side] - before[side] for side in after}
+    return {side: found for side, found in new.items() if found}
+
+
+def test_every_promise_is_kept_and_nothing_is_left_behind(webhook, everything):
+    before = everything()
+
+    done = ran("--json")
+
+    told = json.loads(done.stdout)
+    assert [one for one in told["promises"] if not one["kept"]] == []
+    assert (done.returncode, told["kept"]) == (0, True)
+    assert len(told["promises"]) == 16
+    assert left(before, everything()) == {}
+
+
+def test_a_webhook_that_leads_nowhere_fails_its_promises_only(webhook, everything):
+    before = everything()
+    webhook(f"{FUNCTIONS_URL}/nowhere")
+
+    done = ran("--seconds", "15")
+
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith("no ")]
+    assert [" ".join(line.split()[3:5]) for line in failed] == ["webhook: a", "webhook: a"]
+    assert lines[-1] == "2 of 16 promises are not kept."
+    assert left(before, everything()) == {}
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(webhook, everything):
+    before = everything()
+    killed = subprocess.Popen(command(), cwd=ROOT / "functions", stdout=subprocess.PIPE, text=True)
+    for line in killed.stdout:
+        if "createConversation" in line:
+            break
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    found = left(before, everything())
+    assert any(uid.startswith(PREFIX) for uid in found["accounts"])
+    assert any(path.startswith("conversations/") for path in found["documents"])
+    assert "chatsync/verify" in found["documents"]
+
+    done = ran()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "an interrupted run" in done.stderr
+    assert left(before, everything()) == {}
+
+
+def test_ctrl_c_removes_what_was_made(webhook, everything):
+    before = everything()
+    stopped = subprocess.Popen(command(), cwd=ROOT / "functions", stdout=subprocess.PIPE, text=True)
+    for line in stopped.stdout:
+        if "getStreamUserToken" in line:
+            break
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(timeout=120) == 2
+    assert left(before, everything()) == {}
+
+
+def test_a_probe_leaves_nothing_behind_though_the_functions_hear_of_it(webhook, everything):
+    before = everything()
+    done = ran("--probe", "--live", PROJECT, "--json", "--seconds", "5")
+    told = json.loads(done.stdout)
+    # A burst is refused by Stream, but not here, where a test's calls come in bursts.
+    assert [one["switch"] for one in told if not one["agrees"]] == ["burst_guard"]
+    assert done.returncode == 1
+    assert left(before, everything()) == {}
