@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 from firebase_admin import auth
+from google.cloud.firestore import FieldFilter
 
 from chatsync.clients.pause import COUNTS_FOR_SECONDS
 from dev import app_client
@@ -178,7 +179,7 @@ def test_under_load_nothing_is_written_while_paused_and_nothing_is_lost(
         one.get("status")
         for person in load.people[:4]
         for one in firestore.collection("conversations")
-        .where("participantIds", "array_contains", person.uid)
+        .where(filter=FieldFilter("participantIds", "array_contains", person.uid))
         .get()
     }
     assert statuses == {"ready"}
