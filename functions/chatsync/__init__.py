@@ -3,3 +3,5 @@
 Each entry point of ``main`` calls one function of this package. All repairs of users end in
 :func:`chatsync.reconcile.reconcile_users`.
 """
+
+__version__ = "0.1.0"

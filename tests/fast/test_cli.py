@@ -779,7 +779,7 @@ def test_missing_settings_are_named(run_with):
 def test_a_projects_settings_come_from_its_own_file_too(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("STREAM_API_KEY=of-all\nSTREAM_USER_ROLE=guest\n")
     (tmp_path / ".env.a-project").write_text("STREAM_API_KEY='its-own'\n# STREAM_BASE_URL=none\n")
-    monkeypatch.setattr(options, "_FUNCTIONS", tmp_path)
+    monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)
     monkeypatch.setattr(os, "environ", {"GOOGLE_CLOUD_PROJECT": "a-project"})
     options.use_project()
     settings = {name: value for name, value in os.environ.items() if name.startswith("STREAM_")}
@@ -811,4 +811,4 @@ def test_a_conversation_can_be_made_beside_all_this(ann_and_bob, clients, run):
 
 
 def test_the_settings_are_looked_for_where_the_functions_are():
-    assert (options._FUNCTIONS / "main.py").exists()
+    assert (options.config_module.FOLDER / "main.py").exists()

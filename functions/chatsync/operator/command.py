@@ -20,6 +20,8 @@ from firebase_functions import logger
 from rich import progress as bar
 from rich.table import Table
 
+import chatsync
+
 from .. import audit as audits
 from .. import outbox
 from ..audit import Audit
@@ -44,6 +46,7 @@ from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
 from . import accounts, channels, options, pause, reports, rules_file, terminal, verify
+from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
@@ -83,12 +86,25 @@ def main() -> NoReturn:
         sys.exit(status if isinstance(status, int) else IN_SYNC)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print_line(f"chatsync {chatsync.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def configure(
+    context: typer.Context,
     project: Annotated[
         str, typer.Option(help="The Firebase project; demo-... means the local emulators.")
     ] = "",
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print it.")
+    ] = False,
 ) -> None:
+    is_installed = options.use_installed_folder()
+    if not is_installed and context.invoked_subcommand != "init" and "--help" not in sys.argv:
+        raise Refused("chatsync is not installed here: run this in your project, after `init`.")
     logger.write = terminal.tell_log
     if project:
         os.environ["GCLOUD_PROJECT"] = project
@@ -401,6 +417,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 for _command in (
     *(audit, reports.status, reports.doctor, repair, backfill),
     *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
-    *(pause.pause, pause.resume, verify.verify, rules_file.rules, manifest),
+    *(pause.pause, pause.resume, verify.verify),
+    *(init, rules_file.rules, manifest),
 ):
     app.command()(_command)

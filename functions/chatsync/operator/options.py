@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from .. import clients as client_module
+from .. import config as config_module
 from ..clients import Clients
 from ..clients.pacing import LEFT_BY_BACKGROUND
 from ..errors import ChatsyncError
+from .init.firebase_json import source_of
 
 IN_SYNC, FINDINGS, FAILED = 0, 1, 2
 """Exit statuses; the last means that it could not be done."""
@@ -35,11 +37,29 @@ _EMULATORS = {
     "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
     "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
 }
-_FUNCTIONS = Path(__file__).parents[2]
+
+PACKAGE = Path(__file__).parents[1]
+
+IS_WHEEL = (PACKAGE / "deployable").exists()
+"""Whether this was installed as a wheel (``pyproject.toml``): no app's settings are beside it."""
 
 
 class Refused(ChatsyncError):
     """The command doesn't do what was asked; the message says why."""
+
+
+def use_installed_folder() -> bool:
+    """Take the settings that ``chatsync init`` put into the project of the current directory, if
+    this is a wheel; else those beside this package count. Whether there are any."""
+    if not IS_WHEEL:
+        return True
+    for place in (Path.cwd(), *Path.cwd().parents):
+        if (firebase := place / "firebase.json").is_file():
+            source = source_of(firebase.read_text(encoding="utf-8"))
+            if source:
+                config_module.FOLDER = place / source
+            return bool(source)
+    return False
 
 
 def connect() -> Clients:
@@ -111,7 +131,7 @@ def refuse_without_emulators() -> None:
 def _values_of(files: Sequence[str]) -> dict[str, str]:
     """The variables in files of the functions' directory; a later file wins."""
     values = {}
-    for file in (_FUNCTIONS / name for name in files):
+    for file in (config_module.FOLDER / name for name in files):
         lines = file.read_text().splitlines() if file.exists() else []
         for line in lines:
             name, separator, value = line.partition("=")

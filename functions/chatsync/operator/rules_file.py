@@ -1,16 +1,16 @@
 """The command ``rules``, and what ``doctor`` says of ``firestore.rules``."""
 
-import json
 import re
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .. import config as config_module
 from ..config import Config
 from ..errors import ChatsyncError
+from .init import firebase_json, rules_text
 from .options import FINDINGS, IN_SYNC
 from .rules import rules_for
 from .terminal import print_line, stderr
@@ -66,7 +66,12 @@ def rules(
 def _check(file: Path | None, text: str, config: Config) -> int:
     try:
         file = file or _file_of(config.firestore.database)
-        difference = _difference(_read(file), text)
+        found = _read(file)
+        if rules_text.END in found:
+            is_right, told = _of_spliced(found, str(file), config)
+            print_line(f"{told}.")
+            return IN_SYNC if is_right else FINDINGS
+        difference = _difference(found, text)
     except _Unreadable as error:
         print_line(f"{error}.")
         return FINDINGS
@@ -82,6 +87,8 @@ def verdict(config: Config) -> tuple[bool, str]:
         found = _read(file)
     except ChatsyncError as error:
         return False, f"{error}; {_NOT_SEEN}"
+    if rules_text.END in found:
+        return _of_spliced(found, file.name, config)
     if found == text:
         return True, f"{file.name} is as chatsync.toml asks for; {_NOT_SEEN}"
     if _has(found, text):
@@ -90,17 +97,26 @@ def verdict(config: Config) -> tuple[bool, str]:
     return False, f"{file.name} {_difference(found, text)}; {_NOT_SEEN}"
 
 
-def _file_of(database: str) -> Path:
-    """The file that firebase.json, beside the functions' folder, names for a database."""
-    firebase = config_module.FOLDER.parent / "firebase.json"
+def _of_spliced(found: str, name: str, config: Config) -> tuple[bool, str]:
+    """The same of rules into which `chatsync init` put ours."""
     try:
-        stated: Any = json.loads(_read(firebase)).get("firestore", [])
-    except ValueError:
-        raise _Unreadable(f"{firebase} cannot be read: it is no JSON") from None
-    for entry in stated if isinstance(stated, list) else [stated]:
-        if entry.get("database", "(default)") == database and "rules" in entry:
-            return firebase.parent / str(entry["rules"])
-    raise _Unreadable(f"{firebase} names no rules for database {database}")
+        wanted = rules_text.with_ours(rules_text.without_ours(found), config, trust_wildcards=True)
+    except ChatsyncError as error:
+        return False, f"{name}: {error}; {_NOT_SEEN}"
+    if wanted.text != found:
+        return False, f"{name} is not as chatsync.toml asks for: run `chatsync init`; {_NOT_SEEN}"
+    left_out = f", but for {', '.join(wanted.left_out)}, which have rules of your own"
+    stands = f"{name} has what chatsync.toml asks for{left_out if wanted.left_out else ''}"
+    return True, f"{stands}; {_NOT_SEEN}"
+
+
+def _file_of(database: str) -> Path:
+    """The file that firebase.json, above the functions' folder, names for a database."""
+    above = config_module.FOLDER.parents
+    root = next((one for one in above if (one / "firebase.json").exists()), above[0])
+    if rules := firebase_json.named(_read(root / "firebase.json"), database).rules:
+        return root / rules
+    raise _Unreadable(f"{root / 'firebase.json'} names no rules for database {database}")
 
 
 def _read(file: Path) -> str:
