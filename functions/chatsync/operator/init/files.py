@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...errors import ChatsyncError
@@ -14,6 +14,9 @@ WORK = ".chatsync-init"
 """A folder in the project while its files are changed: what they were, and a journal."""
 
 _OF_OTHERS = ("venv", ".venv", "__pycache__", "node_modules", ".git")
+
+
+_JOURNAL = "journal.json"
 
 
 class Interrupted(ChatsyncError):
@@ -42,42 +45,41 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def change(root: Path, changes: Mapping[str, bytes | None]) -> None:
-    """Make the changes, by path. Whatever stops it, all files are as before, or will be by the
-    next ``recover``."""
-    work = root / WORK
-    work.mkdir()
-    steps = []
-    for number, (path, content) in enumerate(sorted(changes.items())):
-        existed = (root / path).exists()
-        if existed:
-            shutil.copy2(root / path, work / f"{number}.before")
-        if content is not None:
-            (work / f"{number}.after").write_bytes(content)
-            if existed:
-                shutil.copymode(root / path, work / f"{number}.after")
-        steps.append({"path": path, "existed": existed, "removed": content is None})
-    folders = {str(one) for path in changes for one in Path(path).parents if str(one) != "."}
-    made = sorted(one for one in folders if not (root / one).exists())
-    journal = {"steps": steps, "folders": made}
-    _write_at_once(work / "journal.json", json.dumps(journal).encode())
+    """Make the changes, by path; None removes a file. Whatever stops it, all files are as before,
+    or will be by the next ``recover``."""
+    folders = {str(one) for path in changes for one in Path(path).parents[:-1]}
+    (root / WORK).mkdir()
     try:
-        for number, step in enumerate(steps):
-            target = _target(root, str(step["path"]))
-            if step["removed"]:
-                target.unlink(missing_ok=True)
+        _prepare(root, changes)
+        made = sorted(one for one in folders if not (root / one).exists())
+        journal = json.dumps({"paths": sorted(changes), "folders": made})
+        _put(root / WORK / _JOURNAL, journal.encode())
+        for number, (path, content) in enumerate(sorted(changes.items())):
+            target = (root / path).resolve()  # a link stays one
+            if content is None:
+                target.unlink()
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                copy = work / f"{number}.next"
-                shutil.copy2(work / f"{number}.after", copy)
-                os.replace(copy, target)
+                shutil.copy2(root / WORK / f"{number}.after", root / WORK / "next")
+                os.replace(root / WORK / "next", target)
     except BaseException:
         recover(root)
         raise
-    (work / "journal.json").unlink()  # from here on it is done
-    shutil.rmtree(work)
-    for one in sorted(folders, reverse=True):
-        if (root / one).is_dir() and not any((root / one).iterdir()):
-            (root / one).rmdir()
+    (root / WORK / _JOURNAL).unlink()  # from here on it is done
+    shutil.rmtree(root / WORK)
+    _remove_empty(root, folders)
+
+
+def _prepare(root: Path, changes: Mapping[str, bytes | None]) -> None:
+    """Copy what the files are, and shall be, into the folder of work."""
+    for number, (path, content) in enumerate(sorted(changes.items())):
+        file, after = root / path, root / WORK / f"{number}.after"
+        if content is not None:
+            after.write_bytes(content)
+        if file.exists():
+            shutil.copy2(file, root / WORK / f"{number}.before")
+            if content is not None:
+                shutil.copymode(file, after)
 
 
 def recover(root: Path) -> bool:
@@ -85,30 +87,25 @@ def recover(root: Path) -> bool:
 
     A file that somebody changed since stays as they made it, and is named.
     """
-    work = root / WORK
+    work, foreign = root / WORK, []
     if not work.exists():
         return False
-    foreign = []
-    if (work / "journal.json").exists():
-        journal = json.loads((work / "journal.json").read_text())
-        for number, step in enumerate(journal["steps"]):
-            target = _target(root, step["path"])
-            before, after = work / f"{number}.before", work / f"{number}.after"
-            now = target.read_bytes() if target.exists() else None
-            if now == (before.read_bytes() if step["existed"] else None):
+    if (work / _JOURNAL).exists():
+        journal = json.loads((work / _JOURNAL).read_text())
+        for number, path in enumerate(journal["paths"]):
+            target, was = (root / path).resolve(), work / f"{number}.before"
+            now, before, after = map(_content, (target, was, work / f"{number}.after"))
+            if now == before:
                 continue
-            if now != (None if step["removed"] else after.read_bytes()):
-                foreign.append(step["path"])
-            elif step["existed"]:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                copy = work / f"{number}.next"
-                shutil.copy2(before, copy)
-                os.replace(copy, target)
-            else:
+            if now != after:
+                foreign.append(path)
+            elif before is None:
                 target.unlink()
-        for one in reversed(journal["folders"]):
-            if (root / one).is_dir() and not any((root / one).iterdir()):
-                (root / one).rmdir()
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(was, work / "next")
+                os.replace(work / "next", target)
+        _remove_empty(root, journal["folders"])
     if foreign:
         raise Interrupted(
             f"An earlier run was interrupted, and {', '.join(foreign)} was changed since. Put it"
@@ -118,12 +115,18 @@ def recover(root: Path) -> bool:
     return True
 
 
-def _target(root: Path, path: str) -> Path:
-    """Where a file really is: a link stays one."""
-    return (root / path).resolve()
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
-def _write_at_once(path: Path, content: bytes) -> None:
-    written = path.with_suffix(".next")
+def _put(file: Path, content: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    written = file.with_name("next")
     written.write_bytes(content)
-    os.replace(written, path)
+    os.replace(written, file)
+
+
+def _remove_empty(root: Path, folders: Iterable[str]) -> None:
+    for one in sorted(folders, reverse=True):
+        if (root / one).is_dir() and not any((root / one).iterdir()):
+            (root / one).rmdir()

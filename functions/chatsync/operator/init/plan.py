@@ -100,7 +100,8 @@ def install(files: Files, wanted: Wanted) -> Plan:
     if record is None and any(path.startswith(f"{source}/") for path in files):
         raise ProjectRefused(f"A folder {source} is there already: name another with --source")
     before = _before(files, record)
-    shared, left_out, notes = _shared(before, wanted, source)
+    own_files = files.keys() - (record.shared.keys() if record else set())
+    shared, left_out, notes = _shared(before, own_files, wanted, source)
     settings = _settings(files, wanted, source)
     deployed = {f"{source}/{path}": content for path, content in wanted.deployable.items()}
     known = {f"{source}/{path}": value for path, value in record.deployed.items()} if record else {}
@@ -183,10 +184,10 @@ def _before(files: Files, record: _Record | None) -> dict[str, str]:
     for path in [path for path in ours if path in texts]:
         was = ours[path].before
         text: str | None = texts[path]
+        if path == FIREBASE:
+            continue  # below, when it is known which files are gone
         if _sum(files[path]) == ours[path].after:
             text = was
-        elif path == FIREBASE:
-            continue  # below, when it is known which files are gone
         elif path.endswith(".json"):
             text = firebase_json.without_policies(texts[path], path, was or NO_INDEXES)
         else:
@@ -196,13 +197,17 @@ def _before(files: Files, record: _Record | None) -> dict[str, str]:
             del texts[path]
         else:
             texts[path] = text
-    if ours and _sum(files[FIREBASE]) != ours[FIREBASE].after:
+    kept = [path for path, shared in ours.items() if shared.before is None and path in texts]
+    if ours and (kept or _sum(files[FIREBASE]) != ours[FIREBASE].after):
+        # It was edited; or it must go on naming a file of ours that was edited, and stays.
         texts[FIREBASE] = firebase_json.without(texts[FIREBASE], gone)
+    elif ours:
+        texts[FIREBASE] = ours[FIREBASE].before or ""
     return texts
 
 
 def _shared(
-    before: Mapping[str, str], wanted: Wanted, source: str
+    before: Mapping[str, str], own_files: Collection[str], wanted: Wanted, source: str
 ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
     """The app's files with our part in them; what is left out of the rules; and notes."""
     database = wanted.config.firestore.database
@@ -213,7 +218,7 @@ def _shared(
     indexes = stated.indexes or f"firestore{suffix}.indexes.json"
     notes = []
     for path, is_stated in ((rules, stated.rules), (indexes, stated.indexes)):
-        if path in before and not is_stated:
+        if path in own_files and not is_stated:
             raise ProjectRefused(
                 f"{path} is there, but not named in firebase.json for database {database}: name it"
                 " there if it is deployed, else give it another name"

@@ -156,8 +156,8 @@ def _body(ours: str, left_out: Iterable[str]) -> str:
     kept = [
         one for one in chunks if not any(f"\n    match /{c}/{{" in f"\n{one}" for c in left_out)
     ]
-    while unused := [one for one in kept if _is_unused(one, kept)]:
-        kept = [one for one in kept if one not in unused]
+    while len(kept) < len(chunks) and any(_is_unused(one, kept) for one in kept):
+        kept = [one for one in kept if not _is_unused(one, kept)]
     return "\n".join(kept).rstrip("\n")
 
 

@@ -1,0 +1,499 @@
+"""``chatsync init``: what it makes of projects as they occur, of which nothing is lost."""
+
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatsync.config import Config
+from chatsync.operator.init import (
+    deployable,
+    files,
+    firebase_json,
+    json_text,
+    rules_text,
+    their_functions,
+)
+from chatsync.operator.init.rules_text import RulesRefused
+from chatsync.operator.rules import rules_for
+from tests.project_shapes import INSTALLED, POSTS, SHAPES, USERS, WILDCARD, rules
+
+ROOT = Path(__file__).parents[2]
+EACH = pytest.mark.parametrize("name", INSTALLED)
+MANIFEST = (ROOT / "functions" / "functions.yaml").read_bytes()
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    found = (one for one in folder.rglob("*") if one.is_file())
+    return {str(one.relative_to(folder)): one.read_bytes() for one in found}
+
+
+@pytest.fixture
+def init(command, monkeypatch, tmp_path):
+    """``chatsync init`` in a project's folder, without the second that making a manifest takes."""
+    monkeypatch.setattr(deployable, "manifest_for", lambda folder: MANIFEST.decode())
+    for name in ("GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def init(*arguments: str, at: Path = tmp_path):
+        monkeypatch.chdir(at)
+        return command(*arguments)
+
+    return init
+
+
+def plain(text: str) -> str:
+    """Without comments, as the Firebase CLI reads it."""
+    return re.sub(r"^\s*//.*$|(?<=,) //.*$", "", text, flags=re.MULTILINE)
+
+
+# Shapes
+
+
+@EACH
+def test_it_adds_a_codebase_and_leaves_all_else_in_the_file_as_it_was(init, tmp_path, name):
+    shape = SHAPES[name]
+    root = shape.write(tmp_path)
+    before = (root / "firebase.json").read_bytes().decode()
+    assert init(*shape.arguments, at=root).status == 0
+    after = (root / "firebase.json").read_bytes().decode()
+    was, now = json.loads(plain(before)), json.loads(plain(after))
+    theirs = was["functions"] if isinstance(was["functions"], list) else [was["functions"]]
+    assert now["functions"][:-1] == theirs
+    assert now["functions"][-1]["codebase"] == "chatsync"
+    for key in was.keys() - {"functions", "firestore"}:
+        assert now[key] == was[key]
+    assert list(now)[: len(was)] == list(was)
+    assert re.findall(r"//.*", before) == re.findall(r"//.*", after)
+    assert (before.count("\r\n") == before.count("\n")) == (
+        after.count("\r\n") == after.count("\n")
+    )
+
+
+@EACH
+def test_its_second_run_changes_nothing_and_removal_gives_back_every_byte(init, tmp_path, name):
+    shape = SHAPES[name]
+    root = shape.write(tmp_path)
+    before = all_files(tmp_path)
+    assert init(*shape.arguments, at=root).status == 0
+    installed = all_files(tmp_path)
+    assert installed != before
+    again = init(*shape.arguments, at=root)
+    assert "All is as it should be" in again.out
+    assert all_files(tmp_path) == installed
+    assert init("init", "--remove", "--yes", at=root).status == 0
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_it_shows_what_would_change_and_changes_nothing(init, tmp_path, name):
+    shape = SHAPES[name]
+    root = shape.write(tmp_path)
+    before = all_files(tmp_path)
+    ran = init(*shape.arguments, "--dry-run", at=root)
+    assert (shape.refused in ran.err) if shape.refused else ('"codebase": "chatsync"' in ran.out)
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.refused])
+def test_it_refuses_before_it_writes(init, tmp_path, name):
+    root = SHAPES[name].write(tmp_path)
+    before = all_files(tmp_path)
+    ran = init(*SHAPES[name].arguments, at=root)
+    assert (ran.status, SHAPES[name].refused in ran.err) == (2, True)
+    assert all_files(tmp_path) == before
+
+
+@EACH
+def test_it_names_the_collections_for_which_the_apps_own_rules_stand(init, tmp_path, name):
+    shape = SHAPES[name]
+    root = shape.write(tmp_path)
+    out = init(*shape.arguments, at=root).out
+    told = re.findall(r"^  (\w+): as ", out, re.MULTILINE)
+    assert tuple(told) == shape.left_out
+    spliced = (root / shape.rules).read_text()
+    for section in ("users", "conversations"):
+        assert spliced.count(f"match /{section}/{{") == 1
+
+
+@EACH
+def test_it_writes_every_parameter_that_is_no_secret(init, tmp_path, name):
+    root = SHAPES[name].write(tmp_path)
+    assert init(*SHAPES[name].arguments, at=root).status == 0
+    lines = (root / "chatsync" / ".env.demo-chatsync").read_text().splitlines()
+    stated = dict(line.split("=") for line in lines)
+    assert list(stated) == [
+        *("STREAM_API_KEY", "CHATSYNC_REGION", "ENFORCE_APP_CHECK", "BACKFILL_ON_INSTALL")
+    ]
+    of_extension = "--from-extension" in SHAPES[name].options
+    assert stated["CHATSYNC_REGION"] == ("europe-west1" if of_extension else "asia-south1")
+    assert stated["STREAM_API_KEY"] == ("of-the-extension" if of_extension else "local-key")
+
+
+def test_functions_with_our_names_are_named_and_nobody_agrees_for_the_app(init, tmp_path):
+    shape = SHAPES["Node functions with our names"]
+    shape.write(tmp_path)
+    before = all_files(tmp_path)
+    ran = init("--project", "demo-chatsync", "init", "--yes", "--stream-key", "k")
+    assert (ran.status, "Remove them first" in ran.err) == (2, True)
+    for name in ("createStreamUser", "ensureStreamUser"):
+        assert f"{name} in functions/index.js" in ran.out
+    assert all_files(tmp_path) == before
+
+
+def test_an_extension_says_its_secret_and_is_uninstalled_last(init, tmp_path):
+    shape = SHAPES["Stream's extension"]
+    shape.write(tmp_path)
+    out = init(*shape.arguments).out
+    assert "secrets:access ext-auth-chat-STREAM_API_SECRET --project demo-chatsync |" in out
+    assert "uninstall auth-chat last" in out
+
+
+def test_the_last_lines_are_three_commands(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    assert init(*SHAPES["Node functions"].arguments).out.splitlines()[-3:] == [
+        "  firebase functions:secrets:set STREAM_API_SECRET --project demo-chatsync",
+        "  chatsync --project demo-chatsync doctor",
+        "  firebase deploy --only functions:chatsync,firestore --project demo-chatsync",
+    ]
+
+
+def test_a_named_database_is_in_the_settings_and_the_others_rules_stay(init, tmp_path):
+    shape = SHAPES["a named database"]
+    shape.write(tmp_path)
+    assert init(*shape.arguments).status == 0
+    assert 'database = "chat"' in (tmp_path / "chatsync" / "chatsync.toml").read_text()
+    assert (tmp_path / "logs.rules").read_text() == shape.files["logs.rules"]
+    assert (tmp_path / "firestore.rules").read_text() == shape.files["firestore.rules"]
+
+
+def test_of_several_databases_one_must_be_named(init, tmp_path):
+    SHAPES["a named database"].write(tmp_path)
+    ran = init("--project", "demo-chatsync", "init", "--yes", "--stream-key", "k")
+    assert "--database logs or chat" in ran.err
+
+
+# What is there already
+
+
+def test_an_upgrade_replaces_our_files_and_keeps_the_apps_settings(init, tmp_path, monkeypatch):
+    shape = SHAPES["Node functions"]
+    shape.write(tmp_path)
+    before = all_files(tmp_path)
+    of_before = {"main.py": b"# old", "gone.py": b"# gone", "functions.yaml": MANIFEST}
+    with monkeypatch.context() as older:
+        older.setattr(deployable, "deployable", lambda settings: of_before)
+        assert init(*shape.arguments).status == 0
+    toml = tmp_path / "chatsync" / "chatsync.toml"
+    toml.write_text('[users]\ncollection = "members"\n')
+    (tmp_path / "chatsync" / "functions.yaml").write_text("# by `chatsync manifest`")
+    ran = init(*shape.arguments)
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "chatsync" / "main.py").read_bytes() != b"# old"
+    assert not (tmp_path / "chatsync" / "gone.py").exists()
+    assert "match /members/{uid}" in (tmp_path / "firestore.rules").read_text()
+    ran = init("init", "--remove", "--yes")
+    assert "chatsync/chatsync.toml stays" in ran.out
+    assert all_files(tmp_path) == {**before, "chatsync/chatsync.toml": toml.read_bytes()}
+
+
+def test_an_edited_file_of_ours_is_replaced_only_by_a_persons_word(init, tmp_path, monkeypatch):
+    shape = SHAPES["Node functions"]
+    shape.write(tmp_path)
+    init(*shape.arguments)
+    main = tmp_path / "chatsync" / "main.py"
+    main.write_text("# mine")
+    ran = init(*shape.arguments)
+    assert (ran.status, "chatsync/main.py" in ran.out) == (2, True)
+    assert "--yes replaces no edited files" in ran.err
+    assert main.read_text() == "# mine"
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: True)
+    assert init("--project", "demo-chatsync", "init").status == 0
+    assert main.read_text() != "# mine"
+
+
+def test_what_the_app_edited_since_stays_and_only_our_part_goes(init, tmp_path):
+    shape = SHAPES["Node functions"]
+    shape.write(tmp_path)
+    init(*shape.arguments)
+    edits = {
+        "firebase.json": ('"hosting"', '"storage": {"rules": "s.rules"},\n  "hosting"'),
+        "firestore.rules": ("match /posts/", "match /likes/{l} { allow read; }\n    match /posts/"),
+        "firestore.indexes.json": ('"posts"', '"likes"'),
+    }
+    for name, (old, new) in edits.items():
+        text = (tmp_path / name).read_text()
+        assert old in text
+        (tmp_path / name).write_text(text.replace(old, new))
+    edited = all_files(tmp_path)
+    assert "All is as it should be" not in init(*shape.arguments).out  # the record is brought along
+    assert {path: content for path, content in all_files(tmp_path).items() if path in edits} == {
+        path: content for path, content in edited.items() if path in edits
+    }
+    assert init("init", "--remove", "--yes").status == 0
+    for name, (old, new) in edits.items():
+        left, right = (tmp_path / name).read_text(), shape.files[name].replace(old, new)
+        if name == "firebase.json":
+            stated = json.loads(left)
+            [stated["functions"]] = stated["functions"]  # it stays a list
+            assert stated == json.loads(right)
+        else:
+            assert left.split() == right.split()
+
+
+def test_removal_after_an_edit_of_rules_that_we_made_keeps_the_edit(init, tmp_path):
+    shape = SHAPES["no rules"]
+    shape.write(tmp_path)
+    init(*shape.arguments)
+    file = tmp_path / "firestore.rules"
+    file.write_text(file.read_text().replace("documents {", "documents {\n    match /a/{b} {}"))
+    ran = init("init", "--remove", "--yes")
+    assert "firestore.rules was edited since" in ran.out
+    assert file.read_text() == rules("match /a/{b} {}")
+    assert json.loads((tmp_path / "firebase.json").read_text())["firestore"]["rules"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("firebase.json", '{"functions": {"source": "."}}', "would be within ."),
+        ("firebase.json", '{"functions": {"source": "functions"},}', "cannot be read"),
+        ("firebase.json", '{"functions": "functions.json"}', "neither an object nor a list"),
+        ("firebase.json", '{"functions": [{"source": "x", "codebase": "chatsync"}]}', "not make"),
+        ("firebase.json", '{"firestore": {}}', "firestore.rules is there, but not named"),
+        ("chatsync/x", "", "folder chatsync is there already"),
+        ("firestore.rules", "service cloud.firestore {}", "rules_version"),
+        ("firestore.rules", "rules_version = '2';", "there is no `match /databases"),
+        ("firestore.rules", rules("match /audits/{id} { allow read; }"), "collection of chatsync"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused_in_words(init, tmp_path, file, text, told):
+    SHAPES["Node functions"].write(tmp_path)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    before = all_files(tmp_path)
+    ran = init(*SHAPES["Node functions"].arguments)
+    assert (ran.status, told in ran.err, ran.err.count("\n")) == (2, True, 1), ran.err
+    assert all_files(tmp_path) == before
+
+
+def test_where_there_is_no_project_it_says_so(init, tmp_path):
+    assert "no firebase.json" in init("init", "--yes").err
+
+
+def test_without_a_terminal_nothing_changes(init, tmp_path, monkeypatch):
+    SHAPES["Node functions"].write(tmp_path)
+    before = all_files(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert "Nothing was changed" in init("--project", "demo-chatsync", "init").err
+    assert all_files(tmp_path) == before
+
+
+# Interrupted
+
+
+WRITING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
+
+
+def kill_at(number: int, root: Path, changes: dict[str, bytes | None]) -> bool:
+    """Make the changes in a process that dies before its nth write; whether it did."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def count(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            is_write = event == "open" and str(arguments[1] or "").startswith(("w", "x"))
+            if event in WRITING or is_write:
+                left -= 1
+                if left == 0:
+                    os._exit(9)
+
+        sys.addaudithook(count)
+        files.change(root, changes)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_killed_before_any_write_it_leaves_all_as_it_was_or_as_it_shall_be(tmp_path):
+    seen = set()
+    for number in range(1, 200):
+        root = tmp_path / str(number)
+        (root / "old").mkdir(parents=True)
+        (root / "a").write_bytes(b"a")
+        (root / "old" / "b").write_bytes(b"b")
+        before = all_files(root)
+        changes = {"a": b"A", "old/b": None, "new/deep/c": b"c", "d": b"d"}
+        died = kill_at(number, root, changes)
+        files.recover(root)
+        after = all_files(root)
+        assert after in (before, {"a": b"A", "new/deep/c": b"c", "d": b"d"})
+        assert (root / "new").exists() == (after != before)
+        seen.add(after == before)
+        if not died:
+            break
+    assert number > 10
+    assert seen == {True, False}
+
+
+def test_an_error_while_it_writes_leaves_all_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").mkdir()  # no file can be put here
+    with pytest.raises(IsADirectoryError):
+        files.change(tmp_path, {"a": b"A", "b": b"B"})
+    replace, left = os.replace, 3
+
+    def full_disk(source, target):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError("No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        files.change(tmp_path, {"a": b"A", "c/d": b"D"})
+    assert all_files(tmp_path) == {"a": b"a"}
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_the_next_run_puts_back_what_a_killed_one_left(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    before = all_files(tmp_path)
+    assert kill_at(14, tmp_path, {f"f{number}": b"x" for number in range(5)})
+    assert all_files(tmp_path) != before
+    ran = init(*SHAPES["Node functions"].arguments, "--dry-run")
+    assert "An earlier run was interrupted" in ran.out
+    assert all_files(tmp_path) == before
+
+
+def test_what_somebody_changed_after_an_interruption_is_named_and_stays(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    assert kill_at(8, tmp_path, {"a": b"A", "b": b"B", "c": b"C"})
+    (tmp_path / "a").write_bytes(b"mine")
+    with pytest.raises(files.Interrupted, match="a was changed since"):
+        files.recover(tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"mine"
+
+
+# Texts
+
+
+def test_rules_that_collide_in_a_functions_name_call_ours_by_another():
+    spliced = rules_text.with_ours(rules(USERS, POSTS), Config())
+    assert "function chatsync_isOwner(uid)" in spliced.text
+    assert spliced.text.count("function isOwner(") == 1
+    assert rules_text.without_ours(spliced.text) == rules(USERS, POSTS)
+
+
+@pytest.mark.parametrize(
+    ("match", "section"),
+    [
+        ("match /users/{document=**} { allow read; }", "users"),
+        ("match /{path=**}/users/{uid} { allow read; }", "users"),
+        ("match /user_stats/{a} { allow get: if true; }", "stats"),
+        ("match /users/{uid}/notes/{note} { allow read; }", ""),
+        ("match /users/{uid} { match /notes/{note} { allow read; } }", ""),
+        ("match /users/{uid} { allow read, write: if false; }", ""),
+        ("match /{document=**} { allow read, write: if (false); }", ""),
+        ("// match /users/{uid} { allow read; }", ""),
+        ("match /a/{b} { allow read: if 'match /users/{x} { allow read; }' == b; }", ""),
+    ],
+)
+def test_ours_are_left_out_only_where_theirs_allow_something(match, section):
+    assert rules_text.with_ours(rules(match), Config()).left_out == ((section,) if section else ())
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        WILDCARD,
+        "match /{collection}/{id} { allow read; }",
+        "match /{path=**}/findings/{id} { allow read; }",
+        "match /stream_users/{id} { allow read; }",
+        "match /{a=**} { match /deeper/{b} {} allow read: if request.auth != null; }",
+    ],
+)
+def test_rules_that_open_what_is_the_servers_are_refused(match):
+    with pytest.raises(RulesRefused):
+        rules_text.with_ours(rules(match), Config())
+
+
+def test_only_wildcards_that_name_no_collection_can_be_trusted():
+    rules_text.with_ours(rules(WILDCARD), Config(), trust_wildcards=True)
+    with pytest.raises(RulesRefused):
+        rules_text.with_ours(
+            rules("match /repairs/{id} { allow read; }"), Config(), trust_wildcards=True
+        )
+
+
+def test_what_is_spliced_into_no_rules_is_what_the_rules_command_writes():
+    spliced = rules_text.with_ours(rules(), Config()).text
+    ours = [line for line in rules_for(Config()).splitlines() if line]
+    inside = ours[next(n for n, line in enumerate(ours) if "/documents {" in line) : -2]
+    assert "\n".join(inside[1:]) in re.sub(r"\n+", "\n", spliced)
+
+
+def test_the_policies_are_those_of_this_project():
+    text = (ROOT / "firestore.indexes.json").read_text()
+    assert firebase_json.policies(Config()) == json.loads(text)["fieldOverrides"]
+    assert firebase_json.with_policies(text, "x", Config()) == (text, [])
+
+
+def test_a_policy_of_the_apps_own_stays_and_is_told():
+    own = {"collectionGroup": "budgets", "fieldPath": "chatsyncExpireAt", "indexes": []}
+    text = json.dumps({"indexes": [], "fieldOverrides": [own]})
+    made, differing = firebase_json.with_policies(text, "x", Config())
+    assert differing == ["budgets.chatsyncExpireAt"]
+    assert json.loads(made)["fieldOverrides"][0] == own
+
+
+@pytest.mark.parametrize("text", ['{"a": [1]}', "{}", '{\n\t"a": {}\n}', '{"a": "x // y"} // z'])
+def test_a_member_is_added_and_removed_again(text):
+    root = json_text.parse(text)
+    longer = json_text.append(text, root, {"x": ["é"]}, "b")
+    again = json_text.parse(longer)
+    assert again.value == {**root.value, "b": {"x": ["é"]}}
+    assert isinstance(again.items, dict)
+    shorter = json_text.remove(longer, again, again.items["b"])
+    assert json_text.parse(shorter).value == root.value
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a"}', '{"a": 1,}', "[1 2]", "{a: 1}", "nul", "{} x"])
+def test_what_the_firebase_cli_refuses_is_refused(text):
+    with pytest.raises(ValueError, match="line 1"):
+        json_text.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("exports.x = 1", ".js"),
+        ("module.exports = { x, y: 1 }", ".js"),
+        ("module.exports = { y: 1, x: 2 }", ".js"),
+        ("export const x = onCall(() => 1)", ".ts"),
+        ("export async function x() {}", ".ts"),
+        ("export { y as x } from './y'", ".ts"),
+        ("@on_call()\ndef x(request):\n    pass", ".py"),
+    ],
+)
+def test_a_function_of_theirs_is_found_by_its_text(text, suffix):
+    assert "x" in their_functions.declared(text, suffix)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [("// exports.x = 1", ".js"), ("const x = 1", ".js"), ("    def x(self): pass", ".py")],
+)
+def test_what_is_not_exported_is_no_function(text, suffix):
+    assert "x" not in their_functions.declared(text, suffix)
+
+
+def test_our_functions_are_those_of_the_manifest():
+    main = (ROOT / "functions" / "main.py").read_bytes()
+    endpoints = re.findall(r"^  (\w+):$", MANIFEST.decode().split("endpoints:")[1], re.MULTILINE)
+    assert sorted(their_functions.ours(main)) == sorted(set(endpoints))
