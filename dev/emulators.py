@@ -20,8 +20,9 @@ FOLDER = Path(os.environ.get("LOCAL_STACK", ROOT))
 """Where the stack's configuration, functions and log are. Another folder, with another project id
 and other ports, is another stack beside this one (examples/adopt)."""
 CONFIG = FOLDER / "firebase.local.json"
-FUNCTIONS_ENVIRONMENT = FOLDER / "functions" / ".env.local"
-FUNCTIONS_SECRETS = FOLDER / "functions" / ".secret.local"
+_SOURCE = FOLDER / os.environ.get("LOCAL_STACK_SOURCE", "functions")
+FUNCTIONS_ENVIRONMENT = _SOURCE / ".env.local"
+FUNCTIONS_SECRETS = _SOURCE / ".secret.local"
 CLI_PRELOAD = ROOT / "dev" / "firebase_cli.cjs"
 HOST = "127.0.0.1"
 PROJECT = os.environ.get("LOCAL_STACK_PROJECT", "demo-chatsync")

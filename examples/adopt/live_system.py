@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,18 @@ class LiveSystem:
     ``channels`` of Stream: what there is before the switch.
     """
 
-    def __init__(self, example: Path, place: Path, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        example: Path,
+        place: Path,
+        variables: Mapping[str, str],
+        prepare: Callable[..., None],
+        source: str,
+    ) -> None:
         self.readme = (example / "README.md").read_text()
         self.project = f"demo-adopt-{example.name}"
         self.place = place
+        self.source = source
         self.ports = _free_ports()
         self.functions_url = f"{self._url('functions')}/{self.project}/{emulators.REGION}"
         self.environment = {
@@ -64,7 +72,7 @@ class LiveSystem:
         self.app = firebase_admin.initialize_app(options=options, name=self.project)
         self.auth = auth.Client(self.app)
         database = config.load(folder=example).firestore.database
-        _prepare(example, place, self.ports, self._url("stream"), variables, database)
+        prepare(example, place, self.ports, self._url("stream"), variables, database)
         self.firestore = firestore.Client(project=self.project, database=database)
         self.stream = LocalStream(self._url("stream"))
         self.chat = StreamChat(self.stream.key, self.stream.secret, base_url=self.stream.url)
@@ -100,7 +108,7 @@ class LiveSystem:
         assert told in self.readme, f"the README doesn't tell to run: {told}"
         ran = subprocess.run(
             [sys.executable, "-m", "chatsync", "--project", self.project, *command.split()],
-            cwd=self.place / "functions",
+            cwd=self.place / self.source,
             env={**self.environment, "PATH": os.environ["PATH"], "COLUMNS": "160"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -169,10 +177,16 @@ def run_hook_after_deployment(tasks_url: str, functions_url: str) -> None:
 
 
 @contextlib.contextmanager
-def running(example: Path, **variables: str) -> Iterator[LiveSystem]:
+def running(
+    example: Path,
+    prepare: Callable[..., None] | None = None,
+    source: str = "functions",
+    **variables: str,
+) -> Iterator[LiveSystem]:
     """The example's system with its data of before the switch; its processes end with the block.
 
-    ``variables`` are those of ``functions/.env.PROJECT``.
+    ``prepare``, if not that of the examples, makes the folder that would be deployed, with the
+    functions in ``source``. ``variables`` are those of ``functions/.env.PROJECT``.
     """
     data = json.loads((example / "data.json").read_text(), object_hook=_with_times)
     with (
@@ -180,7 +194,7 @@ def running(example: Path, **variables: str) -> Iterator[LiveSystem]:
         mock.patch.dict(os.environ),
         warnings.catch_warnings(action="ignore"),  # the local secret is short
     ):
-        system = LiveSystem(example, Path(place), variables)
+        system = LiveSystem(example, Path(place), variables, prepare or _prepare, source)
         with _processes(system):
             system.load(data)
             yield system
@@ -197,6 +211,7 @@ def _processes(system: LiveSystem) -> Iterator[None]:
             **os.environ,
             "LOCAL_STACK": str(system.place),
             "LOCAL_STACK_PROJECT": system.project,
+            "LOCAL_STACK_SOURCE": system.source,
             "LOCAL_STREAM_PORT": str(system.ports["stream"]),
         },
         stdin=subprocess.DEVNULL,
@@ -255,11 +270,19 @@ def _prepare(
     for kind in ("rules", "indexes"):
         shutil.copy(emulators.ROOT / firebase["firestore"][kind], place)
     firebase["firestore"] = [{"database": database, **firebase["firestore"]}]
-    for name in (*emulators.EMULATORS, "hub", "logging", "ui"):
-        firebase["emulators"][name]["port"] = ports[name]
-    firebase["emulators"]["firestore"]["websocketPort"] = ports["websocket"]
+    firebase["emulators"] = emulators_at(ports)
     for name in ("firebase.json", "firebase.local.json"):
         (place / name).write_text(json.dumps(firebase))
+
+
+def emulators_at(ports: dict[str, int]) -> dict[str, Any]:
+    """The part of firebase.json for emulators with these ports."""
+    stated: dict[str, Any] = json.loads((emulators.ROOT / "firebase.local.json").read_text())
+    found: dict[str, Any] = stated["emulators"]
+    for name in (*emulators.EMULATORS, "hub", "logging", "ui"):
+        found[name]["port"] = ports[name]
+    found["firestore"]["websocketPort"] = ports["websocket"]
+    return found
 
 
 def _imported(account: dict[str, Any]) -> auth.ImportUserRecord:

@@ -96,15 +96,18 @@ const { prepare } = load("deploy/functions/prepare");
 const { promptForSecurityChanges } = load("deploy/functions/prompts");
 const { executeLifecycleHooks } = load("deploy/functions/release/lifecycle");
 const { createDeploymentPlan } = load("deploy/functions/release/planner");
-const firebaseJson = require(join(projectDir, "firebase.json"));
-const [functions] = firebaseJson.functions;
-const { codebase } = functions;
+const { loadCJSON } = load("loadCJSON");
+const firebaseJson = loadCJSON(join(projectDir, "firebase.json"));
+const codebase = "chatsync";
+const functions = firebaseJson.functions.find((one) => one.codebase === codebase);
 
 const byName = (make, wanted) =>
   Promise.all(wanted.map(async (one) => [one.id, await make(one)])).then(Object.fromEntries);
 
 async function deploy() {
-  new FirestoreApi().validateSpec(require(join(projectDir, firebaseJson.firestore.indexes)));
+  for (const { indexes } of [firebaseJson.firestore].flat().filter((one) => one.indexes)) {
+    new FirestoreApi().validateSpec(loadCJSON(join(projectDir, indexes)));
+  }
 
   const options = {
     config: new Config(firebaseJson, { projectDir }),
