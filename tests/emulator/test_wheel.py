@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dev import setup
-from examples.adopt.live_system import SECONDS, emulators_at, running
+from examples.adopt.live_system import SECONDS, LiveSystem, emulators_at, running
 from stream_server import credentials
 from tests.project_shapes import POSTS, rules
 from tests.waiting import wait_for
@@ -93,10 +93,21 @@ def test_a_project_that_exists_has_the_main_job_done_after_init(bin_of_wheel, tm
         installed["functions"][0]["runtime"] = RUNTIME
         (place / "firebase.local.json").write_text(json.dumps(installed))
 
+    def command(app: LiveSystem, *arguments: str, status: int = 0) -> str:
+        ran = subprocess.run(
+            [bin_of_wheel / "chatsync", "--project", app.project, *arguments],
+            cwd=app.place,
+            env={**app.environment, "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == status, ran.stdout + ran.stderr
+        return ran.stdout
+
     example = tmp_path / "wheel"
     example.mkdir()
     (example / "README.md").write_text("python -m chatsync --project my-project doctor")
-    (example / "data.json").write_text("{}")
+    (example / "data.json").write_text('{"accounts": [{"uid": "of-before"}]}')
     with running(example, prepare, "chatsync") as app:
         app.deploy()
         ann = app.sign_up("ann@example.com")
@@ -104,14 +115,8 @@ def test_a_project_that_exists_has_the_main_job_done_after_init(bin_of_wheel, tm
         assert wait_for(lambda: app.document(f"user_profiles/{ann.uid}"))
         token = ann.call("getStreamUserToken", {})
         assert token["userId"] == ann.uid
-        # The command finds the project's settings, from its folder.
-        options = ("--project", app.project, "audit", "--users", "--all")
-        kept = {**app.environment, "PATH": os.environ["PATH"]}
-        ran = subprocess.run(
-            [bin_of_wheel / "chatsync", *options],
-            cwd=app.place,
-            env=kept,
-            capture_output=True,
-            text=True,
-        )
-        assert (ran.returncode, ann.uid in ran.stdout) == (0, True), ran.stdout + ran.stderr
+        # The command finds the project's settings, from the project's folder.
+        assert "of-before" in command(app, "audit", "--users", "--all", status=1)
+        command(app, "backfill", "--apply")
+        assert app.stream_user("of-before")
+        command(app, "audit", "--users")
