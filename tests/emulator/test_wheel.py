@@ -72,7 +72,7 @@ def test_where_nothing_is_installed_a_command_says_so(bin_of_wheel, tmp_path):
 @pytest.mark.timeout(SECONDS)
 def test_a_project_that_exists_has_the_main_job_done_after_init(bin_of_wheel, tmp_path):
     def prepare(
-        example: Path, place: Path, ports: dict[str, int], stream_url: str, database: str
+        example: Path, place: Path, ports: dict[str, int], stream_url: str, *rest: object
     ) -> None:
         (place / ".local").mkdir()
         firebase = {"firestore": {"rules": "firestore.rules"}, "emulators": emulators_at(ports)}
