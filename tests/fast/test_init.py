@@ -257,6 +257,36 @@ def test_removal_after_an_edit_of_rules_that_we_made_keeps_the_edit(init, tmp_pa
     assert json.loads((tmp_path / "firebase.json").read_text())["firestore"]["rules"]
 
 
+def test_a_value_that_the_projects_file_states_differently_is_not_passed_over(init, tmp_path):
+    shape = SHAPES["Node functions"]
+    shape.write(tmp_path)
+    init(*shape.arguments)
+    ran = init(*shape.arguments, "--region", "europe-west1")
+    assert "says CHATSYNC_REGION=asia-south1" in ran.err
+
+
+def test_another_database_takes_our_part_along(init, tmp_path):
+    shape = SHAPES["a named database"]
+    shape.write(tmp_path)
+    before = all_files(tmp_path)
+    assert init(*shape.arguments).status == 0
+    toml = tmp_path / "chatsync" / "chatsync.toml"
+    toml.write_text(toml.read_text().replace('"chat"', '"new"'))
+    assert init(*shape.arguments).status == 0
+    assert (tmp_path / "chat.rules").read_bytes() == before["chat.rules"]
+    assert "chatsync begins" in (tmp_path / "firestore.new.rules").read_text()
+    toml.unlink()
+    assert init("init", "--remove", "--yes").status == 0
+    assert all_files(tmp_path) == before
+
+
+@pytest.mark.parametrize("source", [".", "../elsewhere", "/tmp"])
+def test_our_folder_is_within_the_project(init, tmp_path, source):
+    SHAPES["Node functions"].write(tmp_path)
+    ran = init(*SHAPES["Node functions"].arguments, "--source", source)
+    assert (ran.status, "must be within" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [

@@ -63,10 +63,12 @@ def init(
 ) -> int:
     """Install chatsync in a Firebase project's folder; again: upgrade it. Shows what would change,
     and asks. Needs no network."""
-    root = directory.resolve()
+    root, source = directory.resolve(), os.path.normpath(source)
+    if os.path.isabs(source) or source.startswith("."):
+        raise Refused(f"--source must be within the folder of firebase.json, not {source}.")
     if files.recover(root):
         print_line("An earlier run was interrupted: the files are as before it.")
-    found = files.read(root, os.path.normpath(source))
+    found = files.read(root, source)
     installed = plan.installed_in(found)
     if remove:
         if _agreed(plan.uninstall(found), found, root, dry_run, yes):
@@ -75,7 +77,7 @@ def init(
     firebase = found[FIREBASE].decode(errors="replace")
     project = _project(root, dry_run or yes)
     extension = extension_of(root, firebase, project) if from_extension else None
-    folder = root / (installed or os.path.normpath(source))
+    folder = root / (installed or source)
     settings, config = _settings(folder, firebase, database)
     copied = deployable.deployable(settings)
     _refuse_same_names(root, firebase, copied["main.py"], same_names or dry_run, yes)
@@ -119,7 +121,10 @@ def _agreed(made: Plan, found: Files, root: Path, dry_run: bool, yes: bool) -> b
     if made.edited and yes:
         raise Refused("--yes replaces no edited files: run it without, or undo the edits first.")
     _confirm("Make these changes?", yes)
-    files.change(root, made.changes)
+    try:
+        files.change(root, made.changes)
+    except OSError as error:
+        raise Refused(f"Nothing was changed: {error}.") from None
     return True
 
 
@@ -200,10 +205,12 @@ def _environment(
     """A value for each parameter of the manifest but secrets, which the Firebase CLI would ask
     for: as stated or as the project's file has it, else as a person answers."""
     file = folder / f".env.{project}"
-    present = plan.names_in(file.read_text() if file.is_file() else "")
+    present = plan.variables_in(file.read_text() if file.is_file() else "")
     values = {}
     for param in yaml.safe_load(manifest)["params"]:
         name, default = param["name"], param.get("default")
+        if stated.get(name) and present.get(name, stated[name]) != stated[name]:
+            raise Refused(f"{file} says {name}={present[name]}: change it there, or leave it out.")
         if param["type"] == "secret" or name in present:
             continue
         if default is not None:

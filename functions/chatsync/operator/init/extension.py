@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import firebase_json
 from .firebase_json import ProjectRefused
+from .plan import variables_in
 
 _SECRET = re.compile(r"projects/[^/]+/secrets/([^/]+)(?:/versions/[^/]+)?")
 
@@ -35,7 +36,7 @@ def extension_of(root: Path, firebase: str, project: str) -> Extension:
     values: dict[str, str] = {}
     for file in (folder / f"{name}.env", folder / f"{name}.env.{project}"):
         if file.is_file():
-            values |= _values(file.read_text())
+            values |= variables_in(file.read_text())
     if not values:
         raise ProjectRefused(f"extensions/{name}.env is missing: `firebase ext:export` writes it")
     return _extension(name, values)
@@ -51,8 +52,3 @@ def _extension(name: str, values: Mapping[str, str]) -> Extension:
         secret[1] if secret else f"ext-{name}-STREAM_API_SECRET",
         region or "us-central1",
     )
-
-
-def _values(text: str) -> dict[str, str]:
-    pairs = re.findall(r"^\s*([\w./]+)\s*=\s*(.*?)\s*$", text, re.MULTILINE)
-    return {name: value.strip("\"'") for name, value in pairs}

@@ -249,7 +249,7 @@ def _settings(files: Files, wanted: Wanted, source: str) -> dict[str, bytes]:
     toml, environment = f"{source}/chatsync.toml", f"{source}/.env.{wanted.project}"
     made = {} if toml in files else {toml: wanted.settings.encode()}
     text = _text(files, environment) if environment in files else ""
-    stated = names_in(text)
+    stated = variables_in(text)
     missing = {name: value for name, value in wanted.environment.items() if name not in stated}
     if missing:
         text += "\n" if text and not text.endswith("\n") else ""
@@ -258,9 +258,10 @@ def _settings(files: Files, wanted: Wanted, source: str) -> dict[str, bytes]:
     return made
 
 
-def names_in(environment: str) -> set[str]:
-    """The variables that a file of them states."""
-    return {line.partition("=")[0].strip() for line in environment.splitlines() if "=" in line}
+def variables_in(environment: str) -> dict[str, str]:
+    """What a file of variables states."""
+    pairs = (line.partition("=") for line in environment.splitlines() if "=" in line)
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
 def _record(files: Files, source: str) -> _Record | None:
