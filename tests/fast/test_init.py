@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.auth.exceptions import GoogleAuthError
 
 from chatsync.config import Config
+from chatsync.operator import options
 from chatsync.operator.init import (
     deployable,
     files,
@@ -175,6 +177,26 @@ def test_of_several_databases_one_must_be_named(init, tmp_path):
     SHAPES["a named database"].write(tmp_path)
     ran = init("--project", "demo-chatsync", "init", "--yes", "--stream-key", "k")
     assert "--database logs or chat" in ran.err
+
+
+def test_ids_in_stream_that_are_no_accounts_are_told_if_the_secret_is_at_hand(
+    init, tmp_path, monkeypatch, clients, chat
+):
+    chat.upsert_users([{"id": f"app_{number}"} for number in range(20)])
+    SHAPES["Node functions"].write(tmp_path)
+    monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)  # init sets another
+    monkeypatch.setattr(options, "connect", lambda: clients)
+    arguments = SHAPES["Node functions"].arguments
+    assert "belong to an account" not in init(*arguments).err
+    monkeypatch.setenv("STREAM_API_SECRET", "secret")
+    ran = init(*arguments)
+    assert (ran.status, "of 20 users in Stream, 0 belong to an account" in ran.err) == (0, True)
+
+    def no_credentials():
+        raise GoogleAuthError
+
+    monkeypatch.setattr(options, "connect", no_credentials)
+    assert "could not be compared with accounts: No Google credentials" in init(*arguments).err
 
 
 # What is there already

@@ -13,9 +13,12 @@ import yaml
 import chatsync
 
 from ... import config as config_module
+from ...audit import safeguard
 from ...config import MANIFEST, Config
+from ...settings import STREAM_API_SECRET
+from .. import options
 from ..options import IN_SYNC, Refused, Yes
-from ..terminal import console, print_line
+from ..terminal import console, in_one_line, print_line, stderr
 from . import deployable, files, firebase_json, plan, their_functions
 from .extension import Extension, extension_of
 from .plan import FIREBASE, Files, Plan, Wanted
@@ -62,7 +65,7 @@ def init(
     ] = False,
 ) -> int:
     """Install chatsync in a Firebase project's folder; again: upgrade it. Shows what would change,
-    and asks. Needs no network."""
+    and asks. Needs no network, unless STREAM_API_SECRET is set: then it compares ids in Stream."""
     root, source = directory.resolve(), os.path.normpath(source)
     if os.path.isabs(source) or source.startswith("."):
         raise Refused(f"--source must be within the folder of firebase.json, not {source}.")
@@ -106,6 +109,7 @@ def init(
         raise Refused(f"Your rules cannot be extended: {error}") from None
     _say_what_is_weaker(made.left_out, config)
     if _agreed(made, found, root, dry_run, yes):
+        _say_if_ids_are_wrong(folder, project)
         _say_what_is_next(wanted, extension)
     return IN_SYNC
 
@@ -274,6 +278,23 @@ def _say_what_is_weaker(left_out: Sequence[str], config: Config) -> None:
             collection=getattr(config, section).collection, guarded=" or ".join(guarded)
         )
         print_line(f"  {section}: {trial}.")
+
+
+def _say_if_ids_are_wrong(folder: Path, project: str) -> None:
+    """Compare ids in Stream with accounts, where Stream's secret is at hand: before the first
+    deployment, since sign-ups don't wait."""
+    if not os.environ.get(STREAM_API_SECRET.name):
+        return
+    config_module.FOLDER = folder
+    os.environ["GCLOUD_PROJECT"] = project
+    try:
+        problem = safeguard.sample(options.connect()).doubt
+    except Exception as error:
+        if not (why := in_one_line(error)):
+            raise
+        problem = f"they could not be compared with accounts: {why.rstrip('.')}"
+    if problem:
+        stderr.print(f"Ids of users in Stream: {problem}.", style="red", soft_wrap=True)
 
 
 def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
