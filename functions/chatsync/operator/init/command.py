@@ -74,7 +74,9 @@ def init(
     found = files.read(root, source)
     installed = plan.installed_in(found)
     if remove:
-        if _agreed(plan.uninstall(found), found, root, dry_run, yes):
+        gone = plan.uninstall(found)
+        _show(gone, found)
+        if _change(gone, root, dry_run, yes):
             print_line("Gone. What is deployed stays: `firebase functions:delete` removes it.")
         return IN_SYNC
     firebase = found[FIREBASE].decode(errors="replace")
@@ -107,16 +109,16 @@ def init(
         made = plan.install(found, wanted)
     except RulesRefused as error:
         raise Refused(f"Your rules cannot be extended: {error}") from None
+    _show(made, found)
     _say_what_is_weaker(made.left_out, config)
-    if _agreed(made, found, root, dry_run, yes):
+    if _change(made, root, dry_run, yes):
         _say_if_ids_are_wrong(folder, project)
         _say_what_is_next(wanted, extension)
     return IN_SYNC
 
 
-def _agreed(made: Plan, found: Files, root: Path, dry_run: bool, yes: bool) -> bool:
-    """Show a plan, and make its changes if a person agrees; whether they were made."""
-    _show(made, found)
+def _change(made: Plan, root: Path, dry_run: bool, yes: bool) -> bool:
+    """Make the changes of a plan if a person agrees; whether all is as planned."""
     if dry_run:
         return False
     if not made.changes:
