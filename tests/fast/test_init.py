@@ -451,6 +451,8 @@ def test_rules_that_collide_in_a_functions_name_call_ours_by_another():
         ("match /users/{uid}/notes/{note} { allow read; }", ""),
         ("match /users/{uid} { match /notes/{note} { allow read; } }", ""),
         ("match /users/{uid} { allow read, write: if false; }", ""),
+        ("match /users/{uid} { allow read: if false\nallow write: if false }", ""),
+        ("match /users/{uid} { allow read: if false || x.match == 1 }", "users"),
         ("match /{document=**} { allow read, write: if (false); }", ""),
         ("// match /users/{uid} { allow read; }", ""),
         ("match /a/{b} { allow read: if 'match /users/{x} { allow read; }' == b; }", ""),
@@ -468,6 +470,10 @@ def test_ours_are_left_out_only_where_theirs_allow_something(match, section):
         "match /{path=**}/findings/{id} { allow read; }",
         "match /stream_users/{id} { allow read; }",
         "match /{a=**} { match /deeper/{b} {} allow read: if request.auth != null; }",
+        "match /{a=**} { allow read: if request.auth != null }",
+        "match /{a=**} { allow read: if false\nallow write: if a.get('b', {}) != {} }",
+        "match /{ a = ** } { allow read; }",
+        "match /{a\n=**}\n{ allow\nread }",
     ],
 )
 def test_rules_that_open_what_is_the_servers_are_refused(match):

@@ -17,16 +17,19 @@ END = "// chatsync ends"
 _TEXT_OR_COMMENT = re.compile(
     r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
 )
-_SEGMENT = r"(?:\{[^{}\n]*\}|\$\([^()\n]*\)|[^\s/{}]+)"
+_SEGMENT = r"(?:\{[^{}]*\}|[^\s/{}]+)"
 _SEGMENTS = re.compile(f"/({_SEGMENT})")
+# A semicolon may be missing after a condition, and a map may be in it.
 _TOKEN = re.compile(
-    rf"\bmatch\s+(?P<path>(?:/{_SEGMENT})+)\s*\{{"
+    rf"\bmatch\s+(?P<path>(?:/{_SEGMENT}\s*)+)\{{"
     r"|\bfunction\s+(?P<function>\w+)\s*\([^)]*\)\s*\{"
-    r"|(?P<allow>\ballow\s+[\w\s,]+(?P<condition>:\s*if\b[^;]*)?;)"
-    r"|(?P<close>\})|\{"
+    r"|(?P<allow>\ballow\s+\w+(?:\s*,\s*\w+)*(?P<condition>\s*:.*?)?"
+    r"(?=\s*(?:;|[{}]|\b(?:allow|match|function)\b)))"
+    r"|(?P<close>\})|\{",
+    re.DOTALL,
 )
 _DOCUMENTS = re.compile(r"/databases/[^/]+/documents")
-_NEVER = re.compile(r":\s*if\s+\(?\s*false\s*\)?\s*")
+_NEVER = re.compile(r"\s*:\s*if\s*(?:\(\s*false\s*\)|\bfalse)\s*")
 _FUNCTION = re.compile(r"\bfunction (\w+)")
 _VERSION_2 = re.compile(r"""\brules_version\s*=\s*['"]2['"]""")
 _OURS = re.compile(rf"\r?\n[ \t]*{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
@@ -66,7 +69,7 @@ class _Match:
     @property
     def names_something(self) -> bool:
         """Whether it is of certain collections, not of all."""
-        return not all(segment.startswith(("{", "$")) for segment in self.path)
+        return not all(segment.startswith("{") for segment in self.path)
 
 
 def _fits(pattern: Sequence[str], names: Sequence[str]) -> bool:
@@ -76,8 +79,7 @@ def _fits(pattern: Sequence[str], names: Sequence[str]) -> bool:
         return any(_fits(pattern[1:], names[n:]) for n in range(len(names) + 1))
     if not names:
         return False
-    is_wildcard = pattern[0].startswith(("{", "$"))
-    return (is_wildcard or pattern[0] == names[0]) and _fits(pattern[1:], names[1:])
+    return (pattern[0].startswith("{") or pattern[0] == names[0]) and _fits(pattern[1:], names[1:])
 
 
 def without_ours(text: str) -> str:
@@ -179,7 +181,7 @@ def _read(text: str) -> tuple[list[_Match], set[str]]:
             if blocks:
                 blocks[-1][1].append(token["condition"] or "")
         elif token["close"]:
-            path = "".join(path for path, _ in blocks)
+            path = "".join("".join(path for path, _ in blocks).split())
             added, conditions = blocks.pop() if blocks else ("", [])
             if added and (database := _DOCUMENTS.match(path)):
                 segments = tuple(_SEGMENTS.findall(path[database.end() :]))
