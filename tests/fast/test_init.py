@@ -302,6 +302,22 @@ def test_another_database_takes_our_part_along(init, tmp_path):
     assert all_files(tmp_path) == before
 
 
+def test_a_file_of_rules_that_is_not_named_is_never_written_over(init, tmp_path):
+    shape = SHAPES["a named database"]
+    shape.write(tmp_path)
+    (tmp_path / "firestore.new.rules").write_text("theirs")
+    ran = init(*shape.arguments, "--database", "new")
+    assert (ran.status, "firestore.new.rules is there, but not named" in ran.err) == (2, True)
+    assert (tmp_path / "firestore.new.rules").read_text() == "theirs"
+
+
+def test_after_removal_it_says_that_an_environment_is_left(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    init(*SHAPES["Node functions"].arguments)
+    (tmp_path / "chatsync" / "venv").mkdir()
+    assert "What is left in chatsync" in init("init", "--remove", "--yes").out
+
+
 @pytest.mark.parametrize("source", [".", "../elsewhere", "/tmp"])
 def test_our_folder_is_within_the_project(init, tmp_path, source):
     SHAPES["Node functions"].write(tmp_path)
@@ -411,6 +427,22 @@ def test_an_error_while_it_writes_leaves_all_as_it_was(tmp_path, monkeypatch):
         files.change(tmp_path, {"a": b"A", "c/d": b"D"})
     assert all_files(tmp_path) == {"a": b"a"}
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a", "b"]
+
+
+@EACH
+def test_killed_in_the_middle_of_an_installation_it_leaves_the_project_as_it_was(
+    init, tmp_path, monkeypatch, name
+):
+    root = SHAPES[name].write(tmp_path)
+    before = all_files(tmp_path)
+    planned: dict[str, bytes | None] = {}
+    with monkeypatch.context() as instead:
+        instead.setattr(files, "change", lambda _, changes: planned.update(changes))
+        init(*SHAPES[name].arguments, at=root)
+    assert kill_at(2 * len(planned), root, planned)
+    assert (root / "chatsync" / ".chatsync.json").exists()  # some files are there already
+    init("init", "--remove", "--yes", at=root)  # whatever comes next puts them back
+    assert all_files(tmp_path) == before
 
 
 def test_the_next_run_puts_back_what_a_killed_one_left(init, tmp_path):

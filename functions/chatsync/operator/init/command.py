@@ -78,6 +78,10 @@ def init(
         _show(gone, found)
         if _change(gone, root, dry_run, yes):
             print_line("Gone. What is deployed stays: `firebase functions:delete` removes it.")
+            if (root / installed).exists():
+                print_line(
+                    f"What is left in {installed} is not ours, or was made for the emulators."
+                )
         return IN_SYNC
     firebase = found[FIREBASE].decode(errors="replace")
     project = _project(root, dry_run or yes)

@@ -24,7 +24,8 @@ class Interrupted(ChatsyncError):
 
 
 def read(root: Path, folder: str) -> Files:
-    """What a plan is made of: ``firebase.json``, what it names, and the files of our folder."""
+    """What a plan is made of: ``firebase.json``, what it names or may come to name, and the files
+    of our folder."""
     firebase = root / FIREBASE
     if not firebase.is_file():
         return {}
@@ -32,7 +33,7 @@ def read(root: Path, folder: str) -> Files:
     text = content.decode(errors="replace")
     ours = root / (firebase_json.source_of(text) or folder)
     paths = [root / path for path in firebase_json.paths(text)]
-    paths += [root / "firestore.rules", root / "firestore.indexes.json", *walk(ours)]
+    paths += [*root.glob("firestore*.rules"), *root.glob("firestore*.json"), *walk(ours)]
     found = {os.path.relpath(path, root): path for path in paths if path.is_file()}
     return {FIREBASE: content, **{name: path.read_bytes() for name, path in found.items()}}
 
