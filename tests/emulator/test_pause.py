@@ -103,7 +103,16 @@ class Load:
 
 
 @pytest.fixture
-def load(firebase, firestore, stream_user) -> Iterator[Load]:
+def without_limits(stream) -> Iterator[None]:
+    """So that nothing but the pause keeps the functions from writing."""
+    for operation in ("QueryUsers", "UpdateUsers", "UpdateUsersPartial", "DeleteUser"):
+        stream.remove_limit(operation)
+    yield
+    stream.restore_limits()
+
+
+@pytest.fixture
+def load(firebase, firestore, stream_user, without_limits) -> Iterator[Load]:
     load = Load(firebase, firestore, stream_user)
     yield load
     load.stop()
