@@ -1,7 +1,9 @@
 """A live system on the day of its switch: emulators of its own, with its data of before."""
 
+import atexit
 import base64
 import contextlib
+import functools
 import json
 import os
 import re
@@ -25,8 +27,6 @@ from google.cloud import firestore
 from stream_chat import StreamChat
 
 from chatsync import config
-from chatsync.config import MANIFEST
-from chatsync.operator.manifest import manifest_for
 from dev import emulators, setup
 from dev.app_client import AppUser
 from dev.start import READY_LINE
@@ -38,6 +38,22 @@ SECONDS = 600
 """The time limit of a test here: it starts emulators of its own."""
 
 TIMEOUT_SECONDS = 120
+
+SOURCE = "chatsync"
+"""The folder that ``chatsync init`` makes."""
+
+_RULES = """\
+rules_version = '2';
+service cloud.firestore {
+  match /databases/{database}/documents {
+    match /posts/{id} {
+      allow read;
+    }
+  }
+}
+"""
+"""Of an app, before the switch."""
+
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -54,12 +70,10 @@ class LiveSystem:
         place: Path,
         variables: Mapping[str, str],
         prepare: Callable[..., None],
-        source: str,
     ) -> None:
         self.readme = (example / "README.md").read_text()
         self.project = f"demo-adopt-{example.name}"
         self.place = place
-        self.source = source
         self.ports = _free_ports()
         self.functions_url = f"{self._url('functions')}/{self.project}/{emulators.REGION}"
         self.environment = {
@@ -103,12 +117,16 @@ class LiveSystem:
         wait_for(lambda: (self.document("chatsync/setup") or {}).get("auditId"))
 
     def operator(self, command: str, status: int = 0) -> str:
-        """What ``python -m chatsync COMMAND`` prints, which the example's README tells to run."""
-        told = f"python -m chatsync --project my-project {command}"
+        """What ``chatsync COMMAND`` prints, which the example's README tells to run."""
+        told = f"chatsync --project my-project {command}"
         assert told in self.readme, f"the README doesn't tell to run: {told}"
+        return self.command(*command.split(), status=status)
+
+    def command(self, *arguments: str, status: int = 0) -> str:
+        """What the command of the wheel prints, in the project's folder."""
         ran = subprocess.run(
-            [sys.executable, "-m", "chatsync", "--project", self.project, *command.split()],
-            cwd=self.place / self.source,
+            [installed_wheel() / "chatsync", "--project", self.project, *arguments],
+            cwd=self.place,
             env={**self.environment, "PATH": os.environ["PATH"], "COLUMNS": "160"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -116,7 +134,7 @@ class LiveSystem:
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
-        print(f"$ python -m chatsync {command}\n{ran.stdout}{ran.stderr}", flush=True)
+        print(f"$ chatsync {' '.join(arguments)}\n{ran.stdout}{ran.stderr}", flush=True)
         assert ran.returncode == status, ran.stdout + ran.stderr
         return ran.stdout
 
@@ -180,13 +198,12 @@ def run_hook_after_deployment(tasks_url: str, functions_url: str) -> None:
 def running(
     example: Path,
     prepare: Callable[..., None] | None = None,
-    source: str = "functions",
     **variables: str,
 ) -> Iterator[LiveSystem]:
     """The example's system with its data of before the switch; its processes end with the block.
 
-    ``prepare``, if not that of the examples, makes the folder that would be deployed, with the
-    functions in ``source``. ``variables`` are those of ``functions/.env.PROJECT``.
+    ``prepare``, if not that of the examples, puts what the emulators need beside what ``chatsync
+    init`` makes. ``variables`` are those of ``chatsync/.env.PROJECT``.
     """
     data = json.loads((example / "data.json").read_text(), object_hook=_with_times)
     with (
@@ -194,7 +211,7 @@ def running(
         mock.patch.dict(os.environ),
         warnings.catch_warnings(action="ignore"),  # the local secret is short
     ):
-        system = LiveSystem(example, Path(place), variables, prepare or _prepare, source)
+        system = LiveSystem(example, Path(place), variables, prepare or _prepare)
         with _processes(system):
             system.load(data)
             yield system
@@ -211,7 +228,7 @@ def _processes(system: LiveSystem) -> Iterator[None]:
             **os.environ,
             "LOCAL_STACK": str(system.place),
             "LOCAL_STACK_PROJECT": system.project,
-            "LOCAL_STACK_SOURCE": system.source,
+            "LOCAL_STACK_SOURCE": SOURCE,
             "LOCAL_STREAM_PORT": str(system.ports["stream"]),
         },
         stdin=subprocess.DEVNULL,
@@ -254,25 +271,70 @@ def _prepare(
     variables: Mapping[str, str],
     database: str,
 ) -> None:
-    """The folder that would be deployed, with the settings of the example."""
+    """The app's project as it was, and what the first step of its README makes of it."""
+    begin_project(place, ports, _RULES, database)
+    init = ("--project", f"demo-adopt-{example.name}", "init", "--yes")
+    run(installed_wheel() / "chatsync", *init, "--stream-key", credentials.API_KEY, at=place)
+    shutil.copy(example / "chatsync.toml", place / SOURCE)
+    run(installed_wheel() / "chatsync", *init, at=place)
+    (place / SOURCE / "venv").symlink_to(setup.VENV)
+    add_what_emulators_need(place, stream_url, variables)
+
+
+def begin_project(
+    place: Path, ports: dict[str, int], rules: str, database: str = "(default)"
+) -> None:
+    """A folder with ``firebase.json`` and rules of the app's own."""
     (place / ".local").mkdir()
-    functions = place / "functions"
-    ours = emulators.ROOT / "functions"
-    shutil.copytree(ours, functions, ignore=shutil.ignore_patterns("venv", ".*", "*.toml"))
-    (functions / "venv").symlink_to(ours / "venv")
-    shutil.copy(example / "chatsync.toml", functions)
-    (functions / MANIFEST).write_text(manifest_for(functions))
-    setup.write_local_settings(functions / ".env.local", stream_url)
-    with (functions / ".env.local").open("a") as settings:
-        settings.writelines(f"{name}={value}\n" for name, value in variables.items())
-    (functions / ".secret.local").write_text(f"STREAM_API_SECRET={credentials.API_SECRET}\n")
-    firebase = json.loads((emulators.ROOT / "firebase.local.json").read_text())
-    for kind in ("rules", "indexes"):
-        shutil.copy(emulators.ROOT / firebase["firestore"][kind], place)
-    firebase["firestore"] = [{"database": database, **firebase["firestore"]}]
-    firebase["emulators"] = emulators_at(ports)
-    for name in ("firebase.json", "firebase.local.json"):
-        (place / name).write_text(json.dumps(firebase))
+    firestore = [{"database": database, "rules": "firestore.rules"}]
+    stated = {"firestore": firestore, "emulators": emulators_at(ports)}
+    (place / "firebase.json").write_text(json.dumps(stated, indent=2))
+    (place / "firestore.rules").write_text(rules)
+
+
+def add_what_emulators_need(
+    place: Path, stream_url: str, variables: Mapping[str, str] | None = None
+) -> None:
+    """The local Stream server's address and secret, and the Python of this machine."""
+    setup.write_local_settings(place / SOURCE / ".env.local", stream_url)
+    with (place / SOURCE / ".env.local").open("a") as settings:
+        settings.writelines(f"{name}={value}\n" for name, value in (variables or {}).items())
+    secret = f"STREAM_API_SECRET={credentials.API_SECRET}\n"
+    (place / SOURCE / ".secret.local").write_text(secret)
+    installed = json.loads((place / "firebase.json").read_text())
+    [functions] = installed["functions"]
+    functions["runtime"] = f"python{sys.version_info.major}{sys.version_info.minor}"
+    (place / "firebase.local.json").write_text(json.dumps(installed))
+
+
+@functools.cache
+def installed_wheel() -> Path:
+    """The programs of an environment with the wheel of this project and what it depends on."""
+    place = Path(tempfile.mkdtemp(prefix="wheel-"))
+    atexit.register(shutil.rmtree, place)
+    uv("build", "--wheel", "--out-dir", place, emulators.ROOT, at=place)
+    [wheel] = place.glob("chatsync-*.whl")
+    uv("venv", "--python", sys.executable, place / "venv", at=place)
+    uv("pip", "install", "--python", place / "venv", wheel, at=place)
+    return place / "venv" / "bin"
+
+
+def uv(*arguments: str | Path, at: Path) -> None:
+    """Run uv on what it has at hand, and else with the network."""
+    try:
+        run(setup.VENV / "bin" / "uv", *arguments, "--quiet", "--offline", at=at)
+    except AssertionError:
+        run(setup.VENV / "bin" / "uv", *arguments, "--quiet", at=at)
+
+
+def run(*command: str | Path, at: Path) -> str:
+    """What a program prints that is started somewhere else, with nothing of this environment."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    ran = subprocess.run(
+        command, cwd=at, env=kept, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
 
 def emulators_at(ports: dict[str, int]) -> dict[str, Any]:

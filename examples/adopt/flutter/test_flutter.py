@@ -13,7 +13,6 @@ from tests.waiting import wait_for
 def test_the_app_calls_what_it_called_before_and_nobody_is_missing_any_more() -> None:
     with running(Path(__file__).parent) as app:
         # Compared before anything is deployed.
-        app.operator("rules --out ../firestore.rules")
         assert "none leads to streamWebhook" in app.operator("doctor", status=1)
         found = app.operator("audit", status=1)
         assert "missing_stream_user │ user:lena" in found
