@@ -121,7 +121,7 @@ class Paused(Temporary):
     def __init__(self, since: datetime) -> None:
         super().__init__(
             f"Nothing is written to Stream: paused since {since:%Y-%m-%d %H:%M} UTC, until"
-            " `python -m chatsync resume`."
+            " `chatsync resume`."
         )
         self.since = since
 

@@ -44,7 +44,7 @@ BACKFILL_ON_INSTALL = BoolParam(
     default=False,
     input=_NO_OR_YES,
     description="Create all accounts that exist already in Stream, once the functions are deployed?"
-    " `python -m chatsync backfill` does it later.",
+    " `chatsync backfill` does it later.",
 )
 
 BEFORE_THE_FILE = {

@@ -98,7 +98,7 @@ def manifest_for(folder: Path) -> str:
     return "\n".join(
         (
             f"# From chatsync.toml, sha256 {config_module.hash_of(folder)}, and main.py, by",
-            "# `python -m chatsync manifest`. Don't edit it: the functions compare the first line.",
+            "# `chatsync manifest`. Don't edit it: the functions compare the first line.",
             _yaml(specVersion=discovered["specVersion"], params=discovered["params"]),
             _yaml(requiredAPIs=[{"api": api, "reason": apis[api]} for api in sorted(apis)]),
             "requiredRoles:",

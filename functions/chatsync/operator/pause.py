@@ -13,7 +13,7 @@ def pause() -> int:
     """Stop every write to Stream within a minute; what is to be done waits in the outbox."""
     since = options.connect_to_firebase().pause.pause()
     print_line(f"Paused since {since:%Y-%m-%d %H:%M} UTC. Within a minute nothing is written.")
-    print_line("`python -m chatsync resume` ends it.")
+    print_line("`chatsync resume` ends it.")
     return IN_SYNC
 
 

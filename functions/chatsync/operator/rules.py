@@ -19,7 +19,7 @@ _AND = "\n          && "
 _TEMPLATE = Template("""\
 rules_version = '2';
 
-// Written by `python -m chatsync rules` from functions/chatsync.toml. The functions and the app's
+// Written by `chatsync rules` from chatsync.toml. The functions and the app's
 // backend use the Admin SDK, which no rule concerns: these rules are for the apps. What no rule
 // allows is denied: to strangers everything, and to everybody every collection that is not named
 // here, as `repairs`, `stream_users`, `audits` and `counted_messages` of the functions. So is

@@ -134,7 +134,7 @@ def _difference(found: str, wanted: str) -> str:
     line = next(
         (number for number, (one, other) in enumerate(pairs, 1) if one != other), "the last"
     )
-    return f"differs from line {line} on: `python -m chatsync rules` prints what it should be"
+    return f"differs from line {line} on: `chatsync rules` prints what it should be"
 
 
 def _has(found: str, text: str) -> bool:
