@@ -47,6 +47,7 @@ WITHHELD = [
     errors.StreamRejected(CAUSE, 400, 4),
     errors.StreamCredentialsRejected(CAUSE),
     errors.SettingInvalid(CAUSE),
+    errors.Unsafe(CAUSE),
 ]
 
 
