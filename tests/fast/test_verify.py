@@ -229,6 +229,28 @@ def test_a_conversation_that_a_killed_run_could_not_note_is_found_by_its_members
     assert left() == []
 
 
+def test_a_channel_of_the_app_that_everybody_joins_stays(
+    project, run, chat, firestore, clients, monkeypatch
+):
+    """The app's own trigger lets each new account join it."""
+    project.accounts.sign_up("carl")
+    reconcile_after_sign_up("carl", clients)
+    general = chat.channel("messaging", "general", {"members": ["carl"]})
+    general.create("carl")
+    called = project.call
+
+    def call(function: str, data: dict[str, Any], id_token: str, name: str) -> Any:
+        result = called(function, data, id_token, name)
+        if function == "ensureStreamUser":
+            general.add_members([id_token, data["userId"]])
+        return result
+
+    monkeypatch.setattr(app_calls, "call", call)
+    assert run("verify", *REAL, "--seconds", "5").status == 0
+    assert [one["channel"]["id"] for one in chat.query_channels({})["channels"]] == ["general"]
+    assert firestore.document("conversations/general").get().get("status") == "ready"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

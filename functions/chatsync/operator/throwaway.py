@@ -5,7 +5,7 @@ nothing that the next one cannot find.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 from .. import budgets, conversations
 from ..clients import Clients
 from ..clients.documents import references
+from ..conversations.document import conversations_in
 from ..errors import ChatsyncError
 from ..ids import Key, document_id
 from ..outbox.entries import reference_of as outbox_entry_of
@@ -93,14 +94,19 @@ def _record(clients: Clients) -> firestore.DocumentReference:
     return clients.firestore.document("chatsync", "verify")
 
 
-def _cids_with(stream_ids: Iterable[str], clients: Clients) -> list[str]:
-    """The channels of conversations that have one of these members: a run that was killed may not
-    have got to know the id of its own."""
+def _cids_with(stream_ids: Collection[str], clients: Clients) -> list[str]:
+    """The channels of conversations that were opened for these members alone: a run that was
+    killed may not have got to know the id of its own.
+
+    The app may have added them to channels of others, which stay.
+    """
     collection = clients.firestore.collection(clients.settings.config.conversations.collection)
     found = []
     for stream_id in stream_ids:
         query = collection.where(filter=FieldFilter("memberIds", "array_contains", stream_id))
-        found += [str(snapshot.get("cid")) for snapshot in query.get()]
+        for document in conversations_in(query.get()):
+            if document.origin == "app" and set(document.member_ids) <= set(stream_ids):
+                found.append(document.cid)
     return found
 
 
