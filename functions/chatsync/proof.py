@@ -5,6 +5,7 @@ events Stream did not send (``missingEvents``) when its settings were last read 
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -116,7 +117,7 @@ def note_hooks(clients: Clients) -> None:
     Raises what Stream and Firestore raise.
     """
     deadline = time.monotonic() + CHECK_SECONDS
-    missing = missing_events(clients.stream.app_settings(deadline))
+    missing = missing_events(clients.stream.app_settings(deadline), clients.firestore.project)
     if missing is None:
         missing = sorted(EVENTS)
     if missing:
@@ -126,8 +127,8 @@ def note_hooks(clients: Clients) -> None:
     _cache_of(clients).read_at = _LONG_AGO
 
 
-def missing_events(app_settings: Mapping[str, Any]) -> list[str] | None:
-    """The events that Stream does not send to ``streamWebhook``; None if no webhook leads there.
+def missing_events(app_settings: Mapping[str, Any], project: str) -> list[str] | None:
+    """The events that Stream does not send to our ``streamWebhook``; None if no hook leads there.
 
     By ``event_hooks``, or the older ``webhook_url`` and ``webhook_events`` (GetApp).
     """
@@ -139,9 +140,15 @@ def missing_events(app_settings: Mapping[str, Any]) -> list[str] | None:
         and hook.get("hook_type", "webhook") == "webhook"
     ]
     hooks.append((app_settings.get("webhook_url"), app_settings.get("webhook_events")))
-    # The address of a deployed function has its name in lower case.
-    ours = [events or EVENTS for url, events in hooks if "streamwebhook" in str(url or "").lower()]
+    ours = [events or EVENTS for url, events in hooks if _is_ours(str(url or "").lower(), project)]
     return sorted(set(EVENTS).difference(*ours)) if ours else None
+
+
+def _is_ours(url: str, project: str) -> bool:
+    """Whether a URL, in lower case, may be that of ``streamWebhook``. Those of Cloud Run don't tell
+    the project, the others name it after the region."""
+    named = re.match(r"https://[a-z]+-[a-z]+\d+-([^/]+)\.cloudfunctions\.net/", url)
+    return "streamwebhook" in url and (named is None or named[1] == project)
 
 
 def _read(clients: Clients, now: datetime, deadline: float | None = None) -> Proof:

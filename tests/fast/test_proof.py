@@ -231,6 +231,8 @@ def hook(**fields: Any) -> dict[str, Any]:
         ({"webhook_url": "https://elsewhere.example"}, None),
         ({"webhook_url": URL}, []),
         ({"webhook_url": "https://streamwebhook-abc.run.example"}, []),
+        ({"webhook_url": "https://us-east1-a-project.cloudfunctions.net/streamWebhook"}, []),
+        ({"webhook_url": "https://us-east1-b-project.cloudfunctions.net/streamWebhook"}, None),
         ({"webhook_url": URL, "webhook_events": list(EVENTS)}, []),
         ({"webhook_url": URL, "webhook_events": list(EVENTS[1:])}, ["channel.created"]),
         ({"event_hooks": [hook()]}, []),
@@ -246,7 +248,7 @@ def hook(**fields: Any) -> dict[str, Any]:
     ids=str,
 )
 def test_the_events_that_are_missing(app, missing):
-    assert missing_events(app) == missing
+    assert missing_events(app, "a-project") == missing
 
 
 # When it is checked

@@ -93,11 +93,12 @@ def _point_webhook(recorded: str | None, clients: Clients) -> None:
     What is recorded is only checked: somebody may have changed it on purpose. A deployment to
     another region has another address.
     """
-    address = webhook_address(clients.firestore.project)
+    project = clients.firestore.project
+    address = webhook_address(project)
     if address != recorded:
         deadline = time.monotonic() + CALL_SECONDS
         app = clients.stream.app_settings(deadline)
-        is_set_by_hand = recorded is None and proof.missing_events(app) == []
+        is_set_by_hand = recorded is None and proof.missing_events(app, project) == []
         hooks = [one for one in app.get("event_hooks") or [] if isinstance(one, dict)]
         wanted = with_ours(hooks, address, recorded)
         if wanted != hooks and not is_set_by_hand:

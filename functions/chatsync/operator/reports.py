@@ -160,7 +160,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
         return
     app = app_settings.get("name") or clients.settings.stream_api_key
     yield "Stream", True, f"reached, app {app}"
-    yield "webhook", *_webhook_verdict(app_settings)
+    yield "webhook", *_webhook_verdict(app_settings, clients.firestore.project)
     role = clients.settings.config.stream.user_role
     yield "permissions", *_permissions_verdict(app_settings, role)
     for name, verdict in {"ids": _ids_verdict, "set-up": _set_up_verdict}.items():
@@ -199,8 +199,8 @@ def _amount(accounts: int) -> str:
     return "no accounts: is this the project of your app?"
 
 
-def _webhook_verdict(app_settings: Mapping[str, Any]) -> tuple[bool, str]:
-    missing = missing_events(app_settings)
+def _webhook_verdict(app_settings: Mapping[str, Any], project: str) -> tuple[bool, str]:
+    missing = missing_events(app_settings, project)
     if missing is None:
         return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
     if missing:
