@@ -261,6 +261,33 @@ def test_a_pause_puts_the_webhook_off_until_it_ends(clients, firestore, chat, ta
     assert places(chat)[2] == ADDRESS
 
 
+def test_a_region_that_changed_in_a_long_pause_is_followed_after_it(
+    clients, chat, tasks, run, monkeypatch
+):
+    set_up(clients, with_backfill=False)
+    there = ADDRESS.replace("asia-south1", "us-central1")
+    monkeypatch.setattr(module, "webhook_address", lambda project: there)
+    clients.pause.pause()
+    with pytest.raises(Temporary, match="paused since"):
+        set_up(clients, with_backfill=False)
+    tasks.waiting.clear()
+    assert run("resume").status == 0
+    assert "setUp" in [task["function"] for task in tasks.waiting]
+
+
+def test_resume_completes_the_set_up_though_it_failed_to_at_first(clients, tasks, run):
+    clients.pause.pause()
+    with pytest.raises(Temporary):
+        set_up(clients, with_backfill=False)
+    tasks.waiting.clear()
+    tasks.before_call = lambda *_: (_ for _ in ()).throw(FirebaseUnavailable("down"))
+    ran = run("resume")
+    assert (ran.status, ran.out.split(":")[0]) == (2, "Resumed")
+    tasks.before_call = lambda *_: None
+    assert run("resume").out == "Nothing was paused.\n"
+    assert "setUp" in [task["function"] for task in tasks.waiting]
+
+
 def test_nothing_is_called_where_nothing_was_deployed(clients, tasks):
     module.go_on(clients)
     assert tasks.waiting == []

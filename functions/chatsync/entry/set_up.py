@@ -54,10 +54,9 @@ def set_up(clients: Clients, *, with_backfill: bool) -> None:
 
 
 def go_on(clients: Clients) -> None:
-    """Let the task queue call ``setUp`` again if something is left: a pause may have been longer
+    """Let the task queue call ``setUp`` again, if it ever was called: a pause may have been longer
     than its attempts. Raises FirebaseUnavailable."""
-    done = read(clients)
-    if done and not done.get("webhookUrl"):
+    if read(clients):
         now = time.time()
         clients.tasks.enqueue(SET_UP, {}, f"resumed-{int(now)}", now)
 

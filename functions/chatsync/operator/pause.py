@@ -18,13 +18,13 @@ def pause() -> int:
 
 
 def resume() -> int:
-    """End a pause, and let the outbox do what waited."""
+    """End a pause, and let the outbox do what waited. Again, it only completes what is left."""
     clients = options.connect_to_firebase()
     since = clients.pause.resume()
     if since is None:
         print_line("Nothing was paused.")
-        return IN_SYNC
-    outbox.try_to_wake(time.time(), clients)
+    else:
+        print_line(f"Resumed: it was paused since {since:%Y-%m-%d %H:%M} UTC.")
+        outbox.try_to_wake(time.time(), clients)
     set_up.go_on(clients)
-    print_line(f"Resumed: it was paused since {since:%Y-%m-%d %H:%M} UTC.")
     return IN_SYNC
