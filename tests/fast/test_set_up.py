@@ -220,6 +220,17 @@ def test_an_installation_begins_no_second_backfill_later(clients, firestore, tas
     assert audits_in(firestore) == ["backfill", "setup"]
 
 
+def test_a_redeployment_after_the_audits_expired_begins_no_second_backfill(
+    clients, firestore, tasks
+):
+    """Audits are kept for 90 days."""
+    set_up(clients, with_backfill=True)
+    for one in firestore.collection("audits").get():
+        one.reference.delete()
+    set_up(clients, with_backfill=True)
+    assert audits_in(firestore) == []
+
+
 # Failures
 
 

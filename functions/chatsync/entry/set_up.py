@@ -162,9 +162,11 @@ def _first_audit(clients: Clients) -> audits.Audit:
 
 
 def _has_backfill(done: Mapping[str, Any], clients: Clients) -> bool:
-    """Whether one was begun that did not stop because of a wrong setting."""
-    begun = audits.read(done["backfillId"], clients) if done.get("backfillId") else None
-    return begun is not None and begun.state not in ("unsafe", "failed")
+    """Whether one was begun that did not stop because of a wrong setting. Audits expire."""
+    if not done.get("backfillId"):
+        return False
+    begun = audits.read(done["backfillId"], clients)
+    return begun is None or begun.state not in ("unsafe", "failed")
 
 
 def _backfill(clients: Clients) -> audits.Audit:
