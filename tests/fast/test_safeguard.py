@@ -6,9 +6,9 @@ import pytest
 
 from chatsync import audit as audits
 from chatsync.audit import CREATING, pages
-from chatsync.audit.safeguard import Sample, refuse_too_many
+from chatsync.audit.safeguard import Sample, refuse_too_many, sample
 from chatsync.audit.steps import RECONCILED, Finding
-from chatsync.entry.events import reconcile_after_sign_up
+from chatsync.entry.events import reconcile_after_sign_up, remove_after_event
 from chatsync.errors import Unsafe
 from chatsync.operator import options
 
@@ -109,6 +109,18 @@ def test_service_users_do_not_count(run_with, accounts, chat):
     chat.upsert_users([{"id": bot} for bot in bots])
     accounts.sign_up("ann")
     assert run_with({"stream": {"service_users": tuple(bots)}}, "backfill", "--apply").status == 0
+
+
+def test_who_was_deactivated_when_their_account_was_deleted_does_not_count(
+    with_settings, accounts, chat
+):
+    clients = with_settings(stream={"delete_policy": "deactivate"})
+    for n in range(25):
+        accounts.sign_up(f"gone-{n}")
+        reconcile_after_sign_up(f"gone-{n}", clients)
+        accounts.delete(f"gone-{n}")
+        remove_after_event(f"gone-{n}", clients)
+    assert sample(clients) == Sample(0, 0)
 
 
 def test_a_few_strangers_in_stream_prove_nothing(run, accounts, chat):

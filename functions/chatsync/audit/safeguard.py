@@ -25,7 +25,8 @@ SAMPLE_SECONDS = 30.0
 
 
 class Sample(NamedTuple):
-    """Some users of Stream, without service users."""
+    """Some users of Stream, without service users and without deactivated ones: the policy
+    ``deactivate`` leaves those whose accounts are gone."""
 
     users: int
     ours: int
@@ -51,8 +52,9 @@ def sample(clients: Clients) -> Sample:
     settings, deadline = clients.settings, time.monotonic() + SAMPLE_SECONDS
     nobodys, ours = set[str](), set[str]()
     for after in SAMPLED_AFTER:
-        listed = [user["id"] for user in clients.stream.list_users(after, deadline)]
-        people = set(listed).difference(settings.config.stream.service_users)
+        listed = clients.stream.list_users(after, deadline)
+        people = {user["id"] for user in listed if not user.get("deactivated_at")}
+        people -= {*settings.config.stream.service_users}
         keys = {one: key for one in people if (key := settings.key(one))}
         existing = existing_keys(list(keys.values()), clients, deadline)
         ours |= {one for one, key in keys.items() if key in existing}
