@@ -191,6 +191,16 @@ def test_three_documents_of_one_person_are_one(clients):
     refuse_too_many(findings, {}, clients.settings)
 
 
+def test_findings_that_were_counted_and_not_saved_are_affected_as_well(clients):
+    """An audit saves ten thousand, and the next one would save the next ten thousand."""
+    saved = [Finding("only_in_firestore", f"messaging:c{n}") for n in range(100)]
+    counts = {"channels": {"records": 3000, "only_in_firestore": 3000}}
+    with pytest.raises(Unsafe, match="3000 of 3000 channels are only_in_firestore"):
+        refuse_too_many(saved, counts, clients.settings)
+    documents = [Finding("orphan_documents", f"users/u{n}") for n in range(19)]
+    refuse_too_many(documents, {"users": {"orphan_documents": 57}}, clients.settings)
+
+
 def test_channels_that_would_be_closed_are_a_share_of_all_channels(clients):
     findings = [Finding("only_in_firestore", f"messaging:c{n}") for n in range(20)]
     refuse_too_many(findings, {"channels": {"records": 400}}, clients.settings)
@@ -210,6 +220,7 @@ def test_too_many_orphans_are_not_removed_and_nobody_is_asked(run, chat, account
     ran = run(*asked, "--yes")
     assert ran.status == 2
     assert "25 of 26 users are orphan_stream_user" in ran.err
+    assert "Nothing was" not in ran.err  # what is to be created was created before
     assert len(ids_in(chat)) == 25
     assert run(*asked, "--yes", "--i-know").status == 1  # ann is missing
     assert ids_in(chat) == set()

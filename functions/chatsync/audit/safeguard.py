@@ -10,13 +10,16 @@ from ..clients.accounts import existing_keys
 from ..errors import Unsafe
 from ..settings import Settings
 from ..side_by_side import BATCH
-from .steps import DESTROYING, KINDS_OF_USERS, Finding, subject
+from .steps import DELETED, KINDS_OF_USERS, Finding, subject
 
 LEAST_AFFECTED = 20
 """Fewer findings, or fewer Stream users, than these prove nothing."""
 
 LEAST_SHARE_OF_OURS = 1 / 20
 """Of Stream's users. With a wrong ``stream.user_id`` nearly none belongs to an account."""
+
+DOCUMENTS_OF_A_USER = 3
+"""At most, each a finding of its own if its account is gone."""
 
 SAMPLED_AFTER = ("", "A", "M", "a", "m")
 """Ids in Stream, after each of which a hundred users are looked at."""
@@ -81,17 +84,20 @@ def refuse_too_many(
     findings: Sequence[Finding], counts: Mapping[str, Mapping[str, int]], settings: Settings
 ) -> None:
     """Raise Unsafe if these findings of an audit, of which ``counts`` tells, are more of a kind
-    than ``[safety] max_percent`` lets be removed or closed."""
+    than ``[safety] max_percent`` lets be removed or closed. An audit counts more than it saves."""
     most = settings.config.safety.max_percent
-    affected = Counter(kind for kind, _ in {(one.kind, subject(one, settings)) for one in findings})
-    for kind in DESTROYING:
+    subjects = Counter(kind for kind, _ in {(one.kind, subject(one, settings)) for one in findings})
+    for kind in subjects:
         section = "users" if kind in KINDS_OF_USERS else "channels"
+        counted = counts.get(section, {}).get(kind, 0)
+        per_subject = DOCUMENTS_OF_A_USER if kind in DELETED else 1
+        affected = max(subjects[kind], counted // per_subject)
         records = counts.get(section, {}).get("records", 0)
         # Channels that would be closed are records; users who would be removed are nobody's.
-        seen = records + (affected[kind] if section == "users" else 0)
-        if affected[kind] >= LEAST_AFFECTED and affected[kind] > most / 100 * seen:
+        seen = records + (affected if section == "users" else 0)
+        if affected >= LEAST_AFFECTED and affected > most / 100 * seen:
             raise Unsafe(
-                f"{affected[kind]} of {seen} {section} are {kind}, and [safety] max_percent lets"
+                f"{affected} of {seen} {section} are {kind}, and [safety] max_percent lets"
                 f" only {most:g} % be removed or closed at once. Are chatsync.toml and the project"
                 " right"
             )

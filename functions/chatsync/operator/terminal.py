@@ -82,7 +82,7 @@ def in_one_line(error: Exception) -> str:
         case GoogleAPICallError() | FirebaseError():
             return f"Firebase refuses: {type(error).__name__}: {str(error)[:200]}"
         case Unsafe():
-            return f"Nothing was done: {error}? --i-know goes on."
+            return f"Stopped: {error}? --i-know goes on."
         case ChatsyncError():
             return str(error)
     return ""
