@@ -32,7 +32,7 @@ from chatsync.entry.events import (
 from chatsync.entry.tokens import issue_token, revoke_tokens
 from chatsync.errors import FirebaseUnavailable, Paused, Postponed, Temporary
 from chatsync.ids import Key
-from chatsync.operator import options, terminal
+from chatsync.operator import command, options, terminal
 from chatsync.outbox import drain as drain_module
 from chatsync.outbox.drain import drain, wake_if_due
 from chatsync.outcome import NotRepaired, Outcome, Waiting
@@ -600,6 +600,21 @@ def test_a_backfill_that_is_paused_in_the_middle_of_a_page_stops(
     ran = run("backfill", "--apply")
     assert (ran.status, "paused since" in ran.err) == (2, True)
     assert audits.unfinished("backfill", clients).page == 0
+
+
+def test_who_watches_a_backfill_of_the_functions_that_is_paused_does_not_stop_it(
+    run, clients, monkeypatch
+):
+    begun = audits.start("backfill", clients, steps=("accounts",), repair=RECONCILED)
+
+    def quiet(*_: object) -> float:
+        clients.pause.pause()
+        return command.SECONDS_UNTIL_DEAD
+
+    monkeypatch.setattr(command, "_quiet_seconds", quiet)
+    ran = run("backfill", "--apply")
+    assert (ran.status, "paused since" in ran.err) == (2, True)
+    assert audits.read(begun.id, clients).state == "running"
 
 
 def test_a_pause_is_not_outwaited(clients, paused):

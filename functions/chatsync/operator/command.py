@@ -392,6 +392,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
         began = audits.start("backfill", clients, steps=steps, repair=RECONCILED)
     elif began.state == "running":
         began = watch(began, clients)
+        clients.pause.refuse_if_paused()  # then it only waits, and goes on by itself
     if began.state in ("running", "stopped"):
         began = replace(began, state="running", ids_are_checked=began.ids_are_checked or i_know)
         if began.seen:
