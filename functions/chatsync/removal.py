@@ -1,7 +1,7 @@
 """Remove what is left of deleted accounts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from firebase_functions import logger
@@ -113,7 +113,10 @@ def _remove(
     # After Stream, which no longer lists the members by then. A deletion in Stream whose answer
     # was lost is to be looked at again: its error counts.
     after = deadline + GRACE_SECONDS
-    failures = {**_remove_documents(entries, stream_ids, clients, documents, after), **failures}
+    of_documents = _remove_documents(
+        entries, stream_ids, clients, documents, failures.keys(), after
+    )
+    failures = {**of_documents, **failures}
     for key in gone:
         if key not in failures:
             _log(key, policy, documents)
@@ -125,6 +128,7 @@ def _remove_documents(
     stream_ids: Mapping[Key, str],
     clients: Clients,
     documents: bool,
+    still_in_stream: Collection[Key],
     deadline: float,
 ) -> dict[Key, ChatsyncError]:
     """Take accounts out of their conversations, then delete their documents; returns the errors.
@@ -144,7 +148,9 @@ def _remove_documents(
             failures[key] = error
     left = {key: entry for key, entry in entries.items() if key not in failures}
     try:
-        delete_user_documents(left, clients, deadline, documents=documents)
+        delete_user_documents(
+            left, clients, deadline, documents=documents, still_in_stream=still_in_stream
+        )
     except FirebaseUnavailable as error:
         failures |= dict.fromkeys(left, error)
     return failures

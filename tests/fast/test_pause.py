@@ -283,6 +283,28 @@ def test_a_deletion_waits_in_the_outbox_and_is_done_after_the_pause(
     assert chat.query_users({"id": "bob"})["users"] == []
 
 
+def test_a_company_that_was_deleted_in_a_pause_of_weeks_is_removed_after_it(
+    accounts, with_settings, firestore, chat
+):
+    """Only its tombstone says under which id it is in Stream, and tombstones expire."""
+    clients = with_settings(users={"company": {"field": "type", "values": ["company"]}})
+    accounts.sign_up("shop")
+    firestore.document("users/shop").set({"type": "company"})
+    reconcile_after_event("shop", clients)
+    assert [user["id"] for user in chat.query_users({})["users"]] == ["company_shop"]
+    clients.pause.pause()
+    accounts.delete("shop")
+    remove_after_event("shop", clients)
+    for one in firestore.collection("stream_users").get():
+        if "chatsyncExpireAt" in one.to_dict():
+            one.reference.delete()
+    clients.pause.resume()
+    drain(0, clients)
+    assert (entries(clients), chat.query_users({})["users"]) == ({}, [])
+    [tombstone] = firestore.collection("stream_users").get()
+    assert "chatsyncExpireAt" in tombstone.to_dict()
+
+
 def test_an_event_of_stream_is_answered_and_its_repair_waits(people, clients, paused, written):
     user = {"id": "ann", "name": "Overwritten"}
     webhooks.handle({"type": "user.updated", "user": user}, clients)

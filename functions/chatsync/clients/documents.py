@@ -453,10 +453,15 @@ def _by_key(pairs: Iterable[tuple[Key, CreatedDocument]]) -> dict[Key, list[Crea
 
 
 def delete_user_documents(
-    entries: Mapping[Key, Entry], clients: Clients, deadline: float, *, documents: bool = True
+    entries: Mapping[Key, Entry],
+    clients: Clients,
+    deadline: float,
+    *,
+    documents: bool = True,
+    still_in_stream: Collection[Key] = (),
 ) -> None:
     """Remove the documents of up to 100 deleted users, and remember in ``stream_users`` that they
-    are deleted.
+    are deleted: for good of those ``still_in_stream``, since only it says under which id.
 
     Not ``companies/{id}``, which the app wrote. Without ``documents`` the others stay, too.
     """
@@ -464,21 +469,15 @@ def delete_user_documents(
     for key, entry in entries.items():
         for field, reference in references(key, clients).items():
             if field == "entry":
-                batch.set(reference, _tombstone(entry))
+                tombstone = {**entry.fields, "deletedAt": firestore.SERVER_TIMESTAMP}
+                if key not in still_in_stream:
+                    tombstone["chatsyncExpireAt"] = datetime.now(UTC) + TOMBSTONE_KEPT_FOR
+                batch.set(reference, tombstone)
             elif documents and field in ("user", "profile", "stats"):
                 batch.delete(reference)
     if len(batch):
         with temporary_failures_named():
             batch.commit(**until(deadline))
-
-
-def _tombstone(entry: Entry) -> dict[str, Any]:
-    """The entry of a deleted account: what it was, for as long as something may be left of it."""
-    return {
-        **entry.fields,
-        "deletedAt": firestore.SERVER_TIMESTAMP,
-        "chatsyncExpireAt": datetime.now(UTC) + TOMBSTONE_KEPT_FOR,
-    }
 
 
 def delete_documents(
