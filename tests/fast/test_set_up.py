@@ -294,6 +294,7 @@ def test_resume_completes_the_set_up_though_it_failed_to_at_first(clients, tasks
     tasks.before_call = lambda *_: (_ for _ in ()).throw(FirebaseUnavailable("down"))
     ran = run("resume")
     assert (ran.status, ran.out.split(":")[0]) == (2, "Resumed")
+    assert ran.err.splitlines()[-1] == "setUp is not called (down): resume again, or deploy."
     tasks.before_call = lambda *_: None
     assert run("resume").out == "Nothing was paused.\n"
     assert "setUp" in [task["function"] for task in tasks.waiting]

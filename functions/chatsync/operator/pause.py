@@ -4,8 +4,9 @@ import time
 
 from .. import outbox
 from ..entry import set_up
+from ..errors import FirebaseUnavailable
 from . import options
-from .options import IN_SYNC
+from .options import IN_SYNC, Refused
 from .terminal import print_line
 
 
@@ -26,5 +27,8 @@ def resume() -> int:
     else:
         print_line(f"Resumed: it was paused since {since:%Y-%m-%d %H:%M} UTC.")
         outbox.try_to_wake(time.time(), clients)
-    set_up.go_on(clients)
+    try:
+        set_up.go_on(clients)
+    except FirebaseUnavailable as error:
+        raise Refused(f"setUp is not called ({error}): resume again, or deploy.") from error
     return IN_SYNC
