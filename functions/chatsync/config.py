@@ -165,6 +165,7 @@ class Limits(Section, frozen=True):
 
 class Safety(Section, frozen=True):
     max_percent: Annotated[float, Meta(gt=0, le=100)] = 5
+    check_ids: bool = True
 
 
 class Config(Section, frozen=True):

@@ -99,6 +99,29 @@ def test_an_operators_audit_that_creates_stops_as_well(run, a_live_app, chat):
     assert ids_in(chat) == before
 
 
+def test_sign_ups_after_the_deployment_do_not_hide_a_wrong_id_format(
+    run, a_live_app, accounts, chat, clients, firestore
+):
+    firestore.document("chatsync/setup").set({"serviceAccount": ""})
+    for uid in ("new-1", "new-2", "new-3"):
+        accounts.sign_up(uid)
+        reconcile_after_sign_up(uid, clients)
+    before = ids_in(chat)
+    assert run("backfill", "--apply").status == 2
+    assert ids_in(chat) == before
+
+
+def test_an_app_that_began_with_chatsync_is_not_doubted(run, accounts, chat, firestore):
+    firestore.document("chatsync/setup").set({"serviceAccount": ""})
+    chat.upsert_users([{"id": f"guest-{n}"} for n in range(30)])
+    accounts.sign_up("ann")
+    assert run("backfill", "--apply").status == 0
+
+
+def test_the_app_can_turn_it_off(run_with, a_live_app, chat):
+    assert run_with({"safety": {"check_ids": False}}, "backfill", "--apply").status == 0
+
+
 def test_an_audit_that_only_looks_is_not_stopped(run, a_live_app):
     ran = run("audit", "--users")
     assert (ran.status, "missing stream user" in ran.out) == (1, True)

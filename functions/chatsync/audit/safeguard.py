@@ -3,10 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import NamedTuple
 
 from ..clients import Clients
 from ..clients.accounts import existing_keys
+from ..clients.documents import temporary_failures_named, until
 from ..errors import Unsafe
 from ..settings import Settings
 from ..side_by_side import BATCH
@@ -28,8 +30,9 @@ SAMPLE_SECONDS = 30.0
 
 
 class Sample(NamedTuple):
-    """Some users of Stream, without service users and without deactivated ones: the policy
-    ``deactivate`` leaves those whose accounts are gone."""
+    """Some users of Stream, without service users and deactivated ones, whom the policy
+    ``deactivate`` leaves, and without those who came after the first deployment: chatsync itself
+    made them."""
 
     users: int
     ours: int
@@ -54,9 +57,14 @@ def sample(clients: Clients) -> Sample:
     at most. Raises what Stream, Auth and Firestore raise."""
     settings, deadline = clients.settings, time.monotonic() + SAMPLE_SECONDS
     nobodys, ours = set[str](), set[str]()
+    deployed_at = _deployed_at(clients, deadline)
     for after in SAMPLED_AFTER:
         listed = clients.stream.list_users(after, deadline)
-        people = {user["id"] for user in listed if not user.get("deactivated_at")}
+        people = {
+            user["id"]
+            for user in listed
+            if not user.get("deactivated_at") and str(user["created_at"]) < deployed_at
+        }
         people -= {*settings.config.stream.service_users}
         keys = {one: key for one in people if (key := settings.key(one))}
         existing = existing_keys(list(keys.values()), clients, deadline)
@@ -69,8 +77,18 @@ def sample(clients: Clients) -> Sample:
     return found
 
 
+def _deployed_at(clients: Clients, deadline: float) -> str:
+    """The time of the first deployment as Stream writes times, else one that never comes."""
+    with temporary_failures_named():
+        snapshot = clients.firestore.document("chatsync", "setup").get(**until(deadline))
+    created = snapshot.create_time
+    return created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if created else "9999"
+
+
 def refuse_wrong_ids(clients: Clients) -> None:
     """Raise Unsafe if a repair would give everybody a second Stream user."""
+    if not clients.settings.config.safety.check_ids:
+        return
     if doubt := sample(clients).doubt:
         stream = clients.settings.config.stream
         raise Unsafe(
