@@ -480,6 +480,7 @@ def test_rules_that_collide_in_a_functions_name_call_ours_by_another():
         ("match /users/{document=**} { allow read; }", "users"),
         ("match /{path=**}/users/{uid} { allow read; }", "users"),
         ("match /user_stats/{a} { allow get: if true; }", "stats"),
+        ("match/users/ {uid}{allow read,write:if request.auth!=null;}", "users"),
         ("match /users/{uid}/notes/{note} { allow read; }", ""),
         ("match /users/{uid} { match /notes/{note} { allow read; } }", ""),
         ("match /users/{uid} { allow read, write: if false; }", ""),
@@ -511,6 +512,21 @@ def test_ours_are_left_out_only_where_theirs_allow_something(match, section):
 def test_rules_that_open_what_is_the_servers_are_refused(match):
     with pytest.raises(RulesRefused):
         rules_text.with_ours(rules(match), Config())
+
+
+def test_rules_of_another_database_are_none_of_ours():
+    theirs = rules("match /a/{b} { allow read; }")
+    other = "  match /databases/logs/documents { match /users/{a} { allow read; } }\n"
+    spliced = rules_text.with_ours(theirs.replace("  match", f"{other}  match", 1), Config())
+    assert spliced.text.index(rules_text.BEGIN) > spliced.text.index("/a/{b}")
+    assert not spliced.left_out
+
+
+def test_a_brace_on_the_last_line_of_their_rules_does_not_end_in_our_comment():
+    theirs = rules("match /a/{b} { allow read; }").replace("\n", " ")
+    spliced = rules_text.with_ours(theirs, Config()).text
+    assert f"{rules_text.END}\n" in spliced
+    assert rules_text.without_ours(spliced).split() == theirs.split()
 
 
 def test_only_wildcards_that_name_no_collection_can_be_trusted():

@@ -21,14 +21,14 @@ _SEGMENT = r"(?:\{[^{}]*\}|[^\s/{}]+)"
 _SEGMENTS = re.compile(f"/({_SEGMENT})")
 # A semicolon may be missing after a condition, and a map may be in it.
 _TOKEN = re.compile(
-    rf"\bmatch\s+(?P<path>(?:/{_SEGMENT}\s*)+)\{{"
+    rf"\bmatch\s*(?P<path>(?:/\s*{_SEGMENT}\s*)+)\{{"
     r"|\bfunction\s+(?P<function>\w+)\s*\([^)]*\)\s*\{"
     r"|(?P<allow>\ballow\s+\w+(?:\s*,\s*\w+)*(?P<condition>\s*:.*?)?"
     r"(?=\s*(?:;|[{}]|\b(?:allow|match|function)\b)))"
     r"|(?P<close>\})|\{",
     re.DOTALL,
 )
-_DOCUMENTS = re.compile(r"/databases/[^/]+/documents")
+_DOCUMENTS = re.compile(r"/databases/([^/]+)/documents")
 _NEVER = re.compile(r"\s*:\s*if\s*(?:\(\s*false\s*\)|\bfalse)\s*")
 _FUNCTION = re.compile(r"\bfunction (\w+)")
 _VERSION_2 = re.compile(r"""\brules_version\s*=\s*['"]2['"]""")
@@ -102,7 +102,7 @@ def with_ours(theirs: str, config: Config, trust_wildcards: bool = False) -> Spl
             "ours need `rules_version = '2';` in the first line. In version 1 a wildcard such as"
             " {document=**} matches less, so read your rules again before you change it"
         )
-    matches, functions = _read(theirs)
+    matches, functions = _read(theirs, config.firestore.database)
     documents = next((one for one in matches if one.path == ()), None)
     if documents is None:
         raise RulesRefused("there is no `match /databases/{database}/documents`")
@@ -121,7 +121,8 @@ def with_ours(theirs: str, config: Config, trust_wildcards: bool = False) -> Spl
     before = theirs[: documents.closes].rstrip()
     space = theirs[len(before) : documents.closes]
     block = f"\n    {BEGIN}\n{body}\n    {END}"
-    return Spliced(before + block + (space or "\n  ") + theirs[documents.closes :], left_out)
+    space = space if "\n" in space else "\n  "  # else the brace would be in our comment
+    return Spliced(before + block + space + theirs[documents.closes :], left_out)
 
 
 def _refuse_open(matches: Iterable[_Match], trust_wildcards: bool) -> None:
@@ -170,8 +171,8 @@ def _is_unused(chunk: str, chunks: Iterable[str]) -> bool:
     return not any(re.search(rf"\b{name[1]}\(", one) for one in chunks if one != chunk)
 
 
-def _read(text: str) -> tuple[list[_Match], set[str]]:
-    """Every ``match`` in rules, and the names of all functions."""
+def _read(text: str, name: str) -> tuple[list[_Match], set[str]]:
+    """Every ``match`` in rules that concerns a database, and the names of all functions."""
     found: list[_Match] = []
     functions: set[str] = set()
     blocks: list[tuple[str, list[str]]] = []
@@ -185,7 +186,8 @@ def _read(text: str) -> tuple[list[_Match], set[str]]:
             added, conditions = blocks.pop() if blocks else ("", [])
             if added and (database := _DOCUMENTS.match(path)):
                 segments = tuple(_SEGMENTS.findall(path[database.end() :]))
-                found.append(_Match(segments, token.start(), tuple(conditions)))
+                if database[1].startswith("{") or database[1] == name:
+                    found.append(_Match(segments, token.start(), tuple(conditions)))
         else:
             functions |= {token["function"]} - {None}
             blocks.append((token["path"] or "", []))
