@@ -455,6 +455,31 @@ def test_the_next_run_puts_back_what_a_killed_one_left(init, tmp_path):
     assert all_files(tmp_path) == before
 
 
+def test_two_at_once_are_refused_since_one_would_undo_what_the_other_does(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    before = all_files(tmp_path)
+    with files.alone(tmp_path):
+        assert "is at work" in init(*SHAPES["Node functions"].arguments).err
+    assert all_files(tmp_path) == before
+    assert init(*SHAPES["Node functions"].arguments).status == 0
+
+
+def test_killed_while_it_puts_back_it_loses_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"a")
+    assert kill_at(8, tmp_path, {"a": b"A", "b": b"B", "c": b"C"})
+
+    def killed(work: Path) -> None:
+        (work / "0.before").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as instead:
+        instead.setattr(files.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.recover(tmp_path)
+    files.recover(tmp_path)
+    assert all_files(tmp_path) == {"a": b"a"}
+
+
 def test_what_somebody_changed_after_an_interruption_is_named_and_stays(tmp_path):
     (tmp_path / "a").write_bytes(b"a")
     assert kill_at(8, tmp_path, {"a": b"A", "b": b"B", "c": b"C"})

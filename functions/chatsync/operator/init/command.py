@@ -26,6 +26,7 @@ from .rules_text import RulesRefused
 
 
 def init(
+    context: typer.Context,
     directory: Annotated[Path, typer.Argument(help="The folder of firebase.json.")] = Path(),
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
@@ -69,6 +70,9 @@ def init(
     root, source = directory.resolve(), os.path.normpath(source)
     if os.path.isabs(source) or source.startswith("."):
         raise Refused(f"--source must be within the folder of firebase.json, not {source}.")
+    if not root.is_dir():
+        raise Refused(f"{directory} is no folder.")
+    context.with_resource(files.alone(root))
     if files.recover(root):
         print_line("An earlier run was interrupted: the files are as before it.")
     found = files.read(root, source)

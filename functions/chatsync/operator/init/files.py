@@ -1,9 +1,11 @@
 """A project's files: read, and changed all at once or not at all."""
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import ChatsyncError
@@ -20,7 +22,21 @@ _JOURNAL = "journal.json"
 
 
 class Interrupted(ChatsyncError):
-    """Files could not be put back; the message names them."""
+    """Files could not be put back, or another command is at work; the message says it."""
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Nobody else may do the same meanwhile: one would take the other's work for interrupted.
+    Raises Interrupted; it ends with the process, too."""
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Interrupted("Another `chatsync init` is at work in this folder") from None
+    finally:
+        os.close(folder)
 
 
 def read(root: Path, folder: str) -> Files:
@@ -112,6 +128,7 @@ def recover(root: Path) -> bool:
             f"An earlier run was interrupted, and {', '.join(foreign)} was changed since. Put it"
             f" right by hand (what was before is in {WORK}), then remove {WORK}"
         )
+    (work / _JOURNAL).unlink(missing_ok=True)  # first: without the rest it would mislead
     shutil.rmtree(work)
     return True
 
