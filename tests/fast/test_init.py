@@ -287,6 +287,33 @@ def test_a_value_that_the_projects_file_states_differently_is_not_passed_over(in
     assert "says CHATSYNC_REGION=asia-south1" in ran.err
 
 
+def test_a_parameter_without_value_is_no_answer(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    init(*SHAPES["Node functions"].arguments)
+    file = tmp_path / "chatsync" / ".env.demo-chatsync"
+    file.write_text(file.read_text().replace("STREAM_API_KEY=local-key", "STREAM_API_KEY="))
+    ran = init("--project", "demo-chatsync", "init", "--yes")
+    assert (ran.status, "says STREAM_API_KEY= and nothing more" in ran.err) == (2, True)
+
+
+def test_an_alias_of_a_project_is_its_id(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    (tmp_path / ".firebaserc").write_text('{"projects": {"staging": "my-app-stg"}}')
+    ran = init("--project", "staging", "init", "--yes", "--stream-key", "local-key")
+    assert ran.status == 0
+    assert (tmp_path / "chatsync" / ".env.my-app-stg").exists()
+    assert "chatsync --project my-app-stg doctor" in ran.out
+
+
+def test_indexes_that_are_no_list_are_refused_in_words(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    stated = {"firestore": {"rules": "firestore.rules", "indexes": "i.json"}}
+    (tmp_path / "firebase.json").write_text(json.dumps(stated))
+    (tmp_path / "i.json").write_text('{"fieldOverrides": null}')
+    ran = init(*SHAPES["Node functions"].arguments)
+    assert (ran.status, "i.json: fieldOverrides must be a list" in ran.err) == (2, True)
+
+
 def test_another_database_takes_our_part_along(init, tmp_path):
     shape = SHAPES["a named database"]
     shape.write(tmp_path)
@@ -332,6 +359,7 @@ def test_our_folder_is_within_the_project(init, tmp_path, source):
         ("firebase.json", '{"functions": {"source": "functions"},}', "cannot be read"),
         ("firebase.json", '{"functions": "functions.json"}', "neither an object nor a list"),
         ("firebase.json", '{"functions": [{"source": "x", "codebase": "chatsync"}]}', "not make"),
+        ("firebase.json", '{"functions": [{"source": 5}]}', "source of functions must be a text"),
         ("firebase.json", '{"firestore": {}}', "firestore.rules is there, but not named"),
         ("chatsync/x", "", "folder chatsync is there already"),
         ("firestore.rules", "service cloud.firestore {}", "rules_version"),
@@ -609,7 +637,16 @@ def test_what_the_firebase_cli_refuses_is_refused(text):
         ("export const x = onCall(() => 1)", ".ts"),
         ("export async function x() {}", ".ts"),
         ("export { y as x } from './y'", ".ts"),
+        ("export const { x } = build()", ".ts"),
+        ("module.exports = { x: onCall(async (r) => { return {y: 1}; }) }", ".js"),
+        ("exports['x'] = 1", ".js"),
+        ('Object.defineProperty(exports, "x", { get: function () { return y.x; } })', ".js"),
+        ("exports.y = exports.x = void 0", ".js"),
+        ("app.get('/*', y);\nexports.x = 1;\n/** y */", ".js"),
+        ("exports.y = `//`; exports.x = 1", ".js"),
         ("@on_call()\ndef x(request):\n    pass", ".py"),
+        ("x = on_call()(y)", ".py"),
+        ("from chat import (\n    y,\n    x,\n)", ".py"),
     ],
 )
 def test_a_function_of_theirs_is_found_by_its_text(text, suffix):
@@ -618,7 +655,15 @@ def test_a_function_of_theirs_is_found_by_its_text(text, suffix):
 
 @pytest.mark.parametrize(
     ("text", "suffix"),
-    [("// exports.x = 1", ".js"), ("const x = 1", ".js"), ("    def x(self): pass", ".py")],
+    [
+        ("// exports.x = 1", ".js"),
+        ("/* exports.x = 1 */", ".js"),
+        ("const x = 1", ".js"),
+        ("if (exports.x == 1) y()", ".js"),
+        ("module.exports = { y: { x: 1 } }", ".js"),
+        ("    def x(self): pass", ".py"),
+        ("    x = 1", ".py"),
+    ],
 )
 def test_what_is_not_exported_is_no_function(text, suffix):
     assert "x" not in their_functions.declared(text, suffix)

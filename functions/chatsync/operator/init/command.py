@@ -189,15 +189,17 @@ def _ask(question: str, default: str | None, option: str, yes: bool) -> str:
 
 
 def _project(root: Path, yes: bool) -> str:
-    """The project that is named before the command, else the default of ``.firebaserc``."""
-    default = None
+    """The project that is named before the command, maybe by its alias in ``.firebaserc``, else
+    the default there."""
+    projects: dict[str, str] = {}
     try:
-        stated = json.loads((root / ".firebaserc").read_text())
-        default = str(stated["projects"]["default"])
+        projects = dict(json.loads((root / ".firebaserc").read_text())["projects"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    named = config_module.project_of()
-    return named or _ask("The id of your Firebase project", default, "--project before init", yes)
+    default, named = projects.get("default"), config_module.project_of()
+    return projects.get(named, named) or _ask(
+        "The id of your Firebase project", default, "--project before init", yes
+    )
 
 
 def _settings(folder: Path, firebase: str, database: str) -> tuple[str, Config]:
@@ -225,8 +227,10 @@ def _environment(
         name, default = param["name"], param.get("default")
         if stated.get(name) and present.get(name, stated[name]) != stated[name]:
             raise Refused(f"{file} says {name}={present[name]}: change it there, or leave it out.")
-        if param["type"] == "secret" or name in present:
+        if param["type"] == "secret" or present.get(name):
             continue
+        if name in present:
+            raise Refused(f"{file} says {name}= and nothing more: say something, or remove it.")
         if default is not None:
             default = str(default).lower() if param["type"] == "boolean" else str(default)
         value = stated.get(name) or _ask(param["description"], default, _OPTIONS[name], yes)

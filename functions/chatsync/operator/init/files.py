@@ -31,10 +31,11 @@ def alone(root: Path) -> Iterator[None]:
     Raises Interrupted; it ends with the process, too."""
     folder = os.open(root, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Interrupted("Another `chatsync init` is at work in this folder") from None
         yield
-    except BlockingIOError:
-        raise Interrupted("Another `chatsync init` is at work in this folder") from None
     finally:
         os.close(folder)
 
@@ -100,14 +101,15 @@ def _prepare(root: Path, changes: Mapping[str, bytes | None]) -> None:
 
 
 def recover(root: Path) -> bool:
-    """Put back what an interrupted change left; whether there was something. Raises Interrupted.
+    """Put back what an interrupted change left; whether it had begun. Raises Interrupted.
 
     A file that somebody changed since stays as they made it, and is named.
     """
     work, foreign = root / WORK, []
     if not work.exists():
         return False
-    if (work / _JOURNAL).exists():
+    had_begun = (work / _JOURNAL).exists()
+    if had_begun:
         journal = json.loads((work / _JOURNAL).read_text())
         for number, path in enumerate(journal["paths"]):
             target, was = (root / path).resolve(), work / f"{number}.before"
@@ -130,7 +132,7 @@ def recover(root: Path) -> bool:
         )
     (work / _JOURNAL).unlink(missing_ok=True)  # first: without the rest it would mislead
     shutil.rmtree(work)
-    return True
+    return had_begun
 
 
 def _content(file: Path) -> bytes | None:

@@ -54,8 +54,13 @@ def parsed(text: str, name: str = "firebase.json") -> Node:
 
 
 def codebases(root: Node) -> list[dict[str, Any]]:
-    """What stands in ``functions``, as a list."""
-    return [node.value for node in _entries(root, "functions")]
+    """What stands in ``functions``, as a list. Raises ProjectRefused."""
+    found = [node.value for node in _entries(root, "functions")]
+    for one in found:
+        for key in ("source", "codebase"):
+            if not isinstance(one.get(key, ""), str):
+                raise ProjectRefused(f"firebase.json: the {key} of functions must be a text")
+    return found
 
 
 def source_of(text: str) -> str:
@@ -153,6 +158,8 @@ def with_policies(text: str, name: str, config: Config) -> tuple[str, list[str]]
     differing = []
     for policy in policies(config):
         root = parsed(text, name)
+        if not isinstance(root.value.get("fieldOverrides", []), list):
+            raise ProjectRefused(f"{name}: fieldOverrides must be a list")
         if "fieldOverrides" not in root.value:
             text = json_text.append(text, root, [policy], "fieldOverrides")
             continue
