@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -192,10 +193,8 @@ def _project(root: Path, yes: bool) -> str:
     """The project that is named before the command, maybe by its alias in ``.firebaserc``, else
     the default there."""
     projects: dict[str, str] = {}
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         projects = dict(json.loads((root / ".firebaserc").read_text())["projects"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     default, named = projects.get("default"), config_module.project_of()
     return projects.get(named, named) or _ask(
         "The id of your Firebase project", default, "--project before init", yes
