@@ -8,17 +8,21 @@ tells of it, and it counts for ``trust_hours`` at most.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import users
 from .config import Config
 from .ids import Key
-from .users import FirebaseState, Remembered
+from .users import Document, FirebaseState, Remembered
 
 KEPT_CHANGES = 10
 """Of ``history``."""
+
+DOOR = os.environ.get("FUNCTION_TARGET") or "operator"
+"""What this process serves: the deployed function's name, which the platform sets."""
 
 TOMBSTONE_KEPT_FOR = timedelta(days=7)
 """How long the entry of a deleted account is kept, by Firestore's TTL policy."""
@@ -101,9 +105,19 @@ def update_of_entry(
     revoked = revoked_before(stream_user)
     fields: dict[str, Any] = {"fingerprint": seen, "verifiedAt": now, "revokedBefore": revoked}
     if change:
-        before = remembered.history if remembered else ()
-        fields["history"] = [*before, {"at": now, **change}][-KEPT_CHANGES:]
+        fields["history"] = with_change(remembered.history if remembered else (), change)
     return fields
+
+
+def change_of(did: str, names: Iterable[str] = ()) -> dict[str, Any]:
+    """What this process did, or was told of, for the history. ``names`` are those of fields of the
+    Stream user, or of collections; never values."""
+    return {"by": DOOR, "did": did, "fields": sorted(names)}
+
+
+def with_change(history: Sequence[Document], change: Mapping[str, Any]) -> list[Document]:
+    """``history`` with one more change; the last ten only."""
+    return [*history, {"at": datetime.now(UTC), **change}][-KEPT_CHANGES:]
 
 
 def _is_younger(remembered: Remembered | None, hours: float, now: datetime) -> bool:

@@ -1,6 +1,5 @@
 """What a reconciliation writes to Firestore: missing documents, profiles, refused values."""
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -25,9 +24,6 @@ from .record import Record
 from .users import FirebaseState
 
 _MAX_REMEMBERED = 20
-
-DOOR = os.environ.get("FUNCTION_TARGET") or "operator"
-"""What this process serves: the deployed function's name, which the platform sets."""
 
 
 class DocumentWrites:
@@ -139,16 +135,20 @@ class DocumentWrites:
             logger.warn(f"What agrees could not be remembered: {error}")
 
     def _agreement(self, record: Record) -> dict[str, Any]:
-        """What to write into the entry of a user who agrees; empty if nothing."""
+        """What to write into a user's entry: who agrees is trusted, and what was done is told."""
+        change = _change(record)
         if not record.is_agreed or not record.entry_is_certain:
-            return {}
+            is_said_gone = record.entry is not None and record.entry.deleted_at is not None
+            if not change or is_said_gone:
+                return {}
+            return {"history": agreement.with_change(record.history or (), change)}
         config = self._clients.settings.config
         state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
         return agreement.update_of_entry(
             record.entry and replace(record.entry, history=record.history or ()),
             agreement.fingerprint(record.key, record.stream_id, state, config),
             record.stream_user or {},
-            _change(record),
+            change,
             config,
             auth_was_asked=record.key.kind == "company" or state.account is not None,
         )
@@ -178,10 +178,13 @@ class DocumentWrites:
 
 
 def _change(record: Record) -> dict[str, Any] | None:
-    """What this repair did in Stream, for the history; None if nothing.
+    """What this repair did in Stream, or else in Firestore, for the history; None if nothing.
 
     None, too, if the history could not be read: it would be replaced.
     """
-    if record.status in (None, "ok") or (record.entry and record.history is None):
+    if record.entry and record.history is None:
         return None
-    return {"by": DOOR, "did": record.status, "fields": sorted(record.patched_fields)}
+    if record.status not in (None, "ok"):
+        return agreement.change_of(record.status, record.patched_fields)
+    collections = {one.reference.parent.id for one in record.documents if not one.is_entry}
+    return agreement.change_of("documents", collections) if collections else None

@@ -191,7 +191,7 @@ class Observer:
         fields = ["user", "profile", "stats"]
         if any(one.is_decided_here or one.is_created or one.kind == "company" for one in records):
             fields += ["company", "entry", "account_entry"]
-        elif any(one.status for one in records):
+        elif any(one.status or one.documents for one in records):
             fields.append("entry")
         reading = side_by_side.begin(
             read_documents,
@@ -208,7 +208,8 @@ class Observer:
         otherwise = set()
         for key, state in states.items():
             record = self._records[key]
-            record.history = state.remembered.history if state.remembered else ()
+            if "entry" in fields:
+                record.history = state.remembered.history if state.remembered else ()
             if self._is_of_another_kind(record, state):
                 otherwise.add(key)
             known = self._with_refused(replace(state, kind=record.kind), record)

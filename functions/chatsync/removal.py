@@ -58,7 +58,12 @@ def remove_users(
     removal = from_stream and documents
     try:
         reading = side_by_side.begin(
-            read_documents, removable, clients, deadline, of=("company", "entry")
+            read_documents,
+            removable,
+            clients,
+            deadline,
+            of=("company", "entry"),
+            whole={"entry": ["history"]},
         )
         existing = existing_keys(removable, clients, deadline)
         states = side_by_side.result(reading, deadline)
@@ -99,7 +104,11 @@ def _remove(
     """Remove these users from both sides, or one; the error of each who could not be removed."""
     policy = clients.settings.config.stream.delete_policy if from_stream else ""
     entries = {
-        key: Entry(_kind_of(key, state), clients.settings.stream_id(key, state))
+        key: Entry(
+            _kind_of(key, state),
+            clients.settings.stream_id(key, state),
+            state.remembered.history if state.remembered else (),
+        )
         for key, state in gone.items()
     }
     stream_ids = {

@@ -297,7 +297,7 @@ def test_a_deleted_account_leaves_a_tombstone_that_expires(ann, accounts, client
     accounts.delete("ann")
     remove_after_event("ann", clients)
     fields = entry()
-    assert set(fields) == {"kind", "streamUserId", "deletedAt", "chatsyncExpireAt"}
+    assert set(fields) == {"kind", "streamUserId", "history", "deletedAt", "chatsyncExpireAt"}
     assert (fields["kind"], fields["streamUserId"]) == ("user", "ann")
     week = fields["chatsyncExpireAt"] - fields["deletedAt"]
     assert timedelta(days=6.9) < week < timedelta(days=7.1)
@@ -321,4 +321,6 @@ def test_an_account_that_returns_to_a_deactivated_user_keeps_its_kind(
     remove_after_event("ann", clients)
     accounts.sign_up("ann", displayName="Ann")
     reconcile_after_sign_up("ann", clients)
-    assert entry() == {"kind": "user", "streamUserId": "ann"}
+    fields = entry()
+    assert [one["did"] for one in fields.pop("history")][:2] == ["created", "deleted"]
+    assert fields == {"kind": "user", "streamUserId": "ann"}

@@ -22,12 +22,13 @@ from google.cloud.firestore_v1.field_path import FieldPath
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 from google.rpc import code_pb2
 
-from ..agreement import TOMBSTONE_KEPT_FOR
+from ..agreement import TOMBSTONE_KEPT_FOR, change_of, with_change
 from ..errors import FirebaseUnavailable, Unsettled
 from ..ids import Key
 from ..settings import ReadFields
 from ..users import (
     MAX_PICTURE_LENGTH,
+    Document,
     FirebaseState,
     Remembered,
     UserKind,
@@ -72,15 +73,26 @@ OTHER = object()
 
 
 class Entry(NamedTuple):
-    """``stream_users/{kind}_{id}``: what an account is, and its Stream id."""
+    """``stream_users/{kind}_{id}``: what an account is, its Stream id, and what was done to it."""
 
     kind: UserKind
     stream_id: str
+    history: Sequence[Document] = ()
+    """The last changes; written only with a whole new entry."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """As they stand in the document."""
+        """As they stand in the document, without the history."""
         return {"kind": self.kind, "streamUserId": self.stream_id}
+
+    def with_change(self, did: str, names: Iterable[str] = ()) -> "Entry":
+        """The same with one more change, by this process."""
+        return self._replace(history=with_change(self.history, change_of(did, names)))
+
+    def of_deleted(self) -> "Entry":
+        """The same after a deletion, which may be told again: by events of the documents, too."""
+        was_told = bool(self.history) and self.history[-1].get("did") == "deleted"
+        return self if was_told else self.with_change("deleted")
 
 
 class CreatedDocument(NamedTuple):
@@ -434,7 +446,8 @@ def create_missing(
     config, now = clients.settings.config, firestore.SERVER_TIMESTAMP
     missing = missing_documents(state, now, config) if state else {}
     if entry:
-        missing["entry"] = entry.fields
+        history = {"history": list(entry.history)} if entry.history else {}
+        missing["entry"] = entry.fields | history
     for field, document in missing.items():
         batch.create(documents[field], document)
     return [documents[field] for field in missing]
@@ -469,7 +482,9 @@ def delete_user_documents(
     for key, entry in entries.items():
         for field, reference in references(key, clients).items():
             if field == "entry":
-                tombstone = {**entry.fields, "deletedAt": firestore.SERVER_TIMESTAMP}
+                history = list(entry.of_deleted().history)
+                tombstone = {**entry.fields, "history": history}
+                tombstone["deletedAt"] = firestore.SERVER_TIMESTAMP
                 if key not in still_in_stream:
                     tombstone["chatsyncExpireAt"] = datetime.now(UTC) + TOMBSTONE_KEPT_FOR
                 batch.set(reference, tombstone)

@@ -8,6 +8,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from google.rpc import code_pb2
 
+from ..agreement import with_change
 from ..errors import FirebaseUnavailable
 from ..ids import Key
 from . import Clients
@@ -15,6 +16,7 @@ from .documents import (
     CHANGED,
     CreatedDocument,
     Entry,
+    read_documents,
     references,
     temporary_failures_named,
     until,
@@ -22,8 +24,9 @@ from .documents import (
 
 
 def write_entry(key: Key, entry: Entry, clients: Clients, deadline: float) -> None:
-    """Write down what an account is, in place of what was there."""
-    fields = {**entry.fields, "refused": []}
+    """Write down what an account is, in place of what was there, but for its history."""
+    corrected = entry.with_change("corrected", ["kind"])
+    fields = {**entry.fields, "refused": [], "history": list(corrected.history)}
     with temporary_failures_named():
         references(key, clients)["entry"].set(fields, **until(deadline))
 
@@ -79,25 +82,34 @@ def remember_agreement(
 
 
 def withdraw(
-    keys: Collection[Key], clients: Clients, deadline: float, *, overwritten: bool = False
+    keys: Collection[Key],
+    clients: Clients,
+    deadline: float,
+    *,
+    change: Mapping[str, Any] | None = None,
+    overwritten: bool = False,
 ) -> None:
     """Trust the entries of these users no longer (BatchWrite). Users without entry need nothing.
 
-    Of a company's id, the account that may be that company counts too. With ``overwritten`` it is
-    noted that somebody else wrote into Stream. Raises FirebaseUnavailable.
+    Of a company's id, the account that may be that company counts too. ``change`` is what ends the
+    trust, for the history, which is then read first. With ``overwritten`` it is noted that somebody
+    else wrote into Stream. Raises FirebaseUnavailable.
     """
-    entries = {
-        reference.path: reference
-        for key in keys
-        for field, reference in references(key, clients).items()
-        if field in ("entry", "account_entry")
-    }
+    named = dict.fromkeys([*keys, *(Key("user", key.id) for key in keys)])
+    states = {}
+    if change:
+        whole = {"entry": ["history"]}
+        states = read_documents(named, clients, deadline, of=["entry"], whole=whole)
     batch = BulkWriteBatch(clients.firestore)
-    for reference in entries.values():
+    for key in named:
         # The time makes it a change: a repair that has read the entry before cannot write it.
         now = firestore.SERVER_TIMESTAMP
-        fields = {"verifiedAt": None, "invalidatedAt": now}
-        batch.update(reference, {**fields, "overwrittenAt": now} if overwritten else fields)
+        fields: dict[str, Any] = {"verifiedAt": None, "invalidatedAt": now}
+        if change and (remembered := states[key].remembered):
+            fields["history"] = with_change(remembered.history, change)
+        if overwritten:
+            fields["overwrittenAt"] = now
+        batch.update(references(key, clients)["entry"], fields)
     _commit_changes(batch, deadline)
 
 

@@ -148,6 +148,10 @@ def _make(key: Key, clients: Clients, deadline: float) -> None:
             raise NotFound([key.id])
         state, entry = _judged(key, replace(state, account=account), clients.settings)
         batch = clients.firestore.batch()
+        lacking = [name for name in ("user", "profile", "stats") if getattr(state, name) is None]
+        if entry:
+            collections = map(clients.settings.collection_of, lacking)
+            entry = entry.with_change("documents", collections)
         created = create_missing(key, state, entry, batch, clients)
         if not created:
             return

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import outbox, proof
-from ..agreement import revoked_before, still_agrees
+from ..agreement import change_of, revoked_before, still_agrees
 from ..clients import Clients
 from ..clients.accounts import check_signed_in, read_accounts
 from ..clients.documents import read_documents
@@ -65,7 +65,7 @@ def revoke_tokens(uid: str, clients: Clients) -> dict[str, Any]:
     deadline = new_deadline()
     clients.stream.revoke_tokens(stream_id, datetime.fromtimestamp(revoking, UTC), deadline)
     # The entry says when tokens were revoked last, and it was before.
-    withdraw([Key("user", uid)], clients, deadline)
+    withdraw([Key("user", uid)], clients, deadline, change=change_of("revoked"))
     return {"userId": uid, "streamUserId": stream_id}
 
 

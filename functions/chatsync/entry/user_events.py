@@ -13,6 +13,7 @@ from typing import Any
 from firebase_functions import logger
 
 from .. import outbox, users
+from ..agreement import change_of
 from ..clients import Clients
 from ..clients.accounts import read_accounts
 from ..clients.documents import read_documents
@@ -57,7 +58,7 @@ def handle(
     if key is None:
         return
     if kind in WITHDRAWING:
-        withdraw([key], clients, deadline)
+        withdraw([key], clients, deadline, change=change_of(kind))
         about = {key.kind: key.id, "event": kind}
         logger.info(f"Stream tells something new of {key.kind} {key.id}: {kind}", **about)
     elif kind == "user.updated":
@@ -87,7 +88,8 @@ def _compare(
         logger.warn(f"{name} was overwritten twice within a minute: left to the audit", **about)
     # Last: a failed event comes again, and must not look like a second one.
     until = max(deadline, time.monotonic() + WITHDRAW_SECONDS)
-    withdraw([named], clients, until, overwritten=True)
+    told = change_of("user.updated", fields)
+    withdraw([named], clients, until, change=told, overwritten=True)
 
 
 def _read(key: Key, clients: Clients, deadline: float) -> tuple[Key, FirebaseState]:

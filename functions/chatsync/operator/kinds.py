@@ -33,7 +33,8 @@ def change_kind(
     accounts = read_accounts(keys, clients.auth)
     if missing := [key.id for key in keys if key not in accounts]:
         raise Refused(f"No such account: {', '.join(missing)}.")
-    states = read_documents(keys, clients, deadline, of=["entry"])
+    whole = {"entry": ["history"]}
+    states = read_documents(keys, clients, deadline, of=["entry"], whole=whole)
     id_format = clients.settings.id_format
     wrong_ids = {key: id_format.stream_id(Key(other, key.id)) for key in keys}
     in_stream = clients.stream.query_users(list(wrong_ids.values()), deadline)
@@ -46,7 +47,10 @@ def change_kind(
     if changing and apply:
         confirm(f"Correct {len(changing)} accounts?", yes)
         for key in changing:
-            write_entry(key, Entry(kind, id_format.stream_id(Key(kind, key.id))), clients, deadline)
+            remembered = states[key].remembered
+            history = remembered.history if remembered else ()
+            entry = Entry(kind, id_format.stream_id(Key(kind, key.id)), history)
+            write_entry(key, entry, clients, deadline)
             logger.info(f"Account {key.id} is a {kind} from now on", user=key.id)
     return [(key, wrong_ids[key]) for key in changing]
 
