@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from chatsync import audit, outbox
-from chatsync.clients.documents import Entry
+from chatsync.clients.documents import Entry, read_documents
 from chatsync.clients.entries import write_entry
 from chatsync.conversations.create import create_conversation
 from chatsync.document_writes import DocumentWrites
@@ -441,3 +441,18 @@ def test_the_audit_tells_of_an_account_whose_company_document_came_too_late(clie
     while found.state == "running":
         found = audit.run_page(found, clients)
     assert found.findings == 1
+
+
+def test_an_account_and_a_company_of_one_id_are_read_together_as_they_are_apart(clients, firestore):
+    firestore.document("companies/acme").set({"name": "Acme"})
+    firestore.document("users/acme").set({"displayName": "Ann"})
+    firestore.document("stream_users/user_acme").set({"kind": "company", "streamUserId": "x"})
+    keys = [Key("user", "acme"), Key("company", "acme")]
+
+    def read(*keys: Key) -> list[tuple]:
+        states = read_documents(keys, clients, 1e18).values()
+        return [(one.kind, one.user, one.company, one.remembered_id) for one in states]
+
+    ann, acme = {"displayName": "Ann"}, {"name": "Acme"}
+    assert read(*keys) == [("company", ann, acme, "x"), ("company", None, acme, "")]
+    assert read(*keys) == [*read(keys[0]), *read(keys[1])]

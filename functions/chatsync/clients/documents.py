@@ -181,16 +181,20 @@ def read_documents(
     some 20 KB of each other.
     """
     found: dict[Key, dict[str, Any]] = {key: {} for key in keys}
-    places = {
-        reference._document_path: (key, field)
-        for key in found
-        for field, reference in references(key, clients).items()
-        if field in of
-    }
+    # An account and a company of one id share documents.
+    places: dict[str, list[tuple[Key, str]]] = {}
+    for key in found:
+        for field, reference in references(key, clients).items():
+            if field in of:
+                places.setdefault(reference._document_path, []).append((key, field))
     also = {name for names in whole.values() for name in names}
-    for message in _get_documents(list(places), clients, deadline, also):
+    read = (
+        (message, key, field)
+        for message in _get_documents(list(places), clients, deadline, also)
+        for key, field in places[message.found.name]
+    )
+    for message, key, field in read:
         document = message.found
-        key, field = places[document.name]
         wanted = clients.settings.fields_read[field.removeprefix("account_")]
         fields = read_fields(document.fields, wanted)
         uncut = {
