@@ -57,8 +57,19 @@ class Proof:
         return self.is_complete and now - self.checked_at < CHECK_COUNTS_FOR
 
     def holds(self, now: datetime, trust_hours: float) -> bool:
-        silent_for = (now - self.last_user_event_at).total_seconds()
-        return self.is_checked(now) and silent_for < trust_hours * 3600
+        return not self.doubt(now, trust_hours)
+
+    def doubt(self, now: datetime, trust_hours: float) -> str:
+        """Why no entry counts, for people; empty if entries count."""
+        if not trust_hours:
+            return "stream.trust_hours is 0"
+        if (now - self.last_user_event_at).total_seconds() >= trust_hours * 3600:
+            return f"Stream has sent no event of a user for {trust_hours:g} hours"
+        if not self.is_complete:
+            return "Stream does not send all events: see `doctor`"
+        if not self.is_checked(now):
+            return "whether Stream sends all events was not checked for two days"
+        return ""
 
 
 @dataclass
@@ -85,6 +96,11 @@ def is_proven(clients: Clients, now: datetime) -> bool:
     """
     hours = clients.settings.config.stream.trust_hours
     return hours > 0 and _read(clients, now).holds(now, hours)
+
+
+def doubt(clients: Clients, now: datetime) -> str:
+    """Why no entry of ``stream_users`` is trusted now, for people; empty if entries are."""
+    return _read(clients, now).doubt(now, clients.settings.config.stream.trust_hours)
 
 
 def note_user_event(clients: Clients) -> None:

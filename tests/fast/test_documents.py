@@ -16,6 +16,7 @@ from chatsync.config import DEFAULTS, ChannelPattern, CompanyRule, Config
 from chatsync.entry.callables import ANSWERS
 from chatsync.errors import Refusal
 from chatsync.operator import command as cli
+from chatsync.operator import sentences
 from chatsync.outcome import Parked, Waiting
 from chatsync.settings import BEFORE_THE_FILE
 
@@ -144,6 +145,32 @@ def test_every_reason_of_a_failed_conversation_has_its_line():
 
 def test_every_reason_to_wait_has_its_line():
     assert set(table(OPERATIONS, "What waits")) == set(Waiting)
+
+
+RUNBOOK = {
+    "Findings": sentences.FINDINGS,
+    "What is parked": sentences.PARKED,
+    "What failed": sentences.FAILED,
+    "What waits": sentences.WAITING,
+}
+
+
+@pytest.mark.parametrize("heading", RUNBOOK)
+def test_the_runbook_says_what_explain_says(heading):
+    rows = rows_of(OPERATIONS, heading)
+    told = {re.findall(r"`(\w+)`", cells[0])[0]: (cells[1], cells[-1]) for cells in rows}
+    assert told == {str(name): tuple(one) for name, one in RUNBOOK[heading].items()}
+
+
+def test_the_runbook_says_what_explain_says_of_what_sends_no_events():
+    told = {cells[0]: cells[-1] for cells in rows_of(OPERATIONS, "What sends no events")}
+    assert told == sentences.WITHOUT_EVENT
+
+
+def rows_of(document: Path, heading: str) -> list[list[str]]:
+    """The cells of a table, without its head and with the texts of its links."""
+    lines = re.findall(r"^\| (.*) \|$", section(document, heading), re.MULTILINE)
+    return [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", one).split(" | ") for one in lines[1:]]
 
 
 def test_every_room_and_module_of_the_package_has_its_line():

@@ -121,19 +121,25 @@ def judge_users(keys: Sequence[Key], clients: Clients) -> list[Finding]:
     asking = begin(read_accounts, [Key("user", key.id) for key in keys], clients.auth)
     read = _read_users(keys, clients)
     accounts = result(asking, deadline)
+    known = (one.with_account(accounts.get(Key("user", one.key.id))) for one in read)
+    return [finding for one in known for finding in judge(one, clients.settings)]
+
+
+def judge(observed: Observed, settings: Settings) -> list[Finding]:
+    """The findings about a user or company, of whom Auth was asked; pure."""
     page = Page()
-    for one in read:
-        observed = one.with_account(accounts.get(Key("user", one.key.id)))
-        key, state, stream_user = observed.key, observed.state, observed.stream_user
-        if users.exists(key, state):
-            _judge(observed, page, None, clients.settings)
-            continue
-        detail = "no such account or company"
-        page.findings.append(Finding("not_found", name_of(key), detail=detail))
-        if stream_user and _is_orphan(stream_user, clients.settings):
-            page.findings.append(Finding("orphan_stream_user", name_of(key)))
-        if (state.user, state.profile, state.stats) != (None, None, None):
-            page.findings.append(Finding("orphan_documents", name_of(key)))
+    key, state, stream_user = observed.key, observed.state, observed.stream_user
+    if users.exists(key, state):
+        _judge(observed, page, None, settings)
+        return page.findings
+    detail = "no such account or company"
+    page.findings.append(Finding("not_found", name_of(key), detail=detail))
+    # A company's plain id: the Stream user is the company's.
+    is_companys = key.kind == "user" and state.company is not None
+    if stream_user and not is_companys and _is_orphan(stream_user, settings):
+        page.findings.append(Finding("orphan_stream_user", name_of(key)))
+    if (state.user, state.profile, state.stats) != (None, None, None):
+        page.findings.append(Finding("orphan_documents", name_of(key)))
     return page.findings
 
 
@@ -318,28 +324,60 @@ def _channels(cursor: str, team: str | None, clients: Clients) -> Page:
     page = Page(next_cursor, seen=len(listed))
     by_id = {conversations.conversation_id_of(one["cid"], clients.settings): one for one in listed}
     documents = conversations.read_all(list(by_id), clients, deadline) if by_id else {}
-    absent = [
-        document
-        for document in documents.values()
-        if document.status in ("", "deleted")
-        and not document.is_foreign
-        and not conversations.is_left_out(document, clients.settings)
-    ]
-    owners = _missing_owners(absent, clients, deadline)
-    cids = [by_id[document.id]["cid"] for document in absent]
+    absent = {one.id: one for one in documents.values() if _is_absent(one, clients.settings)}
+    channels = {one: by_id[one] for one in absent}
+    page.findings += _unrecorded(absent, channels, clients, deadline)
+    return page
+
+
+def judge_conversation(
+    document: conversations.Conversation, state: Mapping[str, Any] | None, clients: Clients
+) -> list[Finding]:
+    """The findings about one conversation; ``state`` is Stream's of its channel, if it exists.
+
+    Raises Temporary if Firestore, or Stream of a channel with many members, cannot be asked.
+    """
+    deadline = time.monotonic() + PAGE_SECONDS
+    settings = clients.settings
+    if _is_compared(document, settings):
+        owners = conversations.missing_owners([document], clients, deadline) if state else {}
+        finding = compare(document, state, clients, owners.get(document.id, ""))
+        return [finding] if finding else []
+    if state is None or not _is_absent(document, settings):
+        return []
+    channels = {document.id: state["channel"]}
+    return _unrecorded({document.id: document}, channels, clients, deadline)
+
+
+def _is_absent(document: conversations.Conversation, settings: Settings) -> bool:
+    """Whether a channel should have a document, and has none."""
+    is_ours = not document.is_foreign and not conversations.is_left_out(document, settings)
+    return is_ours and document.status in ("", "deleted")
+
+
+def _unrecorded(
+    absent: Mapping[str, conversations.Conversation],
+    channels: Mapping[str, Mapping[str, Any]],
+    clients: Clients,
+    deadline: float,
+) -> list[Finding]:
+    """The findings about channels without document, by conversation id."""
+    findings = []
+    owners = _missing_owners(list(absent.values()), clients, deadline)
+    cids = [channels[one]["cid"] for one in absent]
     known = conversations.documents_of(cids, clients, deadline) if cids else {}
-    for document in absent:
-        channel = by_id[document.id]
+    for conversation_id in absent:
+        channel = channels[conversation_id]
         cid, its_team = channel["cid"], channel.get("team") or None
         if known[cid]:
             continue
-        if owner := owners.get(document.id):
-            page.findings.append(Finding("orphan_channel", cid, its_team, f"{owner} is gone"))
+        if owner := owners.get(conversation_id):
+            findings.append(Finding("orphan_channel", cid, its_team, f"{owner} is gone"))
             continue
-        page.findings.append(Finding("only_in_stream", cid, its_team))
+        findings.append(Finding("only_in_stream", cid, its_team))
         if wrong := conversations.wrong_team_of(channel, its_team, clients.settings.config.teams):
-            page.findings.append(_wrong_team(cid, wrong))
-    return page
+            findings.append(_wrong_team(cid, wrong))
+    return findings
 
 
 def _missing_owners(

@@ -240,12 +240,27 @@ def _kind(value: object) -> UserKind | None:
     return "user" if value == "user" else "company" if value == "company" else None
 
 
+def read_whole(
+    references: Iterable[firestore.DocumentReference], clients: Clients, deadline: float
+) -> dict[str, dict[str, Any]]:
+    """Documents by path, with all their fields, of those that exist."""
+    paths = {one._document_path: one.path for one in references}
+    messages = _get_documents(list(paths), clients, deadline, is_masked=False)
+    return {
+        paths[message.found.name]: {
+            name: _whole(value) for name, value in message.found.fields.items()
+        }
+        for message in messages
+    }
+
+
 def _get_documents(
     names: Sequence[str],
     clients: Clients,
     deadline: float,
     also: Iterable[str] = (),
     transaction: bytes | None = None,
+    is_masked: bool = True,
 ) -> Iterator[Any]:
     """The documents that exist, ``found`` in Protobuf messages with the ``read_time``.
 
@@ -256,10 +271,11 @@ def _get_documents(
     if not names:
         return
     client = clients.firestore
+    paths = sorted(map(_path_of, {*clients.settings.mask, *also}))
     request = {
         "database": client._database_string,
         "documents": names,
-        "mask": {"field_paths": sorted(map(_path_of, {*clients.settings.mask, *also}))},
+        "mask": {"field_paths": paths} if is_masked else None,
         "transaction": transaction,
     }
     with temporary_failures_named(), _in_turn(len(names), deadline):

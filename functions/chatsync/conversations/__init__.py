@@ -32,7 +32,7 @@ from .document import (
     text_of,
 )
 from .members import without_deleted
-from .pairs import is_one_of_pair, is_taken
+from .pairs import conversation_of_pair, is_one_of_pair, is_taken
 from .patterns import WrongTeam, field_value_of, match_of, team_by_field, wrong_team_of
 from .reconcile import fields_of, reconcile_conversations
 
@@ -43,6 +43,7 @@ __all__ = [
     "channel_of",
     "cid_of",
     "conversation_id_of",
+    "conversation_of_pair",
     "delete",
     "documents_of",
     "field_value_of",

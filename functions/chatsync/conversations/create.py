@@ -17,6 +17,7 @@ from ..errors import (
     Refusal,
     Temporary,
 )
+from ..ids import Key
 from ..outcome import NotRepaired
 from ..reconcile import GRACE_SECONDS
 from ..settings import Settings
@@ -122,6 +123,24 @@ def create_conversation(
     if outcome.error:
         raise NotRepaired(outcome)
     return _answer(outcome, existed, members, clients.settings)
+
+
+def would_open(caller: Key, other: Key, clients: Clients, deadline: float) -> Conversation:
+    """The direct conversation that a call would open, or begin if it has no status.
+
+    Nothing is written, and Stream is not asked. Raises what create_conversation raises before.
+    """
+    fields = {"participantIds": [ids.named(other)]}
+    request = parse(caller.id, fields, clients.settings)
+    request, states = with_members(request, clients, deadline)
+    check_caller(request, states, math.inf)
+    request, states = with_team(request, states, clients, deadline)
+    check_members(request, states, clients.settings)
+    members = Members.of(request, states, clients)
+    prefix = request.id_prefix(clients.settings)
+    legacy_id = prefix + request.legacy_id()
+    document, _ = pairs.look_up(request.team, members.all, legacy_id, prefix, clients, deadline)
+    return document
 
 
 def _answer(

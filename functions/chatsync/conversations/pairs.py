@@ -78,6 +78,32 @@ def find(
     ``taken``, since somebody else created them.
     """
     key = _key(clients, deadline)
+    return _find(key, team, member_ids, legacy_id, id_prefix, taken, clients, deadline)
+
+
+def look_up(
+    team: str | None,
+    member_ids: Sequence[str],
+    legacy_id: str,
+    id_prefix: str,
+    clients: Clients,
+    deadline: float,
+) -> tuple[Conversation, Pair]:
+    """:func:`find`, which writes nothing: where there is no key yet, there is no pair."""
+    key = _key(clients, deadline, makes=False)
+    return _find(key, team, member_ids, legacy_id, id_prefix, (), clients, deadline)
+
+
+def _find(
+    key: bytes,
+    team: str | None,
+    member_ids: Sequence[str],
+    legacy_id: str,
+    id_prefix: str,
+    taken: Collection[str],
+    clients: Clients,
+    deadline: float,
+) -> tuple[Conversation, Pair]:
     members = sorted(member_ids)
     own_id = id_prefix + _hash(key, "conversation", team, *members)
     reference = _reference(key, team, members, clients)
@@ -133,8 +159,17 @@ def is_one_of_pair(
     people = {*document.member_ids, *document.left, stream_id}
     if document.conversation_type != "direct" or len(people) != 2:
         return False
-    reference = _reference(_key(clients, deadline), document.team, sorted(people), clients)
-    return _read_pair(reference, deadline).conversation_id == document.id
+    named = conversation_of_pair(document.team, people, clients, deadline)
+    return named == document.id
+
+
+def conversation_of_pair(
+    team: str | None, members: Collection[str], clients: Clients, deadline: float
+) -> str:
+    """The id of the conversation that a pair names, by Stream ids; empty if it names none."""
+    key = _key(clients, deadline, makes=False)
+    reference = _reference(key, team, sorted(members), clients)
+    return _read_pair(reference, deadline).conversation_id
 
 
 def _is_usable(document: Conversation, members: Collection[str], settings: Settings) -> bool:
@@ -219,9 +254,10 @@ def _documents_in(query: firestore.Query, deadline: float) -> list[Conversation]
         return conversations_in(query.limit(_MOST_CANDIDATES).get(**until(deadline)))
 
 
-def _key(clients: Clients, deadline: float) -> bytes:
+def _key(clients: Clients, deadline: float, *, makes: bool = True) -> bytes:
     """The random key of all pairs, kept in ``chatsync/keys``, and made at the first use.
 
+    Unless it ``makes`` one, a missing key is random, and leads to no document.
     Raises SettingInvalid if it is missing while pairs exist: with a new key, every pair would get a
     second channel.
     """
@@ -238,6 +274,8 @@ def _key(clients: Clients, deadline: float) -> bytes:
             has_pairs = bool(pairs.get(**until(deadline)))
         if has_pairs:
             raise SettingInvalid("chatsync/keys is missing, though there are pairs: restore it")
+        if not makes:
+            return secrets.token_bytes(32)
         batch = clients.firestore.batch()
         add_write(
             batch,

@@ -46,6 +46,7 @@ from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
 from . import accounts, channels, options, pause, reports, rules_file, terminal, verify
+from .explain import explain
 from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
@@ -416,7 +417,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 
 
 for _command in (
-    *(audit, reports.status, reports.doctor, repair, backfill),
+    *(audit, explain, reports.status, reports.doctor, repair, backfill),
     *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
     *(pause.pause, pause.resume, verify.verify),
     *(init, rules_file.rules, manifest),
