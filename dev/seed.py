@@ -56,12 +56,12 @@ def seed(documents: Any, stream: StreamChat, members: list[str]) -> None:
         record(f"fine_{n}", "gym_3")
 
 
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """``python -m chatsync`` against the emulators, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "chatsync", "--project", emulators.PROJECT, *arguments],
         cwd=emulators.ROOT / "functions",
-        env={"PATH": os.environ["PATH"]},  # it finds the local stack by itself
+        env={"PATH": os.environ["PATH"], **environment},  # it finds the local stack by itself
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
