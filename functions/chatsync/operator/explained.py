@@ -263,11 +263,13 @@ def _kind(observed: Observed, settings: Settings) -> str:
 
 
 def _problems_of(read: PersonRead, settings: Settings) -> list[Problem]:
+    """The gravest first: what the nightly audit corrects comes last."""
     observed, problems = read.observed, list[Problem]()
     if observed is not None:
         asked = plan(_retried(observed), Policy(settings.config))
         if asked.obstacle:
             problems.append(Problem(asked.obstacle, OBSTACLES[asked.obstacle]))
+        problems += _problem_of_entry(read.outbox)
         remembered = observed.state.remembered
         was_deleted = bool(remembered and remembered.deleted_at and not read.has_account)
         for kind, _, _, detail, _ in judge(observed, settings):
@@ -275,11 +277,12 @@ def _problems_of(read: PersonRead, settings: Settings) -> list[Problem]:
                 problems.append(Problem(kind, FINDINGS[kind], detail))
             elif not asked.instead and not was_deleted and not _is_left(observed):
                 problems.append(Problem(kind, NOT_FOUND))
-    elif not read.has_account and not read.outbox:
-        problems.append(Problem("not_found", NOT_FOUND))
-    elif (read.outbox or {}).get("reason") != Parked.INVALID_ID:
+    elif read.outbox:
+        problems += _problem_of_entry(read.outbox)
+    elif read.has_account:
         problems.append(Problem(Parked.INVALID_ID, PARKED[Parked.INVALID_ID]))
-    problems += _problem_of_entry(read.outbox)
+    else:
+        problems.append(Problem("not_found", NOT_FOUND))
     return [replace(one, sentence=one.sentence.of_user(read.key)) for one in problems]
 
 
@@ -364,7 +367,7 @@ def _sides(observed: Observed, settings: Settings, failure: str) -> list[Row]:
         Row("exists", exist),
         *map(row, dict.fromkeys((*SHOWN, *config.users.stream_fields))),
         Row("state", (", ".join(words) or _ABSENT, _ABSENT, there or missing)),
-        Row("since", tuple(map(_day, times))),
+        Row("made on", tuple(map(_day, times))),
     ]
 
 
