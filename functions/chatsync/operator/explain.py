@@ -114,7 +114,7 @@ def explain(
         for one in found:
             lines += _lines_of(one, bool(reader.stream_failure), bool(other))
         if any("`" in problem.sentence.do for one in found for problem in one.problems):
-            command = f"`python -m chatsync --project {clients.firestore.project}`"
+            command = f"`chatsync --project {clients.firestore.project}`"
             lines += wrapped(f"Commands go after {command}.", _width())
         # Not by rich, which would wrap a line anew.
         print("\n".join(lines).rstrip())

@@ -232,7 +232,9 @@ def trust(read: PersonRead, settings: Settings, now: datetime) -> str:
     if observed is None or remembered is None:
         return "not trusted: no repair has ended in agreement yet"
     if remembered.deleted_at and not read.has_account:
-        return f"the account was deleted {when(remembered.deleted_at)}; kept for a week"
+        expires = (read.entry or {}).get("chatsyncExpireAt")
+        until = f"until {when(expires)}" if expires else "while Stream has the user"
+        return f"the account was deleted {when(remembered.deleted_at)}; this is kept {until}"
     if remembered.verified_at is None:
         withdrawn = (read.entry or {}).get("invalidatedAt")
         if isinstance(withdrawn, datetime):
