@@ -37,6 +37,7 @@ from chatsync.entry.callables import (
     without_secret,
 )
 from chatsync.entry.document_events import DocumentEvent, on_document
+from chatsync.entry.failures import unexpected_errors_logged
 from chatsync.outbox import drain
 from chatsync.outcome import NotRepaired, Outcome
 from chatsync.users import FirebaseState
@@ -99,6 +100,7 @@ def is_of_tenant(event: AuthEvent) -> bool:
 
 
 @on_user_created(retry=True)
+@unexpected_errors_logged()
 def createStreamUser(event: AuthEvent) -> None:
     """A user signed up: create their documents and their Stream user."""
     if not is_of_tenant(event):
@@ -106,6 +108,7 @@ def createStreamUser(event: AuthEvent) -> None:
 
 
 @on_user_deleted(retry=True)
+@unexpected_errors_logged()
 def deleteStreamUser(event: AuthEvent) -> None:
     """An account was deleted: remove its Stream user by policy, and its documents."""
     if not is_of_tenant(event):
@@ -113,12 +116,14 @@ def deleteStreamUser(event: AuthEvent) -> None:
 
 
 @on_document(on_document_created, "user", SETTINGS)
+@unexpected_errors_logged()
 def createUserProfile(event: DocumentEvent) -> None:
     """A user document was created, whoever wrote it: create its profile and stats."""
     events.reconcile_after_creation(event.id, connect_for_events())
 
 
 @on_document(on_document_updated, "user", SETTINGS)
+@unexpected_errors_logged()
 def syncUserProfile(event: DocumentEvent) -> None:
     """A user document changed: copy what concerns them to profile and Stream."""
     before, after = FirebaseState(user=event.before), FirebaseState(user=event.after)
@@ -126,6 +131,7 @@ def syncUserProfile(event: DocumentEvent) -> None:
 
 
 @on_document(on_document_written, "profile", SETTINGS)
+@unexpected_errors_logged()
 def syncProfileToStream(event: DocumentEvent) -> None:
     """A profile changed: copy its owner's edit to Stream."""
     before, after = FirebaseState(profile=event.before), FirebaseState(profile=event.after)
@@ -133,6 +139,7 @@ def syncProfileToStream(event: DocumentEvent) -> None:
 
 
 @on_document(on_document_written, "company", SETTINGS)
+@unexpected_errors_logged()
 def syncCompanyToStream(event: DocumentEvent) -> None:
     """A company was created or changed: copy it to Stream."""
     before, after = FirebaseState(company=event.before), FirebaseState(company=event.after)
@@ -245,12 +252,14 @@ def drainRepairs(request: CallableRequest[Any]) -> None:
 
 @without_secret
 @on_schedule(schedule="every 5 minutes")
+@unexpected_errors_logged()
 def wakeRepairs(event: ScheduledEvent) -> None:
     """Wake the drain if an entry is due, in case a wake was lost."""
     drain.wake_if_due(connect(with_secret=False))
 
 
 @on_schedule(schedule="every day 02:00")
+@unexpected_errors_logged()
 def auditSync(event: ScheduledEvent) -> None:
     """Begin the nightly audit, which creates and patches, and never deletes, moves or closes."""
     audit.begin_nightly(connect())

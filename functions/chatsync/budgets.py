@@ -31,6 +31,7 @@ from .clients import Clients
 from .clients.documents import add_write, commit, temporary_failures_named, until
 from .config import Limits
 from .errors import BudgetUsedUp, FirebaseUnavailable
+from .log_events import LogEvent
 
 COLLECTION = "budgets"
 
@@ -140,7 +141,8 @@ def _refusal(uid: str, key: str, ends_at: float) -> BudgetUsedUp:
 @lru_cache(maxsize=MAX_CALLERS)
 def _warn(uid: str, key: str, minute: int) -> None:
     """Cached: a caller's refusals are told once in a minute."""
-    logger.warn(f"User {uid} has used up {key} of [limits]", user=uid)
+    message = f"User {uid} has used up {key} of [limits]"
+    logger.warn(message, user=uid, event=LogEvent.BUDGET_USED_UP)
 
 
 def _is_open(ends_at: float) -> bool:

@@ -19,6 +19,7 @@ from google.cloud import firestore
 
 from .clients import Clients
 from .clients.documents import temporary_failures_named, until
+from .log_events import LogEvent
 
 EVENTS = (
     *("channel.created", "channel.updated", "channel.deleted"),
@@ -137,7 +138,8 @@ def note_hooks(clients: Clients) -> None:
     if missing is None:
         missing = sorted(EVENTS)
     if missing:
-        logger.warn(f"Stream does not send {', '.join(missing)} to streamWebhook: see `doctor`")
+        message = f"Stream does not send {', '.join(missing)} to streamWebhook: see `doctor`"
+        logger.warn(message, event=LogEvent.EVENTS_MISSING)
     fields = {"checkedAt": firestore.SERVER_TIMESTAMP, "missingEvents": missing}
     _write(fields, clients, deadline)
     _cache_of(clients).read_at = _LONG_AGO

@@ -742,8 +742,9 @@ def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
     assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 2)
     assert runs > 3
     assert "new" in names(chat)
-    told = f'"findings": 2, "message": "Audit {audit.id} is done: 80.0% in sync"'
-    assert told in capsys.readouterr().out
+    log = capsys.readouterr().out
+    assert f'"message": "Audit {audit.id} is done: 80.0% in sync"' in log
+    assert '"findings": 2, "event": "chatsync.audit_done"' in log
 
 
 def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks):

@@ -17,6 +17,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from .. import outbox
 from ..clients import Clients
 from ..errors import ChatsyncError, Paused, Postponed, StreamRateLimited, Temporary, Unsafe
+from ..log_events import LogEvent
 from ..proof import note_hooks
 from .repair import CREATING, Wait, repair_page, withdraw_doubtful
 from .safeguard import refuse_wrong_ids
@@ -100,10 +101,12 @@ def run(audit_id: str, clients: Clients) -> None:
             # A task of this name existed: it may be the one that runs now.
             raise Postponed(f"audit {audit.id} is to go on")
     elif audit and audit.state == "unsafe":
-        logger.error(f"Audit {audit.id} stops before it creates users: {audit.reason}")
+        message = f"Audit {audit.id} stops before it creates users: {audit.reason}"
+        logger.error(message, audit=audit.id, event=LogEvent.AUDIT_UNSAFE)
     elif audit and audit.state == "done":
         rate = "nothing to compare" if audit.sync_rate is None else f"{audit.sync_rate:.1%} in sync"
-        logger.info(f"Audit {audit.id} is done: {rate}", audit=audit.id, findings=audit.findings)
+        fields = {"audit": audit.id, "findings": audit.findings}
+        logger.info(f"Audit {audit.id} is done: {rate}", **fields, event=LogEvent.AUDIT_DONE)
 
 
 def _call_again(audit: Audit, clients: Clients, at: float) -> bool:

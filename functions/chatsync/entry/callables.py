@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -33,12 +32,15 @@ from ..errors import (
     NotFound,
     Paused,
     PermissionDenied,
+    StreamCredentialsRejected,
     StreamRateLimited,
     Temporary,
     Unauthenticated,
 )
+from ..log_events import LogEvent
 from ..outcome import NotRepaired
 from . import bodies
+from .failures import log_unexpected
 
 _TOKEN = re.compile(r"Bearer ([\w-]+)\.([\w-]+)\.[\w-]*", re.ASCII)
 """Header and payload of an ID token. Tokens of the Auth emulator have no signature."""
@@ -89,7 +91,7 @@ def callable_function(function: Handler) -> Callable[[Request], Response]:
 def _refusal(error: Exception) -> HttpsError:
     if isinstance(error, ChatsyncError):
         return https_error(error)
-    logger.error(traceback.format_exc())
+    log_unexpected(error)
     return HttpsError(FunctionsErrorCode.INTERNAL, "INTERNAL")
 
 
@@ -111,8 +113,8 @@ def task_function(**options: Any) -> Callable[[Handler], Callable[[Request], Res
             except Temporary as error:
                 logger.info(f"{function.__name__} is to be called again: {error}")
                 raise HttpsError(FunctionsErrorCode.UNAVAILABLE, str(error)) from error
-            except Exception:
-                logger.error(traceback.format_exc())
+            except Exception as error:
+                log_unexpected(error)
                 raise
 
         return cast(Callable[[Request], Response], on_task_dispatched(**options)(answer))
@@ -215,7 +217,9 @@ def https_error(error: ChatsyncError, is_queued: bool = False) -> HttpsError:
                 log(f"{type(error).__name__}: {error}")
                 message = _MESSAGES[code]
             return HttpsError(code, message, _details(error, is_queued))
-    logger.error(f"{type(error).__name__}: {error}")
+    is_refusal = isinstance(error, StreamCredentialsRejected)
+    event = {"event": LogEvent.CREDENTIALS} if is_refusal else {}
+    logger.error(f"{type(error).__name__}: {error}", **event)
     return HttpsError(FunctionsErrorCode.INTERNAL, "INTERNAL")
 
 

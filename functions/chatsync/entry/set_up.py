@@ -22,6 +22,7 @@ from ..clients import Clients
 from ..clients.documents import temporary_failures_named, until
 from ..clients.place import service_account, webhook_address
 from ..errors import ChatsyncError, StreamUnavailable, Temporary
+from ..log_events import LogEvent
 
 SET_UP = "setUp"
 """The task function that the Firebase CLI calls after a deployment."""
@@ -49,7 +50,9 @@ def set_up(clients: Clients, *, with_backfill: bool) -> None:
         steps.append(lambda: _begin("backfillId", _backfill, clients))
     failures = [failure for step in steps if (failure := _failure_of(step))]
     if failures:
-        raise Temporary(f"the deployment is not set up yet: {'; '.join(failures)}")
+        message = f"The deployment is not set up yet: {'; '.join(failures)}"
+        logger.warn(message, event=LogEvent.NOT_SET_UP)
+        raise Temporary(message)
     logger.info("The deployment is set up")
 
 
@@ -145,7 +148,8 @@ def _tell_lost(before: Sequence[Hook], after: Sequence[Hook]) -> None:
     for hook in before:
         if hook.get("id") not in [one.get("id") for one in after]:
             place = urlsplit(str(hook.get("webhook_url") or "")).hostname or hook.get("hook_type")
-            logger.error(f"Stream lost the event hook {hook.get('id')} ({place}): add it again")
+            message = f"Stream lost the event hook {hook.get('id')} ({place}): add it again"
+            logger.error(message, event=LogEvent.HOOK_LOST)
 
 
 def _begin(field: str, begun_or_new: Callable[[Clients], audits.Audit], clients: Clients) -> None:

@@ -7,7 +7,6 @@ content (Stream documentation, "Webhooks").
 
 import json
 import time
-import traceback
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -54,6 +53,7 @@ from ..errors import (
     Unsettled,
 )
 from ..ids import Key
+from ..log_events import LogEvent
 from ..outbox import retry
 from ..outcome import Outcome
 from ..proof import EVENTS as EVENTS
@@ -61,6 +61,7 @@ from ..settings import Settings
 from ..side_by_side import begin, result
 from ..users import Account, Document, new_stats
 from . import bodies, user_events
+from .failures import log_unexpected
 from .user_events import REPORT_SECONDS
 
 MAX_BYTES = 1_000_000
@@ -308,10 +309,11 @@ def answer(request: Request, connect: Callable[[], Clients]) -> Response:
     except InvalidArgument as error:
         return Response(str(error), 400)
     except (Temporary, StreamCredentialsRejected) as error:
-        logger.error(f"An event is to be sent again: {error}")
+        message = f"An event is to be sent again: {error}"
+        logger.error(message, event=LogEvent.WEBHOOK_FAILED)
         return Response("try again", 500)
-    except Exception:  # noqa: BLE001 (a bug is logged, and Stream asked to send the event again)
-        logger.error(traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 (a bug is logged, and Stream asked to send the event again)
+        log_unexpected(error)
         return Response("try again", 500)
     finally:
         bodies.discard(request)

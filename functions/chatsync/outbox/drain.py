@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from firebase_functions import logger
@@ -11,6 +12,7 @@ from ..clients import Clients
 from ..conversations import reconcile_conversations
 from ..errors import ChatsyncError, Paused, Postponed, StreamRateLimited, Unexpected
 from ..ids import Key
+from ..log_events import LogEvent
 from ..outcome import Outcome
 from ..reconcile import new_deadline, reconcile_users
 from ..removal import remove_users
@@ -43,7 +45,7 @@ def drain(not_before: float, clients: Clients) -> None:
     # Before the switch is read: whoever ends the pause after that may rely on this wake.
     too_early = time.time() < not_before
     if since := clients.pause.since(0):
-        logger.info(f"The outbox waits: writing to Stream is paused since {since}")
+        _tell_paused(since)
         if too_early:
             raise Postponed("called before its time")
         return
@@ -146,7 +148,8 @@ def _each(
             middle = len(entries) // 2
             return _each(entries[:middle], repair) | _each(entries[middle:], repair)
         [entry] = entries
-        logger.error(traceback.format_exc(), **{entry.key.kind: entry.key.id})
+        fields = {entry.key.kind: entry.key.id}
+        logger.error(traceback.format_exc(), **fields, event=LogEvent.BUG)
         return {entry: Outcome(entry.key, "", None, Unexpected(type(error).__name__))}
     return dict(zip(entries, outcomes, strict=True))
 
@@ -172,6 +175,16 @@ def wake_if_due(clients: Clients) -> None:
     While writing to Stream is paused, the entries wait.
     """
     at = earliest(clients, time.monotonic() + WRITE_SECONDS)
-    if at is not None and at <= time.time() and not clients.pause.since():
-        logger.info("The outbox has entries that are due")
-        wake(at, clients)
+    if at is None or at > time.time():
+        return
+    if since := clients.pause.since():
+        _tell_paused(since)
+        return
+    logger.info("The outbox has entries that are due", event=LogEvent.OUTBOX_DUE)
+    wake(at, clients)
+
+
+def _tell_paused(since: datetime) -> None:
+    minutes = int((datetime.now(UTC) - since).total_seconds() // 60)
+    message = f"The outbox waits: writing to Stream is paused since {since}"
+    logger.info(message, minutes=minutes, event=LogEvent.PAUSED)

@@ -32,6 +32,7 @@ from ..clients import Clients
 from ..clients.documents import CHANGED, temporary_failures_named, until
 from ..errors import FirebaseUnavailable
 from ..ids import Key
+from ..log_events import LogEvent
 from ..outcome import Outcome, Waiting
 from ..side_by_side import BATCH, batches
 from . import retry
@@ -278,23 +279,32 @@ def _entry(snapshot: Any) -> Entry:
 def _log_written(outcome: Outcome) -> None:
     key, reason = outcome.key, outcome.reason
     if outcome.is_parked:
-        message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
-        logger.error(message, **{key.kind: key.id}, reason=reason)
+        _log_parked(outcome)
     else:
         message = f"Repair of {key.kind} {key.id} queued: {reason}"
-        logger.warn(message, **{key.kind: key.id}, reason=reason, removal=outcome.removal)
+        fields = {key.kind: key.id, "removal": outcome.removal}
+        logger.warn(message, **fields, reason=reason, **_event(reason))
 
 
 def _log_applied(entry: Entry, outcome: Outcome) -> None:
     key, reason = entry.key, outcome.reason
     fields = {key.kind: key.id, "attempt": entry.attempts + 1}
     if outcome.is_parked:
-        message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
-        logger.error(message, **fields, reason=reason)
+        _log_parked(outcome, attempt=entry.attempts + 1)
     elif outcome.is_done:
         result = outcome.status or str(outcome.error)
         logger.info(f"Queued repair of {key.kind} {key.id} done: {result}", **fields)
     else:
-        logger.warn(
-            f"Queued repair of {key.kind} {key.id} put off: {reason}", **fields, reason=reason
-        )
+        message = f"Queued repair of {key.kind} {key.id} put off: {reason}"
+        logger.warn(message, **fields, reason=reason, **_event(reason))
+
+
+def _log_parked(outcome: Outcome, **fields: int) -> None:
+    key = outcome.key
+    message = f"Repair of {key.kind} {key.id} parked: {outcome.error}"
+    fields_of_key = {key.kind: key.id, "reason": outcome.reason}
+    logger.error(message, **fields_of_key, **fields, event=LogEvent.PARKED)
+
+
+def _event(reason: object) -> dict[str, LogEvent]:
+    return {"event": LogEvent.CREDENTIALS} if reason == Waiting.CREDENTIALS else {}

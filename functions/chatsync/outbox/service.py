@@ -13,6 +13,7 @@ from ..clients import Clients
 from ..clients.documents import temporary_failures_named, until
 from ..errors import FirebaseUnavailable, StreamCredentialsRejected
 from ..ids import Key
+from ..log_events import LogEvent
 from ..outcome import Disposition, NotRepaired, Outcome
 from ..reconcile import reconcile_users
 from ..removal import remove_users
@@ -92,7 +93,9 @@ def enqueue_unfinished(outcomes: Sequence[OutcomeKind], clients: Clients) -> lis
     try:
         write_entries(unfinished, clients)
     except FirebaseUnavailable as error:
-        logger.error(f"The outbox cannot be written: {error}", users=[o.key.id for o in unfinished])
+        users = [outcome.key.id for outcome in unfinished]
+        message = f"The outbox cannot be written: {error}"
+        logger.error(message, users=users, event=LogEvent.OUTBOX_DOWN)
         return list(outcomes)
     return [
         replace(one, is_queued=True) if one.disposition == Disposition.RETRY else one

@@ -7,6 +7,7 @@ from firebase_functions import logger
 
 from ..clients import Clients
 from ..errors import FirebaseUnavailable
+from ..log_events import LogEvent
 
 DRAIN = "drainRepairs"
 """The task function that works the outbox off."""
@@ -37,4 +38,4 @@ def try_to_wake(at: float, clients: Clients) -> None:
     try:
         wake(at, clients)
     except FirebaseUnavailable as error:
-        logger.error(f"The drain could not be woken: {error}")
+        logger.error(f"The drain could not be woken: {error}", event=LogEvent.OUTBOX_DOWN)
