@@ -14,8 +14,8 @@ LOCK = UV_PYTHON=$(VENV)/python UV_PYTHON_DOWNLOADS=never $(VENV)/uv pip compile
 	--universal --python-version 3.11 --generate-hashes
 
 .DEFAULT_GOAL := help
-# `tests` is a folder: make would call it up to date.
-.PHONY: help setup setup-python demo start test tests ci-fast ci-emulators test-fast test-pythons coverage chaos bench check format lock clean
+# `tests` and `monitoring` are folders: make would call them up to date.
+.PHONY: help setup setup-python demo start test tests ci-fast ci-emulators test-fast test-pythons coverage chaos bench check format monitoring lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -70,6 +70,9 @@ check: setup-python  ## check format, lint, types, and who may import whom
 format: setup-python  ## format the code and fix what lint can fix
 	@$(VENV)/ruff format
 	@$(VENV)/ruff check --fix
+
+monitoring: setup-python  ## write monitoring/ from the table of alerts, dev/alerts.py
+	@PYTHONPATH=functions $(VENV)/python -m dev.monitoring
 
 lock: setup-python  ## pin everything, with hashes (UPGRADE=--upgrade: what others need, at its newest)
 	@$(LOCK) functions/requirements.in -o functions/requirements.txt

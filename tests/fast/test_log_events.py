@@ -120,6 +120,11 @@ def stop_audit(world) -> None:
     audit.run(begun.id, world.clients)
 
 
+def ask_too_much(world) -> None:
+    budgets._warn.cache_clear()  # it is told once in a minute
+    budgets._refusal("ann", "k", 0.0)
+
+
 SITUATIONS = {
     "parked at once": (
         LogEvent.PARKED,
@@ -148,7 +153,7 @@ SITUATIONS = {
     "not set up": (LogEvent.NOT_SET_UP, deploy_in_vain),
     "an audit": (LogEvent.AUDIT_DONE, run_audit),
     "an audit that is stopped": (LogEvent.AUDIT_UNSAFE, stop_audit),
-    "a flood": (LogEvent.BUDGET_USED_UP, lambda world: budgets._refusal("ann", "k", 0.0)),
+    "a flood": (LogEvent.BUDGET_USED_UP, ask_too_much),
 }
 
 
