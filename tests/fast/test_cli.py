@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,8 +26,8 @@ from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
+from chatsync.operator import app_calls, options, reports, team_fixes, terminal
 from chatsync.operator import command as cli
-from chatsync.operator import options, reports, team_fixes, terminal
 from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
 from dev import seed as seeds
@@ -784,6 +785,49 @@ def test_a_projects_settings_come_from_its_own_file_too(tmp_path, monkeypatch):
     options.use_project()
     settings = {name: value for name, value in os.environ.items() if name.startswith("STREAM_")}
     assert settings == {"STREAM_API_KEY": "its-own", "STREAM_USER_ROLE": "guest"}
+
+
+def test_emulators_are_where_firebase_json_puts_them(tmp_path, monkeypatch):
+    ports = {
+        "auth": {"port": 1},
+        "firestore": {"host": "localhost", "port": 2},
+        "functions": {"port": 3},
+    }
+    stated = f"// ours\n{json.dumps({'emulators': ports})}"
+    (tmp_path / "firebase.json").write_text(stated)
+    monkeypatch.setattr(options.config_module, "FOLDER", tmp_path / "chatsync")
+    monkeypatch.setattr(options, "refuse_without_emulators", lambda: None)
+    monkeypatch.setattr(os, "environ", {"GOOGLE_CLOUD_PROJECT": "demo-x"})
+    options.use_project()
+    assert {name: os.environ[name] for name in os.environ if name.endswith("_EMULATOR_HOST")} == {
+        "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:1",
+        "FIRESTORE_EMULATOR_HOST": "localhost:2",
+        "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
+    }
+    assert app_calls.functions_url("demo-x").startswith("http://127.0.0.1:3/demo-x/")
+
+
+def test_a_local_projects_settings_come_from_the_files_that_the_emulators_read(
+    tmp_path, monkeypatch
+):
+    for name, text in {
+        ".env": "STREAM_API_KEY=of-all\n",
+        ".env.demo-x": "STREAM_API_KEY=its-own\nCHATSYNC_REGION=europe-west1\n",
+        ".env.local": "STREAM_BASE_URL=http://127.0.0.1:3030\n",
+        ".secret.local": "STREAM_API_SECRET=secret\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)
+    monkeypatch.setattr(options, "refuse_without_emulators", lambda: None)
+    monkeypatch.setattr(os, "environ", {"GOOGLE_CLOUD_PROJECT": "demo-x"})
+    options.use_project()
+    settings = {name: os.environ[name] for name in os.environ if name.startswith(("STREAM", "CH"))}
+    assert settings == {
+        "STREAM_API_KEY": "its-own",
+        "CHATSYNC_REGION": "europe-west1",
+        "STREAM_BASE_URL": "http://127.0.0.1:3030",
+        "STREAM_API_SECRET": "secret",
+    }
 
 
 def test_missing_google_credentials_are_told():

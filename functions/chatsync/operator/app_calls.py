@@ -77,7 +77,8 @@ def functions_url(project: str) -> str:
     """Where the callables are; for a project named ``demo-...`` in the emulator."""
     if not options.is_local(project):
         return f"https://{settings.region()}-{project}.cloudfunctions.net"
-    host = os.environ.get("FUNCTIONS_EMULATOR_HOST") or _host_by_hub() or "127.0.0.1:5001"
+    host = os.environ.get("FUNCTIONS_EMULATOR_HOST") or _host_by_hub()
+    host = host or options.emulator_address("functions", 5001)
     return f"http://{host}/{project}/{settings.region()}"
 
 

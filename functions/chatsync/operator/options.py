@@ -14,7 +14,7 @@ from .. import config as config_module
 from ..clients import Clients
 from ..clients.pacing import LEFT_BY_BACKGROUND
 from ..errors import ChatsyncError
-from .init.firebase_json import source_of
+from .init import firebase_json
 
 IN_SYNC, FINDINGS, FAILED = 0, 1, 2
 """Exit statuses; the last means that it could not be done."""
@@ -33,15 +33,19 @@ IKnow = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask before destroying something.")]
 
 _EMULATORS = {
-    "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099",
-    "FIRESTORE_EMULATOR_HOST": "127.0.0.1:8080",
-    "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:9499",
+    "FIREBASE_AUTH_EMULATOR_HOST": ("auth", 9099),
+    "FIRESTORE_EMULATOR_HOST": ("firestore", 8080),
+    "CLOUD_TASKS_EMULATOR_HOST": ("tasks", 9499),
 }
+"""By variable the emulator's name in ``firebase.json``, and its port where none is stated."""
 
 PACKAGE = Path(__file__).parents[1]
 
 IS_WHEEL = (PACKAGE / "deployable").exists()
 """Whether this was installed as a wheel (``pyproject.toml``): no app's settings are beside it."""
+
+START = "run `firebase emulators:start`" if IS_WHEEL else "run `make start`"
+"""What brings up the emulators."""
 
 
 class Refused(ChatsyncError):
@@ -55,7 +59,7 @@ def use_installed_folder() -> bool:
         return True
     for place in (Path.cwd(), *Path.cwd().parents):
         if (firebase := place / "firebase.json").is_file():
-            source = source_of(firebase.read_text(encoding="utf-8"))
+            source = firebase_json.source_of(firebase.read_text(encoding="utf-8"))
             if source:
                 config_module.FOLDER = place / source
             return bool(source)
@@ -93,10 +97,10 @@ def use_project() -> None:
     os.environ["GCLOUD_PROJECT"] = os.environ["GOOGLE_CLOUD_PROJECT"] = name
     files = [".env", f".env.{name}"]
     if is_local(name):
-        files = [".env.local", ".secret.local"]
+        files += [".env.local", ".secret.local"]  # as the emulators do
         warnings.filterwarnings("ignore", message="The HMAC key")  # the local secret is short
-        for variable, address in _EMULATORS.items():
-            os.environ.setdefault(variable, address)
+        for variable, (emulator, port) in _EMULATORS.items():
+            os.environ.setdefault(variable, emulator_address(emulator, port))
         refuse_without_emulators()
     elif variables := [variable for variable in _EMULATORS if os.environ.get(variable)]:
         # Compared with half of a project, Stream's users would look like orphans.
@@ -113,6 +117,16 @@ def is_local(project: str) -> bool:
     return project.startswith("demo-")
 
 
+def emulator_address(name: str, port: int) -> str:
+    """Where ``firebase.json`` puts an emulator; the Firebase CLI's default port where it says none.
+    Raises ProjectRefused."""
+    for place in config_module.FOLDER.parents:
+        if (file := place / "firebase.json").is_file():
+            text = file.read_text(encoding="utf-8")
+            return firebase_json.emulator_address(text, name, port)
+    return f"127.0.0.1:{port}"
+
+
 def refuse_without_emulators() -> None:
     """Fail at once where no emulator answers; the clients would try for most of a minute."""
     for variable in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
@@ -123,8 +137,8 @@ def refuse_without_emulators() -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError:
             raise Refused(
-                f"No emulator answers at {os.environ[variable]}: run `make start` in another"
-                " terminal, and wait until it is up."
+                f"No emulator answers at {os.environ[variable]}: {START} in another terminal,"
+                f" and wait until it is up. Where they are is said by firebase.json or {variable}."
             ) from None
 
 

@@ -29,7 +29,7 @@ from ..errors import (
     Unsafe,
 )
 from ..settings import STREAM_API_SECRET
-from .options import FAILED
+from .options import FAILED, START
 
 MAX_ATTEMPTS = 5
 
@@ -74,9 +74,9 @@ def in_one_line(error: Exception) -> str:
         case StreamRateLimited():
             return f"Stream's rate limit is used up: try again in {error.retry_after} s."
         case StreamUnavailable():
-            return f"Stream cannot be reached ({error}). Locally, run `make start`."
+            return f"Stream cannot be reached ({error}). Is STREAM_BASE_URL right, if it is set?"
         case FirebaseUnavailable() | requests.ConnectionError():
-            return f"Firebase cannot be reached ({str(error)[:200]}). Locally, run `make start`."
+            return f"Firebase cannot be reached ({str(error)[:200]}). Locally, {START}."
         case GoogleAuthError():
             return "No Google credentials: run `gcloud auth application-default login`."
         case GoogleAPICallError() | FirebaseError():

@@ -69,6 +69,14 @@ def source_of(text: str) -> str:
     return normpath(found[0].get("source", "")) if found else ""
 
 
+def emulator_address(text: str, name: str, port: int) -> str:
+    """Where the file puts an emulator, as host:port; ``port`` if it says none."""
+    stated = parsed(text).value.get("emulators")
+    one = stated.get(name) if isinstance(stated, dict) else None
+    one = one if isinstance(one, dict) else {}
+    return f"{one.get('host') or '127.0.0.1'}:{one.get('port') or port}"
+
+
 def databases(text: str) -> list[str]:
     """The Firestore databases that are named; ``(default)`` among them where none is said."""
     entries = [node.value for node in _entries(parsed(text), "firestore")]
