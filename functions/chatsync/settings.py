@@ -233,8 +233,9 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "").strip()
     if not value:
         raise SettingInvalid(
-            f"{name} is not set. Locally, run `make setup`; deployed, set it in"
-            " functions/.env.PROJECT (key) or with `firebase functions:secrets:set` (secret)."
+            f"{name} is not set. The key stands in .env.PROJECT beside chatsync.toml; the secret is"
+            " set by `firebase functions:secrets:set`, for the emulators in .secret.local there"
+            " (`make setup` writes it in a clone)."
         )
     return value
 

@@ -650,6 +650,17 @@ def test_doctor_has_a_verdict_on_everything(run, chat, no_webhook_afterwards):
     assert run("doctor").status == 0
 
 
+def test_doctor_tells_that_settings_changed_since_the_functions_were_made(
+    run, tmp_path, monkeypatch
+):
+    (tmp_path / "functions.yaml").write_text("# From chatsync.toml, sha256 of another\n")
+    (tmp_path / "chatsync.toml").write_text("[users]\n")
+    monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)
+    verdicts = {one["check"]: one for one in run("doctor", "--json").json()}
+    assert not verdicts["functions.yaml"]["ok"]
+    assert "run `chatsync manifest`" in verdicts["functions.yaml"]["verdict"]
+
+
 def test_doctor_knows_a_webhook_by_the_newer_setting_too(run, chat, no_webhook_afterwards):
     url = "https://streamwebhook-abc.run.example"
     chat.update_app_settings(event_hooks=[{"hook_type": "webhook", "webhook_url": url}])

@@ -13,6 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from rich.text import Text
 
 from .. import audit as audits
+from .. import config as config_module
 from .. import outbox
 from ..audit import Audit
 from ..audit.safeguard import sample
@@ -140,6 +141,7 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
         yield "credentials", False, in_one_line(error)
         return
     yield "settings", True, "complete"
+    yield "functions.yaml", *_manifest_verdict()
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     where = "the emulators" if options.is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
@@ -168,6 +170,14 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
             yield name, *verdict(clients)
         except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
             yield name, False, in_one_line(error)
+
+
+def _manifest_verdict() -> tuple[bool, str]:
+    try:
+        config_module.refuse_other_manifest()
+    except SettingInvalid as error:
+        return False, in_one_line(error)
+    return True, "made from this chatsync.toml"
 
 
 def _ids_verdict(clients: Clients) -> tuple[bool, str]:
@@ -202,7 +212,10 @@ def _amount(accounts: int) -> str:
 def _webhook_verdict(app_settings: Mapping[str, Any], project: str) -> tuple[bool, str]:
     missing = missing_events(app_settings, project)
     if missing is None:
-        return False, "none leads to streamWebhook: Firestore won't learn what happens in Stream"
+        return False, (
+            "none leads to streamWebhook: Firestore won't learn what happens in Stream."
+            " `setUp` makes it after a deployment; `chatsync resume` calls `setUp` again"
+        )
     if missing:
         return False, f"does not get {', '.join(missing)}"
     return True, "leads to streamWebhook"
