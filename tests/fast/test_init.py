@@ -345,6 +345,14 @@ def test_after_removal_it_says_that_an_environment_is_left(init, tmp_path):
     assert "What is left in chatsync" in init("init", "--remove", "--yes").out
 
 
+def test_after_removal_git_still_ignores_a_secret_that_is_left(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    init(*SHAPES["Node functions"].arguments)
+    (tmp_path / "chatsync" / ".secret.local").write_text("STREAM_API_SECRET=secret\n")
+    assert init("init", "--remove", "--yes").status == 0
+    assert ".secret.local" in (tmp_path / "chatsync" / ".gitignore").read_text()
+
+
 @pytest.mark.parametrize("source", [".", "../elsewhere", "/tmp"])
 def test_our_folder_is_within_the_project(init, tmp_path, source):
     SHAPES["Node functions"].write(tmp_path)

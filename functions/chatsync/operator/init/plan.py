@@ -162,6 +162,8 @@ def uninstall(files: Files) -> Plan:
             after[path] = None
         else:
             notes.append(f"{path} stays: it is not as `chatsync init` wrote it")
+    if f"{source}/.secret.local" in files:  # git must go on to ignore it
+        after.pop(f"{source}/.gitignore", None)
     changes = _changes(files, after)
     copied = {*generated, *(f"{source}/{name}" for name in record.deployed)}
     return Plan(changes, _sorted(copied, changes), notes=tuple(notes))
