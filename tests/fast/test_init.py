@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from google.auth.exceptions import GoogleAuthError
 
 from chatsync.config import Config
@@ -395,6 +396,27 @@ def test_without_a_terminal_nothing_changes(init, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert "Nothing was changed" in init("--project", "demo-chatsync", "init").err
     assert all_files(tmp_path) == before
+
+
+def test_a_person_may_answer_yes_or_no_and_a_slip_is_asked_again(init, tmp_path, monkeypatch):
+    SHAPES["Node functions"].write(tmp_path)
+    answers = iter(["key", "europe-west1", "maybe", "n", "YES"])
+    monkeypatch.setattr(typer, "prompt", lambda *_, **more: next(answers) or more["default"])
+    monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
+    ran = init("--project", "demo-chatsync", "init")
+    assert (ran.status, "true or false" in ran.err) == (0, True)
+    [written] = (tmp_path / "chatsync").glob(".env.demo-*")
+    stated = written.read_text().splitlines()
+    assert {"ENFORCE_APP_CHECK=false", "BACKFILL_ON_INSTALL=true"} <= set(stated)
+
+
+def test_nobody_is_told_to_write_a_custom_claim_into_a_document(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    (tmp_path / "firestore.rules").write_text(rules(USERS))
+    init(*SHAPES["Node functions"].arguments)
+    (tmp_path / "chatsync" / "chatsync.toml").write_text('[users]\nrole = "claims:role"\n')
+    out = init(*SHAPES["Node functions"].arguments).out
+    assert "as its owner, write chat.teams, or a name of 257 characters to users/{uid};" in out
 
 
 # Interrupted

@@ -232,9 +232,13 @@ def _environment(
             raise Refused(f"{file} says {name}= and nothing more: say something, or remove it.")
         if default is not None:
             default = str(default).lower() if param["type"] == "boolean" else str(default)
-        value = stated.get(name) or _ask(param["description"], default, _OPTIONS[name], yes)
-        if param["type"] == "boolean" and value not in ("true", "false"):
-            raise Refused(f"{name} must be true or false, not {value!r}.")
+        value = stated.get(name)
+        while not value:
+            value = _ask(param["description"], default, _OPTIONS[name], yes)
+            if param["type"] == "boolean":
+                value = _BOOLEANS.get(value.lower(), "")
+                if not value:
+                    stderr.print("Answer true or false.")
         values[name] = value
     return values
 
@@ -246,6 +250,9 @@ _OPTIONS = {
     "BACKFILL_ON_INSTALL": "--backfill",
 }
 """By parameter the option that states it."""
+
+_BOOLEANS = {"true": "true", "yes": "true", "y": "true"}
+_BOOLEANS |= {"false": "false", "no": "false", "n": "false"}
 
 
 def _refuse_same_names(root: Path, firebase: str, main: bytes, agreed: bool, yes: bool) -> None:
@@ -265,8 +272,8 @@ def _refuse_same_names(root: Path, firebase: str, main: bytes, agreed: bool, yes
 
 
 _WEAKER = {
-    "users": "as its owner, write {guarded} of {collection}/{{uid}}, and a name of 257 characters;"
-    " as another account, read it",
+    "users": "as its owner, write {guarded}a name of 257 characters to {collection}/{{uid}}; as"
+    " another account, read it",
     "profiles": "as its owner, write `mirrored` or a field of your own invention to"
     " {collection}/{{uid}}; as another account, write it, and list the collection",
     "stats": "as its owner, write {collection}/{{uid}}; as another account, read it",
@@ -282,13 +289,17 @@ def _say_what_is_weaker(left_out: Sequence[str], config: Config) -> None:
         return
     print_line(
         "Your own rules stay for these collections, and ours are left out there. Each of the"
-        " following must be denied (docs/operations.md, Rules): try it in the emulator."
+        " following must be denied, unless your app means it: try it in the emulator. If something"
+        " is not, correct your match; or remove it and run this again, which puts ours there"
+        " (docs/operations.md, Rules)."
     )
     users = config.users
-    guarded = [one for one in (users.role, users.teams, users.company.field) if one]
+    paths = (users.role, users.teams, users.company.field)
+    guarded = [one for one in paths if one and not one.startswith("claims:")]
     for section in left_out:
         trial = _WEAKER[section].format(
-            collection=getattr(config, section).collection, guarded=" or ".join(guarded)
+            collection=getattr(config, section).collection,
+            guarded="".join(f"{one}, " for one in guarded) + ("or " if guarded else ""),
         )
         print_line(f"  {section}: {trial}.")
 
