@@ -354,6 +354,18 @@ def test_after_removal_git_still_ignores_a_secret_that_is_left(init, tmp_path):
     assert ".secret.local" in (tmp_path / "chatsync" / ".gitignore").read_text()
 
 
+def test_after_removal_it_can_be_installed_again_with_the_settings_that_stayed(init, tmp_path):
+    SHAPES["Node functions"].write(tmp_path)
+    init(*SHAPES["Node functions"].arguments)
+    stays = {"chatsync.toml": "[users]\n", ".secret.local": "A=b\n", ".env.local": "C=d\n"}
+    for name, text in stays.items():
+        (tmp_path / "chatsync" / name).write_text(text)
+    init("init", "--remove", "--yes")
+    assert init(*SHAPES["Node functions"].arguments).status == 0
+    for name, text in stays.items():
+        assert (tmp_path / "chatsync" / name).read_text() == text
+
+
 @pytest.mark.parametrize("source", [".", "../elsewhere", "/tmp"])
 def test_our_folder_is_within_the_project(init, tmp_path, source):
     SHAPES["Node functions"].write(tmp_path)

@@ -97,7 +97,7 @@ def install(files: Files, wanted: Wanted) -> Plan:
     """Raises ProjectRefused, and RulesRefused."""
     source = installed_in(files) or wanted.source
     record = _record(files, source)
-    if record is None and any(path.startswith(f"{source}/") for path in files):
+    if record is None and not _is_left_by_removal(files, wanted, source):
         raise ProjectRefused(f"A folder {source} is there already: name another with --source")
     before = _before(files, record)
     own_files = files.keys() - (record.shared.keys() if record else set())
@@ -244,6 +244,17 @@ def _shared(
     ]
     shared = {FIREBASE: firebase, rules: spliced.text, indexes: policies}
     return shared, spliced.left_out, notes
+
+
+def _is_left_by_removal(files: Files, wanted: Wanted, source: str) -> bool:
+    """Whether our folder has nothing but settings that ``uninstall`` leaves, or nothing at all."""
+    inside = [path.removeprefix(f"{source}/") for path in files if path.startswith(f"{source}/")]
+    return all(
+        name in ("chatsync.toml", ".secret.local")
+        or (name.startswith(".env.") and name != ".env.example")
+        or wanted.deployable.get(name) == files[f"{source}/{name}"]
+        for name in inside
+    )
 
 
 def _settings(files: Files, wanted: Wanted, source: str) -> dict[str, bytes]:
