@@ -74,7 +74,10 @@ def in_one_line(error: Exception) -> str:
         case StreamRateLimited():
             return f"Stream's rate limit is used up: try again in {error.retry_after} s."
         case StreamUnavailable():
-            return f"Stream cannot be reached ({error}). Is STREAM_BASE_URL right, if it is set?"
+            return (
+                f"Stream cannot be reached ({error}). Is STREAM_BASE_URL right, if it is set? In a"
+                " clone, `make start` runs a local Stream server."
+            )
         case FirebaseUnavailable() | requests.ConnectionError():
             return f"Firebase cannot be reached ({str(error)[:200]}). Locally, {START}."
         case GoogleAuthError():
