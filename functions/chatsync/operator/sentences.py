@@ -104,8 +104,8 @@ PARKED = {
     Parked.REJECTED: Sentence(
         "Stream refuses what Firebase says, such as a role it doesn't know: `lastError` quotes its"
         " code",
-        "correct the document: the repair follows. Or correct Stream's settings, then"
-        " `repair UID --apply`",
+        "correct the document: the repair follows. Or correct Stream's settings, or leave the app's"
+        " own roles out by `stream.allowed_roles`; then `repair UID --apply`",
     ),
     Parked.DELETED: Sentence(
         "the Stream user was deleted and cannot be restored",
