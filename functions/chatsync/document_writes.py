@@ -135,7 +135,7 @@ class DocumentWrites:
             logger.warn(f"What agrees could not be remembered: {error}")
 
     def _agreement(self, record: Record) -> dict[str, Any]:
-        """What to write into a user's entry: who agrees is trusted, and what was done is told."""
+        """What to write into a user's entry: when the sides agreed, and what the repair did."""
         change = _change(record)
         if not record.is_agreed or not record.entry_is_certain:
             is_said_gone = record.entry is not None and record.entry.deleted_at is not None

@@ -494,7 +494,8 @@ def delete_user_documents(
     still_in_stream: Collection[Key] = (),
 ) -> None:
     """Remove the documents of up to 100 deleted users, and remember in ``stream_users`` that they
-    are deleted: for good of those ``still_in_stream``, since only it says under which id.
+    are deleted. Of users who are ``still_in_stream`` the entry does not expire: nothing else says
+    under which id they are there.
 
     Not ``companies/{id}``, which the app wrote. Without ``documents`` the others stay, too.
     """

@@ -167,7 +167,7 @@ class Calls:
         rate_limit = _rate_limit(response.headers)
         pace: Pace = self._local.pace
         status = response.status_code
-        body = _json_object(response)
+        body = json_object(response)
         if status in (200, 201) and "duration" in body:
             pace.note(rate_limit)
             return
@@ -190,7 +190,8 @@ class Calls:
         raise StreamRejected(message, status, code, words)
 
 
-def _json_object(response: requests.Response) -> dict[str, Any]:
+def json_object(response: requests.Response) -> dict[str, Any]:
+    """The body of an answer; empty if it is no JSON object."""
     try:
         body = response.json()
     except (ValueError, RecursionError):

@@ -11,6 +11,7 @@ import jwt
 import requests
 
 from ..errors import StreamUnavailable
+from .stream_calls import json_object
 
 _URL = "https://chat.stream-io-api.com"
 _TIMEOUT_SECONDS = 10
@@ -78,7 +79,7 @@ class StreamRequests:
             time.sleep(_seconds_to_wait(response.headers))
         if response.status_code >= 500:
             raise StreamUnavailable(f"{method} {path}: {response.status_code}")
-        return Answer(response.status_code, _json_object(response))
+        return Answer(response.status_code, json_object(response))
 
     def _send(
         self,
@@ -108,11 +109,3 @@ def _seconds_to_wait(headers: Mapping[str, str]) -> float:
     if remaining != "0" or not reset.isdecimal():
         return 1.0
     return min(max(1.0, int(reset) - time.time()), _LONGEST_WAIT_SECONDS)
-
-
-def _json_object(response: requests.Response) -> Mapping[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}

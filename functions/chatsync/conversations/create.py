@@ -139,7 +139,9 @@ def would_open(caller: Key, other: Key, clients: Clients, deadline: float) -> Co
     members = Members.of(request, states, clients)
     prefix = request.id_prefix(clients.settings)
     legacy_id = prefix + request.legacy_id()
-    document, _ = pairs.look_up(request.team, members.all, legacy_id, prefix, clients, deadline)
+    document, _ = pairs.find(
+        request.team, members.all, legacy_id, prefix, (), clients, deadline, makes_key=False
+    )
     return document
 
 

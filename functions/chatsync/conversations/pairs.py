@@ -69,6 +69,8 @@ def find(
     taken: Collection[str],
     clients: Clients,
     deadline: float,
+    *,
+    makes_key: bool = True,
 ) -> tuple[Conversation, Pair]:
     """The conversation of two members, by their Stream ids, and their pair.
 
@@ -76,34 +78,10 @@ def find(
     there were pairs; else the oldest that was recorded from Stream and belongs to the two; else one
     that doesn't exist yet, whose id begins with ``id_prefix``. None of those whose channels are
     ``taken``, since somebody else created them.
+
+    Without ``makes_key`` nothing is written: where there is no key yet, there is no pair.
     """
-    key = _key(clients, deadline)
-    return _find(key, team, member_ids, legacy_id, id_prefix, taken, clients, deadline)
-
-
-def look_up(
-    team: str | None,
-    member_ids: Sequence[str],
-    legacy_id: str,
-    id_prefix: str,
-    clients: Clients,
-    deadline: float,
-) -> tuple[Conversation, Pair]:
-    """:func:`find`, which writes nothing: where there is no key yet, there is no pair."""
-    key = _key(clients, deadline, makes=False)
-    return _find(key, team, member_ids, legacy_id, id_prefix, (), clients, deadline)
-
-
-def _find(
-    key: bytes,
-    team: str | None,
-    member_ids: Sequence[str],
-    legacy_id: str,
-    id_prefix: str,
-    taken: Collection[str],
-    clients: Clients,
-    deadline: float,
-) -> tuple[Conversation, Pair]:
+    key = _key(clients, deadline, makes=makes_key)
     members = sorted(member_ids)
     own_id = id_prefix + _hash(key, "conversation", team, *members)
     reference = _reference(key, team, members, clients)

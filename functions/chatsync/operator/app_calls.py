@@ -1,12 +1,12 @@
 """What an app does, over the same HTTP as its client SDKs: sign in, call a function."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import requests
 
 from .. import settings
+from ..clients.stream_calls import json_object
 from ..errors import ChatsyncError, FirebaseUnavailable
 from . import options
 
@@ -33,7 +33,7 @@ def sign_in(email: str, password: str, web_api_key: str) -> str:
     url = f"http://{emulator}/{_SIGN_IN}" if emulator else f"https://{_SIGN_IN}"
     body = {"email": email, "password": password, "returnSecureToken": True}
     response = _post(url, body, params={"key": web_api_key or "any"})
-    answer = _json_object(response)
+    answer = json_object(response)
     if token := answer.get("idToken"):
         return str(token)
     raise CallRefused(_why_not(response.status_code, answer.get("error")))
@@ -55,7 +55,7 @@ def call(function: str, data: object, id_token: str, project: str) -> Any:
     """The function's result. Raises CallRefused, and FirebaseUnavailable."""
     url = f"{functions_url(project)}/{function}"
     response = _post(url, {"data": data}, headers={"Authorization": f"Bearer {id_token}"})
-    answer = _json_object(response)
+    answer = json_object(response)
     if "result" in answer:
         return answer["result"]
     error = answer.get("error")
@@ -98,11 +98,3 @@ def _post(url: str, body: object, **more: Any) -> requests.Response:
         return requests.post(url, json=body, timeout=_TIMEOUT_SECONDS, **more)
     except requests.RequestException as error:
         raise FirebaseUnavailable(f"{url}: {type(error).__name__}") from error
-
-
-def _json_object(response: requests.Response) -> Mapping[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}

@@ -132,7 +132,7 @@ def _remove_accounts(uids: Iterable[str], clients: Clients, deadline: float) -> 
 def _remove_from_stream(
     stream_ids: Iterable[str], cids: Iterable[str], clients: Clients
 ) -> list[str]:
-    """Delete channels and users for good: they are the run's own, and nobody misses them."""
+    """Delete the run's own channels and users hard."""
     ask, failed = clients.stream.requests().ask, []
     for cid in dict.fromkeys(cids):
         path = f"/channels/{cid.replace(':', '/')}"

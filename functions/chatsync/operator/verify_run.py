@@ -127,7 +127,7 @@ def begin(run: Run) -> float:
     began = time.monotonic()
     run.clients.auth.create_user(uid=ann, email=_email(ann), password=password, display_name=ann)
     if run.clients.settings.config.users.company.field:
-        # Who signs up is undecided until the app has written the user document.
+        # An account is undecided until the app has written its user document.
         for number, uid in enumerate(run.made.uids):
             run.write_user(number, run.name_path or "verify", uid)
     run.id_token = app_calls.sign_in(_email(ann), password, run.web_api_key)

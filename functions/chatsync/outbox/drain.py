@@ -42,7 +42,7 @@ def drain(not_before: float, clients: Clients) -> None:
     again, so that the task of a wake never ends before its time. Raises FirebaseUnavailable if the
     outbox cannot be read or written.
     """
-    # Before the switch is read: whoever ends the pause after that may rely on this wake.
+    # Before the switch is read: `resume` may rely on this wake if it ends the pause after that.
     too_early = time.time() < not_before
     if since := clients.pause.since(0):
         _tell_paused(since)
