@@ -17,7 +17,7 @@ from firebase_functions.options import RateLimits, RetryConfig, set_global_optio
 from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
 from flask import Request, Response
 
-from chatsync import audit, ids, outbox, settings
+from chatsync import audit, daily, ids, outbox, settings
 from chatsync.budgets import Budgets
 from chatsync.clients import Clients, connect, firebase_app
 from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_CALLABLES, LEFT_BY_EVENTS
@@ -250,12 +250,13 @@ def drainRepairs(request: CallableRequest[Any]) -> None:
     drain.drain(not_before, connect().leaving(LEFT_BY_BACKGROUND))
 
 
-@without_secret
 @on_schedule(schedule="every 5 minutes")
 @unexpected_errors_logged()
 def wakeRepairs(event: ScheduledEvent) -> None:
-    """Wake the drain if an entry is due, in case a wake was lost."""
-    drain.wake_if_due(connect(with_secret=False))
+    """Wake the drain if an entry is due, in case a wake was lost, and note how the day goes."""
+    clients = connect().leaving(LEFT_BY_BACKGROUND)
+    drain.wake_if_due(clients)
+    daily.note(clients)
 
 
 @on_schedule(schedule="every day 02:00")

@@ -148,7 +148,7 @@ def test_a_function_has_a_whole_cpu_serves_sixteen_at_once_and_has_twenty_instan
     assert service["maxInstanceCount"] == 20
 
 
-WITHOUT_STREAM = ("ensureUserProfile", "getUserStats", "wakeRepairs")
+WITHOUT_STREAM = ("ensureUserProfile", "getUserStats")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -402,7 +402,7 @@ def test_a_task_that_is_not_ours_is_refused_without_a_traceback(call, capsys, fu
     assert "Traceback" not in "".join(capsys.readouterr())
 
 
-WITHOUT_STREAM = ("ensureUserProfile", "getUserStats", "wakeRepairs")
+WITHOUT_STREAM = ("ensureUserProfile", "getUserStats")
 
 
 def test_only_functions_that_call_stream_hold_its_secret():
@@ -421,10 +421,7 @@ def test_only_functions_that_call_stream_hold_its_secret():
 def test_they_work_without_the_secret(accounts, call, stream, monkeypatch, function):
     monkeypatch.delenv("STREAM_API_SECRET")
     accounts.sign_up("caller")
-    if function == "wakeRepairs":
-        assert at_its_time(function) == 200
-    else:
-        assert call({}, function=function)[0] == 200
+    assert call({}, function=function)[0] == 200
     assert stream.requests() == []
 
 

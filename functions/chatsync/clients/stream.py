@@ -215,6 +215,20 @@ class Stream:
         app = self._calls.read(deadline, StreamChat.get_app_settings).get("app")
         return app if isinstance(app, dict) else {}
 
+    def limits_used(self, operations: Sequence[str], deadline: float) -> dict[str, float]:
+        """How much of this minute's limit was used, from 0 to 1, by operation (GetRateLimits).
+
+        By all calls of servers; those without limit are left out.
+        """
+        options = {"server_side": True, "endpoints": operations}
+        response = self._calls.read(deadline, StreamChat.get_rate_limits, **options)
+        with _answered("server_side"):
+            stated = response["server_side"].items()
+            limits = {name: (one["limit"], one["remaining"]) for name, one in stated}
+            return {
+                name: round(1 - left / limit, 3) for name, (limit, left) in limits.items() if limit
+            }
+
     def set_event_hooks(self, hooks: Sequence[Mapping[str, Any]], deadline: float) -> None:
         """Replace the whole list of places where events go (UpdateApp).
 

@@ -11,6 +11,7 @@ from .entries import count as count
 from .entries import document_id as document_id
 from .entries import due as due
 from .entries import entries_of as entries_of
+from .entries import oldest as oldest
 from .entries import retry_parked as retry_parked
 from .entries import sample as sample
 from .entries import waking as waking

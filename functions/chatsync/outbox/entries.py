@@ -193,17 +193,27 @@ def entries_of(keys: Iterable[Key], clients: Clients) -> dict[Key, Entry]:
     """The entries that these keys have now, waiting or parked."""
     references = [reference_of(key, clients) for key in keys]
     with temporary_failures_named():
-        snapshots = clients.firestore.get_all(
-            references, **until(time.monotonic() + LISTING_SECONDS)
-        )
+        snapshots = clients.firestore.get_all(references, **until(_listing_ends()))
         entries = [_entry(snapshot) for snapshot in snapshots if snapshot.exists]
     return {entry.key: entry for entry in entries}
 
 
 def count(state: str, clients: Clients) -> int:
     counting: Any = _in_state(state, clients).count()
-    [[counted]] = _answer(counting, time.monotonic() + LISTING_SECONDS)
+    [[counted]] = _answer(counting, _listing_ends())
     return int(counted.value)
+
+
+def oldest(clients: Clients, parked: int) -> datetime | None:
+    """When the entry that waits longest first failed; ``parked`` is how many are parked.
+
+    One of the first ``parked`` + 1 entries waits, so no index of two fields is needed. Beyond 200
+    parked ones it is not known.
+    """
+    query = clients.firestore.collection(COLLECTION).order_by("firstFailedAt")
+    query = query.select(["state", "firstFailedAt"]).limit(min(parked, 2 * BATCH) + 1)
+    found = (snapshot.to_dict() or {} for snapshot in _answer(query, _listing_ends()))
+    return next((one["firstFailedAt"] for one in found if one.get("state") == "waiting"), None)
 
 
 def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
@@ -212,9 +222,13 @@ def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
     Sorted here: a query that filters and sorts would need an index of its own.
     """
     query = _in_state(state, clients).limit(_MOST_SHOWN)
-    snapshots = _answer(query, time.monotonic() + LISTING_SECONDS)
+    snapshots = _answer(query, _listing_ends())
     entries = [snapshot.to_dict() or {} for snapshot in snapshots]
     return sorted(entries, key=lambda entry: str(entry.get("firstFailedAt", "")))
+
+
+def _listing_ends() -> float:
+    return time.monotonic() + LISTING_SECONDS
 
 
 def _in_state(state: str, clients: Clients) -> firestore.Query:
@@ -230,7 +244,7 @@ def _answer(query: Any, deadline: float) -> Any:
 
 def retry_parked(clients: Clients) -> int:
     """Let the drain try up to 2,000 parked entries once more; returns their number."""
-    deadline = time.monotonic() + LISTING_SECONDS
+    deadline = _listing_ends()
     retried = 0
     snapshots = _answer(_in_state("parked", clients).limit(_MOST_SHOWN), deadline)
     with temporary_failures_named():
