@@ -104,6 +104,15 @@ def doubt(clients: Clients, now: datetime) -> str:
     return _read(clients, now).doubt(now, clients.settings.config.stream.trust_hours)
 
 
+def missing_when_checked(clients: Clients) -> list[str]:
+    """The events that Stream did not send when its settings were last read."""
+    with temporary_failures_named():
+        options = until(time.monotonic() + READ_SECONDS)
+        stored = _reference(clients).get(**options).to_dict() or {}
+    missing = stored.get("missingEvents")
+    return [str(one) for one in missing] if isinstance(missing, list) else []
+
+
 def note_user_event(clients: Clients) -> None:
     """Note that a signed event of a user came, every ten minutes at most. It never raises."""
     cache, now = _cache_of(clients), datetime.now(UTC)

@@ -25,4 +25,4 @@ def test_the_hook_of_a_deployment_begins_an_audit_that_repairs_nothing(no_webhoo
     audit = firestore.document("audits", done["auditId"])
     wait_for(lambda: audit.get().get("state") == "done")
     assert audit.get().get("repair") == []
-    assert "Set-up: done." in run_command("status").stdout
+    assert "set-up         done" in run_command("status").stdout

@@ -77,7 +77,7 @@ def nightly(clients, tasks) -> Callable[[], Audit]:
             tasks.waiting.clear()
             [task] = waiting
             audit_module.run(task["data"]["auditId"], clients)
-        return audit_module.latest(clients)[0]
+        return audit_module.recent(clients)[0]
 
     return nightly
 
@@ -738,7 +738,7 @@ def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
         [task] = waiting
         audit_module.run(task["data"]["auditId"], clients)
         runs += 1
-    audit = audit_module.latest(clients)[0]
+    audit = audit_module.recent(clients)[0]
     assert (audit.state, audit.mode, audit.repaired) == ("done", "nightly", 2)
     assert runs > 3
     assert "new" in names(chat)
@@ -749,7 +749,7 @@ def test_the_nightly_audit_runs_over_the_task_queue_until_it_is_done(
 
 def test_a_nightly_audit_that_was_left_unfinished_goes_on(people, clients, tasks):
     audit_module.begin_nightly(clients)
-    unfinished = audit_module.latest(clients)[0]
+    unfinished = audit_module.recent(clients)[0]
     tasks.waiting.clear()
     tasks.used_ids.clear()
     audit_module.begin_nightly(clients)
@@ -771,7 +771,7 @@ def test_a_night_that_is_called_twice_makes_one_task_and_a_later_call_another(
 
 def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch, capsys):
     audit_module.begin_nightly(clients)
-    stuck = audit_module.latest(clients)[0]
+    stuck = audit_module.recent(clients)[0]
     monkeypatch.setattr(audit_run, "STALLED_AFTER", timedelta(seconds=-1))
     audit_module.begin_nightly(clients)
     assert audit_module.read(stuck.id, clients).state == "failed"

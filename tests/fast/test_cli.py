@@ -26,7 +26,7 @@ from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
-from chatsync.operator import app_calls, options, reports, team_fixes, terminal
+from chatsync.operator import app_calls, doctor, options, team_fixes, terminal
 from chatsync.operator import command as cli
 from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
@@ -209,7 +209,7 @@ def test_an_audit_that_was_interrupted_is_not_left_running(run, clients, monkeyp
 
     monkeypatch.setattr(audits, "run_page", interrupt)
     assert run("audit").status == 2
-    assert audits.latest(clients)[0].state == "stopped"
+    assert audits.recent(clients)[0].state == "stopped"
 
 
 def test_an_audit_that_was_interrupted_while_counting_is_not_left_running(
@@ -220,7 +220,7 @@ def test_an_audit_that_was_interrupted_while_counting_is_not_left_running(
 
     monkeypatch.setattr(cli, "expected", interrupt)
     assert run("audit").status == 2
-    assert audits.latest(clients)[0].state == "stopped"
+    assert audits.recent(clients)[0].state == "stopped"
 
 
 def test_a_bug_is_no_finding(run, monkeypatch):
@@ -604,7 +604,7 @@ def test_status_tells_of_outbox_and_last_audit(run, clients, ann_and_bob):
     run("audit")
     ran = run("status")
     assert ran.status == 1
-    for text in ("Parked: 1", "rejected", "100% in sync"):
+    for text in ("1 thing is wrong", "parked, rejected (1: ann)", "100% in sync"):
         assert text in ran.out
     result = run("status", "--json").json()
     assert (result["parked"], result["parkedEntries"][0]["key"]) == (1, "ann")
@@ -618,8 +618,8 @@ def test_status_counts_all_however_many_are_shown(run, clients, monkeypatch):
         keys = [Key("user", f"{name}{n}") for n in range(5)]
         outbox.write_entries([Outcome(key, key.id, None, error) for key in keys], clients)
     ran = run("status")
-    assert (ran.status, "Parked: 5" in ran.out) == (1, True)
-    assert "Waiting in the outbox: 5 (of 3: 3 stream_unavailable)" in ran.out
+    assert (ran.status, "5 (of 3: 3 rejected)" in ran.out) == (1, True)
+    assert "5 (of 3: 3 stream_unavailable) wait" in ran.out
 
 
 def test_status_tells_what_the_last_audit_was_limited_to(run, ann_and_bob):
@@ -680,7 +680,7 @@ def test_doctor_knows_a_webhook_by_the_newer_setting_too(run, chat, no_webhook_a
     ],
 )
 def test_doctor_tells_what_it_sees_of_clients_permissions(settings, ok, told):
-    verdict = reports._permissions_verdict(settings, "user")
+    verdict = doctor._permissions_verdict(settings, "user")
     assert (verdict[0], told in verdict[1]) == (ok, True)
 
 

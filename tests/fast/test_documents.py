@@ -147,6 +147,7 @@ def test_every_reason_to_wait_has_its_line():
 
 
 RUNBOOK = {
+    "What is wrong as a whole": sentences.OF_THE_WHOLE,
     "Findings": sentences.FINDINGS,
     "What is parked": sentences.PARKED,
     "What failed": sentences.FAILED,
@@ -157,7 +158,7 @@ RUNBOOK = {
 @pytest.mark.parametrize("heading", RUNBOOK)
 def test_the_runbook_says_what_explain_says(heading):
     rows = rows_of(OPERATIONS, heading)
-    told = {re.findall(r"`(\w+)`", cells[0])[0]: (cells[1], cells[-1]) for cells in rows}
+    told = {re.findall(r"`([^`]+)`", cells[0])[0]: (cells[1], cells[-1]) for cells in rows}
     assert told == {str(name): tuple(one) for name, one in RUNBOOK[heading].items()}
 
 

@@ -86,10 +86,10 @@ def test_a_nightly_audit_with_a_wrong_id_format_stops_and_says_why(
     audits.begin_nightly(clients)
     [task] = [one for one in tasks.waiting if one["function"] == "runSweep"]
     audits.run(task["data"]["auditId"], clients)
-    audit, _ = audits.latest(clients)
+    audit = audits.recent(clients)[0]
     assert audit.state == "unsafe"
     assert ids_in(chat) == before
-    assert "stopped before it created users: of 30 users in Stream" in run("status").out
+    assert "audit stopped (of 30 users in Stream" in run("status").out
 
 
 def test_an_operators_audit_that_creates_stops_as_well(run, a_live_app, chat):

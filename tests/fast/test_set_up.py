@@ -306,11 +306,13 @@ def test_nothing_is_called_where_nothing_was_deployed(clients, tasks):
 
 
 def test_status_says_what_is_not_set_up(clients, run):
-    assert "Set-up: the webhook is not set by it; no audit has begun." in run("status").out
+    assert "not deployed yet" in run("status").out
+    clients.firestore.document("chatsync/setup").set({"serviceAccount": "ours"})
+    assert "not set up (the webhook is not set by it; no audit has begun)" in run("status").out
     set_up(clients, with_backfill=True)
     out = run("status").out
-    assert "Set-up: done." in out
-    assert "backfill, users only, running" in out
+    assert "set-up         done" in out
+    assert "users only, running: 0 compared" in out
 
 
 class Killed(BaseException):

@@ -13,8 +13,8 @@ from .store import LAST_STEP as LAST_STEP
 from .store import MAX_FINDINGS as MAX_FINDINGS
 from .store import Audit as Audit
 from .store import findings_of as findings_of
-from .store import latest as latest
 from .store import read as read
+from .store import recent as recent
 from .store import set_state as set_state
 from .store import start as start
 from .store import unfinished as unfinished

@@ -136,18 +136,15 @@ def read(audit_id: str, clients: Clients) -> Audit | None:
     return _audit(snapshot) if snapshot.exists else None
 
 
-def latest(clients: Clients) -> tuple[Audit | None, Audit | None]:
-    """The audit that began last, and the backfill."""
+def recent(clients: Clients, since: datetime | None = None) -> list[Audit]:
+    """The audits and backfills that began after ``since``, else all that are kept; newest first."""
     query = clients.firestore.collection(COLLECTION).order_by(
         "startedAt", direction=firestore.Query.DESCENDING
     )
+    if since:
+        query = query.where(filter=FieldFilter("startedAt", ">=", since))
     with temporary_failures_named():
-        found = query.limit(100).get(**until(time.monotonic() + CALL_SECONDS))
-    audits = [_audit(one) for one in found]
-    return (
-        next((one for one in audits if one.mode != "backfill"), None),
-        next((one for one in audits if one.mode == "backfill"), None),
-    )
+        return [_audit(one) for one in query.get(**until(time.monotonic() + CALL_SECONDS))]
 
 
 def unfinished(mode: str, clients: Clients) -> Audit | None:

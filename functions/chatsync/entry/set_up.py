@@ -73,6 +73,12 @@ def _failure_of(step: Callable[[], None]) -> str:
     return ""
 
 
+def lacking(done: Mapping[str, Any]) -> list[str]:
+    """What ``chatsync/setup`` does not say to be done, but for a backfill: few need one."""
+    steps = {"webhookUrl": "the webhook is not set by it", "auditId": "no audit has begun"}
+    return [what for name, what in steps.items() if not done.get(name)]
+
+
 def read(clients: Clients) -> dict[str, Any]:
     """``chatsync/setup``; empty before the first deployment. Raises FirebaseUnavailable."""
     with temporary_failures_named():

@@ -45,13 +45,14 @@ from ..ids import IdFormat, Key, check_key
 from ..outcome import Outcome
 from ..removal import remove_users
 from ..side_by_side import batches
-from . import accounts, channels, options, pause, reports, rules_file, terminal, verify
+from . import accounts, channels, options, pause, rules_file, terminal, verify
+from .doctor import doctor
 from .explain import explain
 from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
-from .reports import MOST_SHOWN, summary
+from .status import status, summary
 from .terminal import (
     confirm,
     console,
@@ -67,6 +68,9 @@ _REPAIRABLE = [kind for kind in KINDS if kind not in BY_HAND]
 
 SECONDS_UNTIL_DEAD = 150
 """If no page ended for so long, a backfill is dead: a rate limit delays a page by two minutes."""
+
+MOST_SHOWN = 50
+"""Of findings, in a terminal."""
 
 _INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
@@ -417,7 +421,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 
 
 for _command in (
-    *(audit, explain, reports.status, reports.doctor, repair, backfill),
+    *(audit, explain, status, doctor, repair, backfill),
     *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
     *(pause.pause, pause.resume, verify.verify),
     *(init, rules_file.rules, manifest),

@@ -237,6 +237,32 @@ OBSTACLES = {
 }
 """By the ``reason`` of a refused user or conversation."""
 
+OF_THE_WHOLE = {
+    "paused": Sentence(
+        "somebody has paused all writing to Stream", "`resume`, when the reason is gone"
+    ),
+    "not set up": Sentence("the last deployment is not complete", "`doctor` says what is missing"),
+    "events missing": Sentence(
+        "Stream does not send all events, so Firestore lags behind it", "`doctor` says what to set"
+    ),
+    "audit stopped": Sentence(
+        "the safeguard stopped an audit or backfill, since a setting seems wrong",
+        "correct the setting: docs/settings.md, Safety",
+    ),
+    "backfill stopped": Sentence(
+        "a backfill was begun and is not at its end", "`backfill --apply` continues it"
+    ),
+    "no audit": Sentence(
+        "no nightly audit has ended for 26 hours",
+        "read the log of `auditSync` and `runSweep`; the next night begins a new one",
+    ),
+    "limit": Sentence(
+        "more than four fifths of a limit of Stream were used, and people wait at its end",
+        "ask Stream to raise it",
+    ),
+}
+"""What ``status`` finds wrong besides."""
+
 NOT_FOUND = Sentence(
     "no account and no company has this id",
     "compare the id with Firebase Auth: upper and lower case differ",

@@ -1,10 +1,8 @@
-"""The commands ``status`` and ``doctor``: they only read."""
+"""The command ``doctor``: it only reads."""
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from firebase_admin.exceptions import FirebaseError
@@ -12,110 +10,20 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from rich.text import Text
 
-from .. import audit as audits
 from .. import config as config_module
 from .. import outbox
-from ..audit import Audit
 from ..audit.safeguard import sample
-from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..clients import Clients
 from ..clients.accounts import list_accounts
 from ..entry import set_up
-from ..errors import ChatsyncError, Paused, SettingInvalid
+from ..errors import ChatsyncError, SettingInvalid
 from ..proof import missing_events
 from . import options, rules_file
 from .options import FINDINGS, IN_SYNC, SECONDS, AsJson
-from .terminal import in_one_line, percent, print_json, print_line, print_table
+from .terminal import in_one_line, print_json, print_table
 
-MOST_SHOWN = 50
 GRANTS_TO_TAKE = ("search-user", "update-user-owner")
 """Of the app, that clients have by default, and that docs/security.md tells about."""
-
-STEPS_OF_SET_UP = {
-    "webhookUrl": "the webhook is not set by it",
-    "auditId": "no audit has begun",
-}
-"""By field of ``chatsync/setup``: what is to be told if it is missing."""
-
-ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
-
-
-def status(as_json: AsJson = False) -> int:
-    """Show a pause, the set-up, the outbox, parked entries, the last audit and backfill."""
-    clients = options.connect()
-    since, done = clients.pause.since(), set_up.read(clients)
-    waiting, parked = (outbox.sample(one, clients) for one in ("waiting", "parked"))
-    oldest = waiting[0].get("firstFailedAt") if waiting else None
-    last, backfill = audits.latest(clients)
-    report = {
-        "pausedSince": since.isoformat() if since else None,
-        "setUp": {name: done.get(name) for name in (*STEPS_OF_SET_UP, "backfillId")},
-        "waiting": outbox.count("waiting", clients),
-        "reasons": Counter(entry.get("reason", "") for entry in waiting),
-        "oldest": oldest.isoformat() if oldest else None,
-        "parked": outbox.count("parked", clients),
-        "parkedEntries": [{name: entry.get(name) for name in ENTRY_FIELDS} for entry in parked],
-        "lastAudit": summary(last) if last else None,
-        "lastBackfill": summary(backfill) if backfill else None,
-    }
-    if as_json:
-        print_json(report)
-    else:
-        if since:
-            print_line(str(Paused(since)))
-        _print_status(report, oldest)
-        print_line(f"Last audit: {_described(last)}.")
-        print_line(f"Last backfill: {_described(backfill)}.")
-    return FINDINGS if report["parked"] else IN_SYNC
-
-
-def _print_status(report: Mapping[str, Any], oldest: datetime | None) -> None:
-    left = [what for name, what in STEPS_OF_SET_UP.items() if not report["setUp"][name]]
-    print_line(f"Set-up: {'; '.join(left) or 'done'}.")
-    reasons = ", ".join(f"{count} {reason}" for reason, count in report["reasons"].items())
-    if reasons and report["waiting"] > (shown := report["reasons"].total()):
-        reasons = f"of {shown}: {reasons}"
-    print_line(f"Waiting in the outbox: {report['waiting']}" + (f" ({reasons})" if reasons else ""))
-    if oldest:
-        age = datetime.now(UTC) - oldest
-        print_line(f"The oldest is {age.total_seconds() / 60:.0f} minutes old.")
-    print_line(f"Parked: {report['parked']}")
-    if report["parkedEntries"]:
-        entries = report["parkedEntries"][:MOST_SHOWN]
-        rows = (["" if one is None else str(one) for one in entry.values()] for entry in entries)
-        print_table(ENTRY_FIELDS, rows)
-
-
-def _described(audit: Audit | None) -> str:
-    """``ID, nightly, done, 98% in sync``, with the limits of a partial audit."""
-    if audit is None:
-        return "none"
-    if audit.state == "unsafe":
-        return f"{audit.id}, {audit.mode}, stopped before it created users: {audit.reason}"
-    sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
-    only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
-    limits = [f"{only[0]} only"] if len(only) == 1 else []
-    limits += [f"team {audit.team}"] if audit.team else []
-    rate = audit.sync_rate
-    in_sync = "nothing to compare" if rate is None else f"{percent(rate)} in sync"
-    return ", ".join([audit.id, audit.mode, *limits, audit.state, in_sync])
-
-
-def summary(done: Audit) -> dict[str, Any]:
-    return {
-        "id": done.id,
-        "mode": done.mode,
-        "state": done.state,
-        "reason": done.reason,
-        "steps": done.steps,
-        "team": done.team,
-        "syncRate": done.sync_rate,
-        "counts": done.counts,
-        "teams": done.teams,
-        "repaired": done.repaired,
-        "failed": done.failed,
-        "streamCalls": done.stream_calls,
-    }
 
 
 def doctor(as_json: AsJson = False) -> int:
@@ -194,8 +102,11 @@ def _set_up_verdict(clients: Clients) -> tuple[bool, str]:
     """Before the first deployment nothing is wrong; after it, only tasks can be forbidden."""
     done = set_up.read(clients)
     account = done.get("serviceAccount")
-    if done.get("auditId") or not account:
-        return True, "done" if done.get("auditId") else "not deployed yet"
+    if not account:
+        return True, "not deployed yet"
+    if done.get("auditId"):
+        left = set_up.lacking(done)
+        return not left, "; ".join(left) or "done"
     return False, (
         "the functions may not call each other. Run: gcloud iam service-accounts"
         f" add-iam-policy-binding {account} --member=serviceAccount:{account}"
