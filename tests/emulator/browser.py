@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -13,6 +14,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dev.setup import NODE_MODULES, output_of
 
@@ -42,6 +45,17 @@ def find_chromium() -> str | None:
     told = os.environ.get("CHROME_PATH")
     candidates = [told] if told else CHROMIUMS
     return next((one for one in candidates if output_of(one, "--version")), None)
+
+
+def chromium_or_skip() -> str:
+    """The path of Chromium. Without it a test is skipped, and fails in CI."""
+    if (chromium := find_chromium()) and (path := shutil.which(chromium)):
+        return path
+    told = os.environ.get("CHROME_PATH")
+    what = f"CHROME_PATH={told} does not run" if told else "no Chromium or Chrome found"
+    if "CI" in os.environ:
+        pytest.fail(what)
+    pytest.skip(f"{what}: install one, or name yours, CHROME_PATH=/path/to/chrome make test")
 
 
 def play_in_chromium(chromium: str, task: dict[str, Any]) -> Any:

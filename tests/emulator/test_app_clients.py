@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -14,7 +13,7 @@ import pytest
 from firebase_admin import auth
 
 from dev.emulators import HOST, PORTS, PROJECT, REGION, STREAM_BASE_URL
-from tests.emulator.browser import find_chromium, play_in_chromium
+from tests.emulator.browser import chromium_or_skip, play_in_chromium
 from tests.waiting import wait_for
 
 NODE = Path(__file__).with_name("app") / "node.mjs"
@@ -65,13 +64,7 @@ def play_in_node(task: dict[str, Any]) -> Any:
 
 
 def in_browser() -> Callable[[dict[str, Any]], Any]:
-    chromium = find_chromium()
-    if not chromium:
-        told = os.environ.get("CHROME_PATH")
-        what = f"CHROME_PATH={told} does not run" if told else "no Chromium or Chrome found"
-        if "CI" in os.environ:
-            pytest.fail(what)
-        pytest.skip(f"{what}: install one, or name yours, CHROME_PATH=/path/to/chrome make test")
+    chromium = chromium_or_skip()
     return lambda task: play_in_chromium(chromium, task)
 
 

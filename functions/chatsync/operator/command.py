@@ -52,6 +52,7 @@ from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
+from .report import report
 from .status import status, summary
 from .terminal import (
     confirm,
@@ -421,7 +422,7 @@ def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = Fals
 
 
 for _command in (
-    *(audit, explain, status, doctor, repair, backfill),
+    *(audit, explain, status, report, doctor, repair, backfill),
     *(channels.fix_team, channels.delete_orphan, channels.sync_channel),
     *(pause.pause, pause.resume, verify.verify),
     *(init, rules_file.rules, manifest),

@@ -122,6 +122,11 @@ def problems_of(health: Health) -> list[Problem]:
     ]
 
 
+def verdict_of(problems: Sequence[Problem]) -> str:
+    amount = f"{len(problems)} things are" if len(problems) > 1 else "1 thing is"
+    return f"{amount} wrong" if problems else "nothing is wrong"
+
+
 def _of_functions(health: Health) -> Iterator[Problem]:
     if health.paused_since:
         yield _problem("paused", f"since {when(health.paused_since)}")

@@ -9,7 +9,7 @@ from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..entry.set_up import lacking
 from . import options
 from .explained import Explanation, Facts, Problem, lines_of, when, wrapped
-from .health import Health, age, problems_of, read_health, reasons_of
+from .health import Health, age, problems_of, read_health, reasons_of, verdict_of
 from .options import FINDINGS, IN_SYNC, AsJson
 from .terminal import percent, print_json
 
@@ -33,8 +33,7 @@ def status(as_json: AsJson = False) -> int:
 
 def screen(health: Health, problems: Sequence[Problem], width: int, height: int) -> list[str]:
     """At most ``height`` lines, if the first problem leaves room for the rest; pure."""
-    amount = f"{len(problems)} things are" if len(problems) > 1 else "1 thing is"
-    head = f"{health.project}: {f'{amount} wrong' if problems else 'nothing is wrong'}."
+    head = f"{health.project}: {verdict_of(problems)}."
     state = lines_of(Explanation("", [], facts=facts_of(health)), width)
     rest = [*wrapped(f"Commands go after `chatsync --project {health.project}`.", width), ""]
     room = height - len(state) - 2 - (len(rest) if problems else 0)

@@ -1,0 +1,251 @@
+"""The charts of ``report``, as specifications of Vega-Lite, and how they are drawn; pure.
+
+The colours are variables of the page's CSS, so that a chart is readable in light, in dark and in
+print.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vl_convert import vegalite_to_svg
+
+from ..daily import Day
+from .nights import Night, rate_of_team
+
+Spec = dict[str, Any]
+Rows = list[dict[str, Any]]
+
+WIDTH, HEIGHT, ROW = 640, 180, 18
+MARGIN, MARGIN_OF_NAMES = 48, 190
+"""Left of a chart, for what its axis says: so all of them end at the same width."""
+
+
+MOST_TEAMS = 12
+
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+_TEXT, _FAINT, _GRID = "var(--text)", "var(--faint)", "var(--grid)"
+_GOOD, _BAD, _MAIN = "var(--good)", "var(--bad)", "var(--main)"
+_LINES = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
+
+_CONFIG: Spec = {
+    "background": None,
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        **{"labelColor": _TEXT, "titleColor": _FAINT, "gridColor": _GRID, "labelFontSize": 11},
+        **{"domainColor": _FAINT, "tickColor": _FAINT, "titleFontWeight": "normal"},
+    },
+    "legend": {"labelColor": _TEXT, "titleColor": _FAINT, "labelFontSize": 11, "orient": "top"},
+    "text": {"color": _TEXT, "fontSize": 11},
+    "title": {"color": _TEXT, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
+}
+
+_STEPS = (
+    (1.0, "100%", "var(--heat0)"),
+    (0.99, "99 to 100%", "var(--heat1)"),
+    (0.95, "95 to 99%", "var(--heat2)"),
+    (0.9, "90 to 95%", "var(--heat3)"),
+    (0.0, "below 90%", "var(--heat4)"),
+)
+"""From which rate on a team's night has which colour."""
+
+
+def draw(spec: Spec) -> str:
+    """An SVG."""
+    whole = {"$schema": _SCHEMA, "config": _CONFIG, **spec}
+    return str(vegalite_to_svg(whole, vl_version="5.21"))
+
+
+def sync_rate(nights: Sequence[Night]) -> Spec:
+    """The share in sync of each night; nights without an audit are marked."""
+    rows = [{"date": one.date, "rate": one.rate} for one in nights]
+    rates = [one.rate for one in nights if one.rate is not None]
+    lowest = min(rates, default=1.0)
+    missing = [{"date": one.date} for one in nights if one.audit is None]
+    y = _quantity(
+        "rate", "in sync", number_format=".1%", domain=[lowest - max(0.002, 1 - lowest) / 4, 1]
+    )
+    last = [row for row in rows if row["rate"] is not None][-1:]
+    return {
+        **_size(),
+        "layer": [
+            {
+                "data": {"values": missing},
+                "mark": {"type": "bar", "color": _BAD, "opacity": 0.25},
+                "encoding": {"x": _date()},
+            },
+            {
+                "data": {"values": rows},
+                "mark": {
+                    **{"type": "line", "color": _MAIN, "strokeWidth": 2},
+                    **{"point": {"color": _MAIN}, "invalid": "break-paths-show-domains"},
+                },
+                "encoding": {"x": _date(0.5), "y": y},
+            },
+            {
+                "data": {"values": last},
+                "mark": {"type": "text", "align": "right", "dy": 14, "fontWeight": "bold"},
+                "encoding": {
+                    **{"x": _date(0.5), "y": y},
+                    "text": {"field": "rate", "type": "quantitative", "format": ".1%"},
+                },
+            },
+        ],
+    }
+
+
+def teams(nights: Sequence[Night]) -> Spec | None:
+    """The worst teams, each night in the colour of its rate; None if there are no two teams."""
+    shown = worst_teams(nights)
+    if len(shown) < 2:
+        return None
+    rows: Rows = []
+    for team, rate in shown:
+        label = f"{_shortened(team)}  {rate:.1%}"
+        for night in nights:
+            value = rate_of_team(night.audit, team) if night.audit else None
+            if value is not None:
+                step = next(name for least, name, _ in _STEPS if value >= least)
+                rows.append({"date": night.date, "team": label, "step": step})
+    order = list(dict.fromkeys(row["team"] for row in rows))
+    colours = {name: colour for _, name, colour in _STEPS}
+    return {
+        **_size(ROW * len(shown), WIDTH + MARGIN - MARGIN_OF_NAMES),
+        "data": {"values": rows},
+        "mark": {"type": "rect", "stroke": "var(--page)", "strokeWidth": 1},
+        "encoding": {
+            "x": _date(),
+            "y": {
+                **{"field": "team", "type": "nominal", "sort": order, "title": None},
+                "axis": {
+                    **{"domain": False, "ticks": False, "labelLimit": MARGIN_OF_NAMES - 10},
+                    **{"minExtent": MARGIN_OF_NAMES, "maxExtent": MARGIN_OF_NAMES},
+                },
+            },
+            "color": _colours("step", colours),
+        },
+    }
+
+
+def worst_teams(nights: Sequence[Night]) -> list[tuple[str, float]]:
+    """Up to twelve teams with their rates in the last audit, the lowest first."""
+    audit = next((one.audit for one in reversed(nights) if one.audit), None)
+    rates = {team: rate_of_team(audit, team) for team in audit.teams} if audit else {}
+    known = [(team, rate) for team, rate in rates.items() if rate is not None]
+    return sorted(known, key=lambda one: (one[1], one[0]))[:MOST_TEAMS]
+
+
+def findings(nights: Sequence[Night]) -> Spec:
+    """What each night found: what the audit repaired, and what it left to a person."""
+    rows: Rows = []
+    for night in nights:
+        if audit := night.audit:
+            left = max(0, audit.findings - audit.repaired)
+            rows.append({"date": night.date, "what": "repaired", "count": audit.repaired})
+            rows.append({"date": night.date, "what": "left", "count": left})
+    return {
+        **_size(),
+        "data": {"values": rows},
+        "mark": {"type": "bar", "width": {"band": 0.8}},
+        "encoding": {
+            "x": _date(),
+            "y": _quantity("count", "findings", number_format="~s", step=1),
+            "color": _colours("what", {"left": _BAD, "repaired": _GOOD}),
+            "order": {"field": "what", "sort": "ascending"},
+        },
+    }
+
+
+def outbox(days: Mapping[str, Day]) -> Spec:
+    """How full the outbox was, how late, and how much was parked: one below the other."""
+    rows = [
+        {"date": date, "waiting": one.waiting, "oldest": one.oldest_minutes, "parked": one.parked}
+        for date, one in days.items()
+    ]
+    titles = {
+        "waiting": "Entries that waited, at most",
+        "oldest": "Minutes that the oldest of them waited, at most",
+        "parked": "Parked entries at the end of the day",
+    }
+    charts = [
+        {
+            **_size(70),
+            "title": title,
+            "mark": {"type": "bar", "width": {"band": 0.8}, "color": _MAIN},
+            "encoding": {
+                "x": _date(),
+                "y": _quantity(name, None, number_format="~s", ticks=3, step=1),
+            },
+        }
+        for name, title in titles.items()
+    ]
+    return {"data": {"values": rows}, "vconcat": charts}
+
+
+def limits(days: Mapping[str, Day]) -> Spec | None:
+    """The greatest share of each of Stream's limits by day; None if nothing was used."""
+    rows: Rows = [
+        {"date": date, "operation": name, "share": share}
+        for date, day in days.items()
+        for name, share in day.limits.items()
+    ]
+    names = sorted({row["operation"] for row in rows if row["share"] >= 0.01})
+    rows = [row for row in rows if row["operation"] in names]
+    if not rows:
+        return None
+    full = {"type": "rule", "color": _BAD, "strokeDash": [4, 3]}
+    return {
+        **_size(),
+        "layer": [
+            {
+                "data": {"values": rows},
+                "mark": {"type": "line", "point": True, "strokeWidth": 2},
+                "encoding": {
+                    "x": _date(0.5),
+                    "y": _quantity(
+                        "share", "of a minute's limit", number_format=".0%", domain=[0, 1]
+                    ),
+                    "color": _colours("operation", dict(zip(names, _LINES, strict=False))),
+                },
+            },
+            {"data": {"values": [{}]}, "mark": full, "encoding": {"y": {"datum": 1}}},
+        ],
+    }
+
+
+def _size(height: int = HEIGHT, width: int = WIDTH) -> Spec:
+    return {"width": width, "height": height}
+
+
+def _date(band: float | None = None) -> Spec:
+    return {
+        **{"field": "date", "timeUnit": "utcyearmonthdate", "type": "temporal"},
+        **({"bandPosition": band} if band is not None else {}),
+        "axis": {"format": "%b %-d", "title": None, "grid": False, "tickCount": 8},
+    }
+
+
+def _quantity(
+    field: str,
+    title: str | None,
+    *,
+    number_format: str,
+    domain: Iterable[float] = (),
+    ticks: int = 5,
+    step: float = 0,
+) -> Spec:
+    scale = {"domain": list(domain), "nice": False} if domain else {}
+    axis = {
+        **{"format": number_format, "title": title, "tickCount": ticks, "tickMinStep": step},
+        **{"minExtent": MARGIN, "maxExtent": MARGIN, "titlePadding": 0},
+    }
+    return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
+
+
+def _colours(field: str, colours: Mapping[str, str]) -> Spec:
+    scale = {"domain": list(colours), "range": list(colours.values())}
+    return {"field": field, "type": "nominal", "scale": scale, "legend": {"title": None}}
+
+
+def _shortened(team: str) -> str:
+    return team if len(team) <= 18 else f"{team[:17]}…"
