@@ -35,7 +35,7 @@ _CONFIG: Spec = {
         **{"labelColor": _TEXT, "titleColor": _FAINT, "gridColor": _GRID, "labelFontSize": 11},
         **{"domainColor": _FAINT, "tickColor": _FAINT, "titleFontWeight": "normal"},
     },
-    "legend": {"labelColor": _TEXT, "titleColor": _FAINT, "labelFontSize": 11, "orient": "top"},
+    "legend": {"labelColor": _TEXT, "labelFontSize": 11, "orient": "top", "columnPadding": 24},
     "text": {"color": _TEXT, "fontSize": 11},
     "title": {"color": _TEXT, "fontSize": 12, "anchor": "start", "fontWeight": "normal"},
 }
@@ -149,7 +149,7 @@ def findings(nights: Sequence[Night]) -> Spec:
         "mark": {"type": "bar", "width": {"band": 0.8}},
         "encoding": {
             "x": _date(),
-            "y": _quantity("count", "findings", number_format="~s", step=1),
+            "y": _quantity("count", "findings", number_format="~s", ticks=_ticks(rows, "count", 5)),
             "color": _colours("what", {"left": _BAD, "repaired": _GOOD}),
             "order": {"field": "what", "sort": "ascending"},
         },
@@ -174,7 +174,7 @@ def outbox(days: Mapping[str, Day]) -> Spec:
             "mark": {"type": "bar", "width": {"band": 0.8}, "color": _MAIN},
             "encoding": {
                 "x": _date(),
-                "y": _quantity(name, None, number_format="~s", ticks=3, step=1),
+                "y": _quantity(name, None, number_format="~s", ticks=_ticks(rows, name, 3)),
             },
         }
         for name, title in titles.items()
@@ -232,14 +232,18 @@ def _quantity(
     number_format: str,
     domain: Iterable[float] = (),
     ticks: int = 5,
-    step: float = 0,
 ) -> Spec:
     scale = {"domain": list(domain), "nice": False} if domain else {}
     axis = {
-        **{"format": number_format, "title": title, "tickCount": ticks, "tickMinStep": step},
+        **{"format": number_format, "title": title, "tickCount": ticks},
         **{"minExtent": MARGIN, "maxExtent": MARGIN, "titlePadding": 0},
     }
     return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
+
+
+def _ticks(rows: Rows, field: str, most: int) -> int:
+    """As many as there are whole numbers, if they are few: half an entry means nothing."""
+    return min(most, max((row[field] for row in rows), default=0) or 1)
 
 
 def _colours(field: str, colours: Mapping[str, str]) -> Spec:

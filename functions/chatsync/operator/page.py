@@ -160,7 +160,7 @@ def _limits(health: Health) -> Chart | None:
     seen = [(s, name, date) for date, day in days.items() for name, s in day.limits.items()]
     share, name, date = max(seen)
     caption = f"At most {share:.0%} of a minute's limit was used: {name}, on {date}."
-    caption += " At 100% Stream refuses calls. It is looked every five minutes."
+    caption += " At 100% Stream refuses calls. The limits are looked at every five minutes."
     names = sorted({name for _, name, _ in seen})
     rows = [(date, *(f"{day.limits.get(n, 0):.0%}" for n in names)) for date, day in days.items()]
     return Chart("limits", title, caption, charts.draw(spec), ("day", *names), rows)
