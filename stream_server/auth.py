@@ -13,7 +13,7 @@ from . import errors
 from .credentials import API_KEY, API_SECRET
 from .errors import bad_input, not_allowed, not_found, unauthorized
 from .state import Caller, State
-from .users import refuse_deactivated, refuse_deleted
+from .user_checks import refuse_deactivated, refuse_deleted
 
 if TYPE_CHECKING:
     from jwt.types import Options

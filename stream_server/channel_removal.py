@@ -4,8 +4,36 @@ from __future__ import annotations
 
 from . import timestamps
 from .channel_shapes import deleted_shape
+from .errors import bad_input, not_allowed, not_found
 from .events import channel_event, notification
+from .membership import existing_channel
+from .payloads import refuse_unless_one_to_hundred
+from .permissions import refuse_unless_manager
 from .state import Json, State
+from .tasks import new_task
+
+
+def delete_channel(state: State, params: Json, body: Json) -> Json:
+    record = existing_channel(state, params)
+    refuse_unless_manager(state, record, "DeleteChannel")
+    hard = params.get("hard_delete") == "true"
+    if hard and state.caller.user_id:
+        raise not_allowed("hard_delete can only be used server side")
+    return {"channel": remove_channel(state, record, hard=hard)}
+
+
+def delete_channels(state: State, params: Json, body: Json) -> Json:
+    cids = body.get("cids")
+    refuse_unless_one_to_hundred(cids, "cids")
+    if not isinstance(cids, list) or not all(isinstance(cid, str) for cid in cids):
+        raise bad_input("cids must be an array of strings")
+    cids = list(dict.fromkeys(cids))
+    for cid in cids:
+        if cid not in state.channels:
+            raise not_found(f"Can't find channel with id {cid}")
+    for cid in cids:
+        remove_channel(state, state.channels[cid], hard=body.get("hard_delete") is True)
+    return new_task(state, {cid: {"status": "ok"} for cid in cids})
 
 
 def remove_channel(state: State, record: Json, *, hard: bool) -> Json:

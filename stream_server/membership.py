@@ -1,11 +1,13 @@
-"""Finding a channel, and who can be in it."""
+"""Finding a channel, who can be in it, and who comes and goes."""
 
 from __future__ import annotations
 
 from . import timestamps
+from .channel_shapes import channel_shape, member_shape
 from .errors import bad_input, not_allowed, not_found
+from .events import channel_event, notification
 from .state import Json, State
-from .users import is_deleted, refuse_deactivated, refuse_deleted
+from .user_checks import is_deleted, refuse_deactivated, refuse_deleted
 
 
 def existing_channel(state: State, params: Json) -> Json:
@@ -69,3 +71,39 @@ def refuse_team_mismatch(state: State, team: str | None, user_ids: list[str]) ->
     for user_id in user_ids:
         if team not in state.users.get(user_id, {}).get("teams", []):
             raise not_allowed(f'user {user_id} does not belong to team "{team}"')
+
+
+def announce_members(state: State, record: Json, added: list[str]) -> None:
+    for user_id in added:
+        member = member_shape(state, record, user_id)
+        fields = {"channel": channel_shape(state, record), "member": member, "user": member["user"]}
+        channel_event(state, "member.added", record, **fields)
+        invite(state, record, user_id)
+
+
+def invite(state: State, record: Json, user_id: str) -> None:
+    """Whoever finds a channel by their own call needs no notification of it."""
+    if user_id != state.caller.user_id:
+        member = member_shape(state, record, user_id)
+        notification(
+            state,
+            "notification.added_to_channel",
+            record,
+            [user_id],
+            channel=channel_shape(state, record),
+            member=member,
+        )
+
+
+def remove_member(state: State, record: Json, user_id: str) -> None:
+    """Who is no member need not be removed."""
+    if user_id not in record["members"]:
+        return
+    member = member_shape(state, record, user_id)
+    del record["members"][user_id]
+    record["last_reads"].pop(user_id, None)
+    fields = {"channel": channel_shape(state, record), "member": member, "user": member["user"]}
+    channel_event(state, "member.removed", record, **fields)
+    for connection in state.connections.of_users([user_id]):
+        connection.watched.discard(record["channel"]["cid"])
+    notification(state, "notification.removed_from_channel", record, [user_id], **fields)

@@ -6,7 +6,7 @@ from .errors import bad_input
 from .events import channel_event, user_event
 from .membership import existing_channel
 from .state import Json, State
-from .users import existing_user
+from .user_checks import existing_user
 
 
 def ban(state: State, params: Json, body: Json) -> Json:

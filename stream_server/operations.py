@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import application, channel_queries, channels, messages, moderation, queries, users, watching
+from . import (
+    application,
+    channel_creation,
+    channel_queries,
+    channel_removal,
+    channel_updates,
+    messages,
+    moderation,
+    queries,
+    tasks,
+    user_removal,
+    users,
+    watching,
+)
 from .limits import Limit
 from .state import Json, State
 
@@ -31,19 +44,23 @@ OPERATIONS = [
     Operation("GetApp", "GET", "/app", application.get_app, 10_000),
     Operation("UpdateApp", "PATCH", "/app", application.update_app, 60),
     Operation("GetRateLimits", "GET", "/rate_limits", application.get_rate_limits),
-    Operation("GetTask", "GET", "/tasks/{task_id}", users.get_task, 60),
+    Operation("GetTask", "GET", "/tasks/{task_id}", tasks.get_task, 60),
     Operation("UpdateUsers", "POST", "/users", users.update_users, 300, client_side=True),
     Operation(
         "UpdateUsersPartial", "PATCH", "/users", users.update_users_partial, 300, client_side=True
     ),
     Operation("QueryUsers", "GET", "/users", queries.query_users, 1_000, client_side=True),
-    Operation("DeleteUser", "DELETE", "/users/{user_id}", users.delete_user, 60),
-    Operation("DeleteUsers", "POST", "/users/delete", users.delete_users, 6),
-    Operation("RestoreUsers", "POST", "/users/restore", users.restore_users, 60),
-    Operation("DeactivateUsers", "POST", "/users/deactivate", users.deactivate_users, 60),
-    Operation("ReactivateUsers", "POST", "/users/reactivate", users.reactivate_users, 60),
-    Operation("DeactivateUser", "POST", "/users/{user_id}/deactivate", users.deactivate_user, 60),
-    Operation("ReactivateUser", "POST", "/users/{user_id}/reactivate", users.reactivate_user, 60),
+    Operation("DeleteUser", "DELETE", "/users/{user_id}", user_removal.delete_user, 60),
+    Operation("DeleteUsers", "POST", "/users/delete", user_removal.delete_users, 6),
+    Operation("RestoreUsers", "POST", "/users/restore", user_removal.restore_users, 60),
+    Operation("DeactivateUsers", "POST", "/users/deactivate", user_removal.deactivate_users, 60),
+    Operation("ReactivateUsers", "POST", "/users/reactivate", user_removal.reactivate_users, 60),
+    Operation(
+        "DeactivateUser", "POST", "/users/{user_id}/deactivate", user_removal.deactivate_user, 60
+    ),
+    Operation(
+        "ReactivateUser", "POST", "/users/{user_id}/reactivate", user_removal.reactivate_user, 60
+    ),
     Operation("Ban", "POST", "/moderation/ban", moderation.ban, 300),
     Operation("Unban", "DELETE", "/moderation/ban", moderation.unban, 300),
     Operation(
@@ -57,14 +74,14 @@ OPERATIONS = [
     Operation(
         "QueryMembers", "GET", "/members", channel_queries.query_members, 300, client_side=True
     ),
-    Operation("DeleteChannels", "POST", "/channels/delete", channels.delete_channels, 60),
+    Operation("DeleteChannels", "POST", "/channels/delete", channel_removal.delete_channels, 60),
     # By members, and by id.
     *(
         Operation(
             "GetOrCreateChannel",
             "POST",
             path,
-            channels.get_or_create_channel,
+            channel_creation.get_or_create_channel,
             10_000,
             client_side=True,
         )
@@ -73,9 +90,9 @@ OPERATIONS = [
     *(
         Operation(name, method, "/channels/{type}/{id}" + path, handler, limit, client_side=True)
         for name, method, path, handler, limit in (
-            ("UpdateChannel", "POST", "", channels.update_channel, 300),
-            ("UpdateChannelPartial", "PATCH", "", channels.update_channel_partial, 300),
-            ("DeleteChannel", "DELETE", "", channels.delete_channel, 60),
+            ("UpdateChannel", "POST", "", channel_updates.update_channel, 300),
+            ("UpdateChannelPartial", "PATCH", "", channel_updates.update_channel_partial, 300),
+            ("DeleteChannel", "DELETE", "", channel_removal.delete_channel, 60),
             ("SendMessage", "POST", "/message", messages.send_message, 10_000),
             ("MarkRead", "POST", "/read", messages.mark_read, 10_000),
             ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),

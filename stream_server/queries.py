@@ -12,7 +12,8 @@ from .filters import COMPARISON, EQUALITY, Schema, candidates, in_order, whole_n
 from .payloads import MAX_ITEMS, json_object
 from .permissions import client
 from .state import Json, State
-from .users import INPUT_TYPES, RESERVED, full_shape
+from .user_shapes import full_shape
+from .users import INPUT_TYPES, RESERVED
 
 DEFAULT_LIMIT = 30
 MAX_OFFSET = 1000

@@ -20,16 +20,9 @@ from .events import user_event
 from .payloads import json_object
 from .permissions import refuse_promoting_oneself
 from .state import Caller, Json, State
-from .users import (
-    IGNORED_IN_UPSERTS,
-    RESERVED,
-    SERVER_SET,
-    checked,
-    full_shape,
-    new_user,
-    refuse_bad_id,
-    store,
-)
+from .user_checks import refuse_bad_id
+from .user_shapes import full_shape, new_user
+from .users import IGNORED_IN_UPSERTS, RESERVED, SERVER_SET, checked, store
 
 OPERATION = "Connect"
 CLOSING_SECONDS = 1  # for a client that says no goodbye

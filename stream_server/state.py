@@ -130,7 +130,7 @@ SWITCHES = {
 
 @dataclass
 class State:
-    """All of the server's memory; users.py and channel_shapes.py tell what is kept of each."""
+    """All of the server's memory; user_shapes.py and channel_shapes.py tell what is kept."""
 
     limits: dict[str, Limit]
     webhooks: Webhooks = field(default_factory=Webhooks)

@@ -1,0 +1,149 @@
+"""Users who go and come back: deletion, restoring, deactivation, reactivation."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from . import timestamps
+from .channel_removal import remove_channel
+from .errors import bad_input
+from .events import user_event
+from .payloads import user_ids
+from .state import Json, State
+from .tasks import new_task
+from .user_checks import existing_user, unknown_user
+from .user_shapes import full_shape
+from .users import checked, store
+
+
+def delete_user(state: State, params: Json, body: Json) -> Json:
+    hard = params.get("hard_delete") == "true"
+    if hard and params.get("mark_messages_deleted") != "true":
+        raise bad_input("mark_messages_deleted must be set together with hard_delete")
+    user = existing_user(state, params["user_id"])
+    mode = "hard" if hard else "soft"
+    modes = {
+        "delete_user": mode,
+        "delete_messages": mode if params.get("mark_messages_deleted") == "true" else "",
+        "delete_conversation": (
+            mode if params.get("delete_conversation_channels") == "true" else ""
+        ),
+    }
+    mark_deleted(state, user, modes)
+    return {"user": user}
+
+
+def delete_users(state: State, params: Json, body: Json) -> Json:
+    ids = user_ids(body)
+    for field, allowed in {
+        "user": ("soft", "pruning", "hard"),
+        "messages": ("soft", "pruning", "hard"),
+        "conversations": ("soft", "hard"),
+        "calls": ("soft", "hard"),
+    }.items():
+        if body.get(field) not in (None, "", *allowed):
+            raise bad_input(f"{field} must be one of {allowed}")
+    if body.get("user") == "hard" and not (
+        body.get("messages") == body.get("conversations") == "hard"
+    ):
+        raise bad_input("user hard requires messages and conversations to be hard as well")
+    modes = {
+        "delete_user": body.get("user") or "",
+        "delete_messages": body.get("messages") or "",
+        "delete_conversation": body.get("conversations") or "",
+    }
+    for user_id in ids:
+        if user := state.users.get(user_id):
+            delete_conversations(state, user, modes["delete_conversation"])
+            if modes["delete_user"]:
+                mark_deleted(state, user, modes)
+    return new_task(state, {user_id: {"status": "ok"} for user_id in ids})
+
+
+def mark_deleted(state: State, user: Json, modes: dict[str, str]) -> None:
+    """Takes the user out of the member lists, about which no events tell."""
+    is_new = "deleted_at" not in user
+    user.setdefault("deleted_at", timestamps.now())
+    delete_conversations(state, user, modes["delete_conversation"])
+    if is_new or modes["delete_user"] != "soft":
+        user_event(
+            state,
+            "user.deleted",
+            user,
+            **modes,
+            hard_delete=modes["delete_user"] == "hard",
+            mark_messages_deleted=bool(modes["delete_messages"]),
+            delete_conversation_channels=bool(modes["delete_conversation"]),
+        )
+    for record in state.channels.values():
+        record["members"].pop(user["id"], None)
+        record["last_reads"].pop(user["id"], None)
+    if modes["delete_user"] != "soft":
+        del state.users[user["id"]]
+        state.erased_ids.add(user["id"])
+
+
+def delete_conversations(state: State, user: Json, mode: str) -> None:
+    """A conversation is a channel of exactly two members."""
+    if not mode:
+        return
+    for record in list(state.channels.values()):
+        if len(record["members"]) == 2 and user["id"] in record["members"]:
+            remove_channel(state, record, hard=mode == "hard")
+
+
+def restore_users(state: State, params: Json, body: Json) -> Json:
+    ids = user_ids(body)
+    restorable = [user_id for user_id in ids if "deleted_at" in state.users.get(user_id, {})]
+    if state.switches["restore_all_or_nothing"]:
+        for user_id in ids:
+            if user_id not in restorable:
+                raise unknown_user(state, f"the user {user_id} cannot be restored")
+    for user_id in restorable:
+        del state.users[user_id]["deleted_at"]
+    state.hide_from_channels(restorable)
+    return {}
+
+
+def deactivate_user(state: State, params: Json, body: Json) -> Json:
+    user = existing_user(state, params["user_id"])
+    if "deactivated_at" in user and state.switches["repeated_deactivation"] == "refused":
+        raise bad_input(f"the user {user['id']} is already deactivated")
+    user.setdefault("deactivated_at", timestamps.now())
+    user_event(state, "user.deactivated", user, **created_by(state, body))
+    return {"user": full_shape(user)}
+
+
+def reactivate_user(state: State, params: Json, body: Json) -> Json:
+    user = existing_user(state, params["user_id"])
+    if "deactivated_at" not in user:
+        raise bad_input(f"the user {user['id']} is not deactivated")
+    draft = {key: value for key, value in user.items() if key != "deactivated_at"}
+    if body.get("name"):
+        draft["name"] = body["name"]
+    draft = checked(draft, f"users[{user['id']}]", timestamps.now())
+    store(state, {user["id"]: draft})
+    user_event(state, "user.reactivated", draft, **created_by(state, body))
+    return {"user": full_shape(draft)}
+
+
+def deactivate_users(state: State, params: Json, body: Json) -> Json:
+    users = [existing_user(state, user_id) for user_id in user_ids(body)]
+    for user in users:
+        user.setdefault("deactivated_at", timestamps.now())
+        user_event(state, "user.deactivated", user, **created_by(state, body))
+    return new_task(state, {"users": deepcopy(users)})
+
+
+def reactivate_users(state: State, params: Json, body: Json) -> Json:
+    users = [existing_user(state, user_id) for user_id in user_ids(body)]
+    for user in users:
+        user.pop("deactivated_at", None)
+        user_event(state, "user.reactivated", user, **created_by(state, body))
+    return new_task(state, {"users": deepcopy(users)})
+
+
+def created_by(state: State, body: Json) -> Json:
+    """Who acted, as events tell, if the call says it."""
+    actor = state.users.get(str(body.get("created_by_id")))
+    return {"created_by": actor} if actor else {}

@@ -1,0 +1,38 @@
+"""Users as answers show them.
+
+A user is kept in the short shape that members and events carry; an answer about users adds what
+is kept per reader.
+"""
+
+from __future__ import annotations
+
+from .state import Json
+
+
+def new_user(user_id: str, now: str) -> Json:
+    return {
+        "id": user_id,
+        "role": "user",
+        "language": "",
+        "teams": [],
+        "created_at": now,
+        "updated_at": now,
+        "banned": False,
+        "shadow_banned": False,
+        "online": False,
+        "invisible": False,
+    }
+
+
+def full_shape(user: Json) -> Json:
+    return {
+        **user,
+        "blocked_user_ids": [],
+        "devices": [],
+        "mutes": [],
+        "channel_mutes": [],
+        "unread_count": 0,
+        "total_unread_count": 0,
+        "unread_channels": 0,
+        "unread_threads": 0,
+    }
