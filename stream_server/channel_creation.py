@@ -9,8 +9,6 @@ import re
 from . import timestamps
 from .channel_data import STORED, checked_data, custom_data
 from .channel_shapes import (
-    DEFAULT_MESSAGES,
-    MAX_MESSAGES,
     channel_shape,
     channel_state,
     member_shapes,
@@ -26,6 +24,7 @@ from .membership import (
     refuse_team_mismatch,
     refuse_unusable_users,
 )
+from .paging import asked_page
 from .payloads import MAX_ITEMS
 from .permissions import (
     client,
@@ -50,9 +49,9 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
     refuse_servers_watching(state, body)
     data = checked_data(body.get("data") or {})
     members = memberships(data.get("members", []), "data.members")
-    shown = parts_shown(body)
     channel_id = params["id"] if "id" in params else distinct_id(state, members)
     record = state.channels.get(f"{channel_type}:{channel_id}")
+    shown = parts_shown(body, record["messages"] if record else {})
     if record is None:
         if "id" in params and not VALID_ID.fullmatch(channel_id):
             raise bad_input(
@@ -69,17 +68,17 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
     return channel_state(state, record, **shown)
 
 
-def parts_shown(body: Json) -> Json:
-    """How many messages and members the answer shows. ``state: false`` leaves out messages."""
+def parts_shown(body: Json, messages: dict[str, Json]) -> Json:
+    """Which messages and members the answer shows. ``state: false`` leaves out messages."""
     options = {}
     for part in ("messages", "members"):
         given = body.get(part) or {}
         if not isinstance(given, dict):
             raise bad_input(f"{part} must be an object")
         options[part] = given
-    messages = whole_number(options["messages"], "limit", MAX_MESSAGES) or DEFAULT_MESSAGES
+    page = asked_page(options["messages"], messages)
     return {
-        "messages": messages if body.get("state") else 0,
+        "messages": page if body.get("state") else None,
         "members": whole_number(options["members"], "limit", MAX_ITEMS) or MAX_ITEMS,
         "members_offset": whole_number(options["members"], "offset", 1000),
     }
@@ -127,7 +126,7 @@ def create(
         },
         "created_by_id": creator_id,
         "members": {},
-        "messages": [],
+        "messages": {},
         "last_reads": {},
         "distinct": list(members) if channel_id.startswith("!") else None,
     }

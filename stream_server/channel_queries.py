@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .channel_shapes import MAX_MESSAGES, channel_state, member_shape
+from .channel_shapes import channel_state, member_shape
 from .errors import NO_ACCESS_TO_CHANNELS, StreamError, bad_input
 from .filters import (
     COMPARISON,
@@ -17,6 +17,7 @@ from .filters import (
     whole_number,
 )
 from .membership import existing_channel
+from .paging import MAX_MESSAGES, Page
 from .payloads import MAX_ITEMS, json_object
 from .permissions import client, is_participant, refuse_unless_participant
 from .state import Json, State
@@ -106,8 +107,12 @@ def query_channels(state: State, params: Json, body: Json) -> Json:
     refuse_hidden(state, found)
     if body.get("watch"):
         watch(state, found)
-    shown = {"messages": messages if body.get("state") else 0, "members": members}
-    return {"channels": [channel_state(state, record, **shown) for record in found]}
+    page = Page(messages) if body.get("state") else None
+    return {
+        "channels": [
+            channel_state(state, record, messages=page, members=members) for record in found
+        ]
+    }
 
 
 def refuse_unanswerable(state: State, conditions: Json) -> None:

@@ -45,6 +45,8 @@ def remove_channel(state: State, record: Json, *, hard: bool) -> Json:
     channel_event(state, "channel.deleted", record, **fields)
     notification(state, "notification.channel_deleted", record, record["members"], **fields)
     del state.channels[cid]
+    for message_id in record["messages"]:
+        del state.message_cids[message_id]
     for connection in state.connections.watching(cid):
         connection.watched.discard(cid)
     if hard:

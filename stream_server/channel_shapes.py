@@ -1,12 +1,14 @@
 """Channels as answers and events show them.
 
 A channel is kept as {"channel": its own and custom fields, "created_by_id", "members": user id ->
-membership, "messages", "last_reads": user id -> time, "distinct": member ids or None}; users and
-counts are joined in here.
+membership, "messages": message id -> message, in order of time, "last_reads": user id -> time,
+"distinct": member ids or None}; users and counts are joined in here.
 """
 
 from __future__ import annotations
 
+from .message_shapes import message_shapes
+from .paging import Page, page_of
 from .payloads import MAX_ITEMS
 from .state import Json, State
 
@@ -25,8 +27,6 @@ OWN_FIELDS = {
     "filter_tags",
     "cooldown",
 }
-DEFAULT_MESSAGES = 100
-MAX_MESSAGES = 300
 MAX_TEXT = 5000
 CAPABILITIES = [
     "connect-events",
@@ -79,7 +79,7 @@ def channel_state(
     state: State,
     record: Json,
     *,
-    messages: int,
+    messages: Page | None,
     members: int,
     members_offset: int = 0,
 ) -> Json:
@@ -87,7 +87,7 @@ def channel_state(
     answer = {
         "channel": channel_shape(state, record),
         "members": member_shapes(state, record, members, members_offset),
-        "messages": record["messages"][-messages:] if messages else [],
+        "messages": shown_messages(state, record, messages),
         "pinned_messages": [],
         "threads": [],
         "read": [read_shape(state, record, user_id) for user_id in record["last_reads"]],
@@ -99,12 +99,18 @@ def channel_state(
     return answer
 
 
+def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:
+    if page is None:
+        return []
+    return message_shapes(state, page_of(list(record["messages"].values()), page))
+
+
 def read_shape(state: State, record: Json, user_id: str) -> Json:
     last_read = record["last_reads"][user_id]
     unread = [
         message
-        for message in record["messages"]
-        if message["created_at"] > last_read and message["user"]["id"] != user_id
+        for message in record["messages"].values()
+        if message["created_at"] > last_read and message["user_id"] != user_id
     ]
     return {
         "user": state.users[user_id],

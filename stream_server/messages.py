@@ -10,6 +10,7 @@ from .channel_shapes import MAX_TEXT, channel_shape
 from .errors import MESSAGE_TOO_LONG, StreamError, bad_input
 from .events import channel_event, notification
 from .membership import existing_channel, refuse_unusable_users
+from .message_shapes import message_shape
 from .payloads import refuse_big_custom_data, refuse_reserved, refuse_wrong_types
 from .permissions import refuse_unless_participant
 from .state import Json, State
@@ -59,11 +60,11 @@ def add_message(state: State, record: Json, given: object, kind: str = "regular"
         detail = f"message text is too long, the maximum is {MAX_TEXT} characters"
         raise StreamError(400, MESSAGE_TOO_LONG, detail)
     message_id = given.get("id") or str(uuid.uuid4())
-    if any(message["id"] == message_id for message in record["messages"]):
+    if message_id in state.message_cids:
         raise bad_input(f"a message with ID {message_id} already exists")
     user_id = sender(state, given)
     refuse_unusable_users(state, [user_id], "message send")
-    now = timestamps.now()
+    now = time_of_sending(record)
     message = {
         **custom,
         "id": message_id,
@@ -71,31 +72,41 @@ def add_message(state: State, record: Json, given: object, kind: str = "regular"
         "html": f"<p>{html.escape(text)}</p>\n" if text else "",
         "type": "reply" if given.get("parent_id") else kind,
         "cid": record["channel"]["cid"],
-        "user": state.users[user_id],
+        "user_id": user_id,
         "attachments": given.get("attachments", []),
-        "mentioned_users": [
-            state.users[one]
-            for one in given.get("mentioned_users", [])
-            if isinstance(one, str) and one in state.users
+        "mentioned_user_ids": [
+            one
+            for one in dict.fromkeys(map(str, given.get("mentioned_users", [])))
+            if one in state.users
         ],
-        "latest_reactions": [],
-        "own_reactions": [],
-        "reaction_counts": {},
-        "reaction_scores": {},
-        "reply_count": 0,
         "shadowed": False,
         "silent": given.get("silent", False),
         "pinned": False,
+        "pinned_at": None,
+        "pinned_by": None,
+        "pin_expires": None,
+        "restricted_visibility": [],
+        "mentioned_channel": False,
+        "mentioned_here": False,
         "created_at": now,
         "updated_at": now,
         **{key: given[key] for key in ("parent_id", "show_in_channel") if key in given},
     }
-    record["messages"].append(message)
+    record["messages"][message_id] = message
+    state.message_cids[message_id] = record["channel"]["cid"]
     record["channel"]["last_message_at"] = now
     if user_id in record["members"]:
         record["last_reads"][user_id] = now
-    announce(state, record, message)
-    return message
+    shape = message_shape(state, message)
+    announce(state, record, shape)
+    return shape
+
+
+def time_of_sending(record: Json) -> str:
+    """No two messages of a channel have the same, so that their times say their order."""
+    last = next(reversed(record["messages"].values()), None)
+    now = timestamps.now()
+    return timestamps.just_after(last["created_at"]) if last and now <= last["created_at"] else now
 
 
 def sender(state: State, given: Json) -> str:

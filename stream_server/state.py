@@ -144,6 +144,8 @@ class State:
     unknown_to_channels_until: dict[str, float] = field(default_factory=dict)
     """By user, in the time of ``time.monotonic()``: see users_unknown_ms_after_upsert."""
     channels: dict[str, Json] = field(default_factory=dict)
+    message_cids: dict[str, str] = field(default_factory=dict)
+    """The channel of each message by the message's id, which is unique in the app."""
     deleted_cids: set[str] = field(default_factory=set)
     """Of channels that were deleted softly and not created again."""
     tasks: dict[str, Json] = field(default_factory=dict)

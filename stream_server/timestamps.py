@@ -5,13 +5,17 @@ All have the same length and zone, so comparing the texts compares the times.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .errors import bad_input
 
 
 def now() -> str:
     return text(datetime.now(UTC))
+
+
+def just_after(time: str) -> str:
+    return text(datetime.fromisoformat(time) + timedelta(microseconds=1))
 
 
 def text(moment: datetime) -> str:

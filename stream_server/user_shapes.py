@@ -6,7 +6,7 @@ is kept per reader.
 
 from __future__ import annotations
 
-from .state import Json
+from .state import Json, State
 
 
 def new_user(user_id: str, now: str) -> Json:
@@ -36,3 +36,11 @@ def full_shape(user: Json) -> Json:
         "unread_channels": 0,
         "unread_threads": 0,
     }
+
+
+def short_shape(state: State, user_id: str) -> Json:
+    """The user as members, messages and events show them.
+
+    Of whom a hard deletion erased only the id is left; how Stream shows them is assumed.
+    """
+    return state.users.get(user_id) or {"id": user_id, "role": "user", "banned": False}
