@@ -7,7 +7,7 @@ membership, "messages": message id -> message, in order of time, "last_reads": u
 
 from __future__ import annotations
 
-from .message_shapes import message_shapes
+from .message_shapes import is_in_main_list, message_shapes
 from .paging import Page, page_of
 from .payloads import MAX_ITEMS
 from .state import Json, State
@@ -102,7 +102,8 @@ def channel_state(
 def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:
     if page is None:
         return []
-    return message_shapes(state, page_of(list(record["messages"].values()), page))
+    messages = [message for message in record["messages"].values() if is_in_main_list(message)]
+    return message_shapes(state, page_of(messages, page))
 
 
 def read_shape(state: State, record: Json, user_id: str) -> Json:
@@ -110,13 +111,17 @@ def read_shape(state: State, record: Json, user_id: str) -> Json:
     unread = [
         message
         for message in record["messages"].values()
-        if message["created_at"] > last_read and message["user_id"] != user_id
+        if message["created_at"] > last_read and counts_as_unread(message, user_id)
     ]
     return {
         "user": state.users[user_id],
         "last_read": last_read,
         "unread_messages": len(unread),
     }
+
+
+def counts_as_unread(message: Json, user_id: str) -> bool:
+    return message["user_id"] != user_id and not message["silent"] and is_in_main_list(message)
 
 
 def config(channel_type: str) -> Json:

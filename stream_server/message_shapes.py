@@ -13,6 +13,15 @@ JOINED = {"user_id", "mentioned_user_ids", "reply_ids"}
 
 
 def message_shape(state: State, message: Json) -> Json:
+    """With the quoted message, which is shown without the message that it quotes itself."""
+    shape = plain_shape(state, message)
+    quoted = find_message(state, message.get("quoted_message_id"))
+    if quoted:
+        shape["quoted_message"] = plain_shape(state, quoted)
+    return shape
+
+
+def plain_shape(state: State, message: Json) -> Json:
     shape = {key: value for key, value in message.items() if key not in JOINED}
     return {
         **shape,
@@ -23,10 +32,42 @@ def message_shape(state: State, message: Json) -> Json:
         "reaction_counts": {},
         "reaction_scores": {},
         "reaction_groups": None,
-        "reply_count": 0,
-        "deleted_reply_count": 0,
+        **reply_fields(state, message),
     }
 
 
 def message_shapes(state: State, messages: list[Json]) -> list[Json]:
     return [message_shape(state, message) for message in messages]
+
+
+def reply_fields(state: State, message: Json) -> Json:
+    replies = replies_to(state, message)
+    deleted = sum("deleted_at" in reply for reply in replies)
+    counts = {"reply_count": len(replies) - deleted, "deleted_reply_count": deleted}
+    if not replies:
+        return counts
+    return {**counts, "thread_participants": thread_participants(state, message)}
+
+
+def replies_to(state: State, message: Json) -> list[Json]:
+    messages = state.channels[message["cid"]]["messages"]
+    return [messages[reply_id] for reply_id in message["reply_ids"]]
+
+
+def thread_participants(state: State, message: Json) -> list[Json]:
+    """Who replied; that the author of the parent is none of them is assumed."""
+    user_ids = dict.fromkeys(reply["user_id"] for reply in replies_to(state, message))
+    return [short_shape(state, user_id) for user_id in user_ids]
+
+
+def find_message(state: State, message_id: str | None) -> Json | None:
+    cid = state.message_cids.get(message_id or "")
+    if cid is None:
+        return None
+    message: Json = state.channels[cid]["messages"][message_id]
+    return message
+
+
+def is_in_main_list(message: Json) -> bool:
+    """A reply is in its thread, and in the channel only if it says so."""
+    return not message.get("parent_id") or message.get("show_in_channel") is True

@@ -1,4 +1,4 @@
-"""Messages, as far as it takes for channels to have some: sent, shown, and read."""
+"""Sending a message."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from .channel_shapes import MAX_TEXT, channel_shape
 from .errors import MESSAGE_TOO_LONG, StreamError, bad_input
 from .events import channel_event, notification
 from .membership import existing_channel, refuse_unusable_users
-from .message_shapes import message_shape
+from .message_checks import acting_user
+from .message_shapes import is_in_main_list, message_shape, thread_participants
 from .payloads import refuse_big_custom_data, refuse_reserved, refuse_wrong_types
-from .permissions import refuse_unless_participant
+from .permissions import refuse_unless_moderator, refuse_unless_participant
+from .replies import refuse_bad_parent
 from .state import Json, State
 
 INPUT_TYPES = {
@@ -26,17 +28,25 @@ INPUT_TYPES = {
     "parent_id": str,
     "show_in_channel": bool,
     "silent": bool,
+    "quoted_message_id": str,
+    "mml": str,
 }
+TYPES = ("", "regular", "system")
+UNKNOWN_HERE = ("poll_id", "restricted_visibility", "shared_location")
 RESERVED = {
     "cid",
     "created_at",
     "deleted_at",
+    "deleted_reply_count",
     "html",
     "latest_reactions",
     "own_reactions",
+    "quoted_message",
     "reaction_counts",
+    "reaction_groups",
     "reaction_scores",
     "reply_count",
+    "thread_participants",
     "updated_at",
 }
 
@@ -48,31 +58,41 @@ def send_message(state: State, params: Json, body: Json) -> Json:
 
 
 def add_message(state: State, record: Json, given: object, kind: str = "regular") -> Json:
-    if not isinstance(given, dict):
-        raise bad_input("message is a required field")
-    given = {key: value for key, value in given.items() if value is not None}
-    refuse_wrong_types(given, INPUT_TYPES, "message")
-    refuse_reserved(given, RESERVED, "message")
-    custom = {key: value for key, value in given.items() if key not in INPUT_TYPES}
-    refuse_big_custom_data(custom, "message")
-    text = given.get("text", "")
-    if len(text) > MAX_TEXT:
-        detail = f"message text is too long, the maximum is {MAX_TEXT} characters"
-        raise StreamError(400, MESSAGE_TOO_LONG, detail)
-    message_id = given.get("id") or str(uuid.uuid4())
-    if message_id in state.message_cids:
-        raise bad_input(f"a message with ID {message_id} already exists")
-    user_id = sender(state, given)
+    message = new_message(state, record, given, kind)
+    record["messages"][message["id"]] = message
+    state.message_cids[message["id"]] = message["cid"]
+    record["channel"]["last_message_at"] = message["created_at"]
+    parent = record["messages"].get(message.get("parent_id"))
+    if parent:
+        parent["reply_ids"].append(message["id"])
+    if message["user_id"] in record["members"] and is_in_main_list(message):
+        record["last_reads"][message["user_id"]] = message["created_at"]
+    shape = message_shape(state, message)
+    announce(state, record, shape, parent)
+    return shape
+
+
+def new_message(state: State, record: Json, given: object, kind: str) -> Json:
+    """As it is kept, or what is wrong with it."""
+    given = checked_message(state, record, given)
+    user_id = acting_user(state, given)
     refuse_unusable_users(state, [user_id], "message send")
+    if given.get("type") == "system":
+        refuse_unless_moderator(state, record, "CreateSystemMessage")
+        kind = "system"
+    text = given.get("text", "")
     now = time_of_sending(record)
-    message = {
-        **custom,
-        "id": message_id,
+    optional = ("mml", "parent_id", "quoted_message_id", "show_in_channel")
+    return {
+        **{key: value for key, value in given.items() if key not in INPUT_TYPES},
+        **{key: given[key] for key in optional if key in given},
+        "id": given.get("id") or str(uuid.uuid4()),
         "text": text,
         "html": f"<p>{html.escape(text)}</p>\n" if text else "",
         "type": "reply" if given.get("parent_id") else kind,
         "cid": record["channel"]["cid"],
         "user_id": user_id,
+        "reply_ids": [],
         "attachments": given.get("attachments", []),
         "mentioned_user_ids": [
             one
@@ -90,16 +110,34 @@ def add_message(state: State, record: Json, given: object, kind: str = "regular"
         "mentioned_here": False,
         "created_at": now,
         "updated_at": now,
-        **{key: given[key] for key in ("parent_id", "show_in_channel") if key in given},
     }
-    record["messages"][message_id] = message
-    state.message_cids[message_id] = record["channel"]["cid"]
-    record["channel"]["last_message_at"] = now
-    if user_id in record["members"]:
-        record["last_reads"][user_id] = now
-    shape = message_shape(state, message)
-    announce(state, record, shape)
-    return shape
+
+
+def checked_message(state: State, record: Json, given: object) -> Json:
+    """What a call says of a new message, without the nulls."""
+    if not isinstance(given, dict):
+        raise bad_input("message is a required field")
+    given = {key: value for key, value in given.items() if value is not None}
+    refuse_wrong_types(given, INPUT_TYPES, "message")
+    refuse_reserved(given, RESERVED, "message")
+    for field in UNKNOWN_HERE:
+        if given.pop(field, None):
+            raise bad_input(f"message.{field} is not known to the local Stream server")
+    if given.get("type", "") not in TYPES:
+        raise bad_input(f"message.type must be one of [{' '.join(TYPES)}]")
+    custom = {key: value for key, value in given.items() if key not in INPUT_TYPES}
+    refuse_big_custom_data(custom, "message")
+    if len(given.get("text", "")) > MAX_TEXT:
+        detail = f"message text is too long, the maximum is {MAX_TEXT} characters"
+        raise StreamError(400, MESSAGE_TOO_LONG, detail)
+    if given.get("id") in state.message_cids:
+        raise bad_input(f"a message with ID {given['id']} already exists")
+    if given.get("parent_id"):
+        refuse_bad_parent(record, given["parent_id"])
+    quoted_id = given.get("quoted_message_id")
+    if quoted_id and quoted_id not in record["messages"]:
+        raise bad_input(f"Message with id {quoted_id} doesn't exist")
+    return given
 
 
 def time_of_sending(record: Json) -> str:
@@ -109,20 +147,12 @@ def time_of_sending(record: Json) -> str:
     return timestamps.just_after(last["created_at"]) if last and now <= last["created_at"] else now
 
 
-def sender(state: State, given: Json) -> str:
-    """Who speaks or reads: a client's own user, or whom a server names."""
-    if state.caller.user_id:
-        return state.caller.user_id
-    refuse_wrong_types(given, {"user_id": str, "user": dict}, "message")
-    user_id = given.get("user_id") or given.get("user", {}).get("id")
-    if not isinstance(user_id, str) or not user_id:
-        raise bad_input(
-            "either message.user or message.user_id must be provided when using server side auth."
-        )
-    return user_id
+def announce(state: State, record: Json, message: Json, parent: Json | None) -> None:
+    """A reply tells watchers of its parent too, whose counts it changes.
 
-
-def announce(state: State, record: Json, message: Json) -> None:
+    Assumed: that event of the parent, as no SDK of Stream counts replies by itself; and that a
+    reply which only its thread shows is no news to members who don't watch the channel.
+    """
     fields = {
         "message": message,
         "message_id": message["id"],
@@ -130,24 +160,16 @@ def announce(state: State, record: Json, message: Json) -> None:
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
         "channel": channel_shape(state, record),
     }
+    if parent:
+        fields["thread_participants"] = thread_participants(state, parent)
     channel_event(state, "message.new", record, **fields)
-    notification(state, "notification.message_new", record, record["members"], **fields)
+    if is_in_main_list(message):
+        notification(state, "notification.message_new", record, record["members"], **fields)
+    if parent:
+        announce_change(state, record, parent, "message.updated")
 
 
-def mark_read(state: State, params: Json, body: Json) -> Json:
-    record = existing_channel(state, params)
-    refuse_unless_participant(state, record, "ReadChannel")
-    user_id = sender(state, body)
-    refuse_unusable_users(state, [user_id], "channel read")
-    record["last_reads"][user_id] = timestamps.now()
-    event = {
-        "type": "message.read",
-        "cid": record["channel"]["cid"],
-        "channel_type": record["channel"]["type"],
-        "channel_id": record["channel"]["id"],
-        "user": state.users[user_id],
-        "created_at": record["last_reads"][user_id],
-    }
-    for connection in state.connections.watching(event["cid"]):
-        connection.send(event)
-    return {"event": event}
+def announce_change(state: State, record: Json, message: Json, event_type: str) -> None:
+    shape = message_shape(state, message)
+    fields = {"message": shape, "message_id": shape["id"], "user": shape["user"]}
+    channel_event(state, event_type, record, **fields)

@@ -18,6 +18,8 @@ from . import (
     messages,
     moderation,
     queries,
+    reading,
+    replies,
     tasks,
     user_removal,
     users,
@@ -34,7 +36,7 @@ class Operation:
     path: str
     handler: Callable[[State, Json, Json], Json] | None = None
     # Stream's documented limit for servers; assumed for UpdateChannelPartial, DeleteChannels,
-    # SendMessage, MarkRead, RestoreUsers, GetTask, Ban and Unban.
+    # SendMessage, GetReplies, MarkRead, RestoreUsers, GetTask, Ban and Unban.
     calls_per_minute: int | None = None
     client_side: bool = False
     """Whether a user's own client may call it, too."""
@@ -94,8 +96,14 @@ OPERATIONS = [
             ("UpdateChannelPartial", "PATCH", "", channel_updates.update_channel_partial, 300),
             ("DeleteChannel", "DELETE", "", channel_removal.delete_channel, 60),
             ("SendMessage", "POST", "/message", messages.send_message, 10_000),
-            ("MarkRead", "POST", "/read", messages.mark_read, 10_000),
+            ("MarkRead", "POST", "/read", reading.mark_read, 10_000),
             ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),
+        )
+    ),
+    *(
+        Operation(name, method, "/messages/{message_id}" + path, handler, limit, client_side=True)
+        for name, method, path, handler, limit in (
+            ("GetReplies", "GET", "/replies", replies.get_replies, 10_000),
         )
     ),
 ]

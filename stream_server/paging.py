@@ -47,9 +47,12 @@ class Page:
     around: str | None = None
 
 
-def asked_page(given: Json, messages: dict[str, Json], default: int = DEFAULT_MESSAGES) -> Page:
-    """The page that a call asks for; a message as a cursor stands for the time it was sent."""
-    limit = whole_number(given, "limit", MAX_MESSAGES) or default
+def asked_page(given: Json, messages: dict[str, Json], *, is_forward: bool = False) -> Page:
+    """The page that a call asks for; a message as a cursor stands for the time it was sent.
+
+    Without a cursor it has the newest messages, or the oldest if ``is_forward``.
+    """
+    limit = whole_number(given, "limit", MAX_MESSAGES) or DEFAULT_MESSAGES
     offset = whole_number(given, "offset", MAX_OFFSET)
     named = {
         name: cursor_time(name, given[name], messages)
@@ -60,7 +63,8 @@ def asked_page(given: Json, messages: dict[str, Json], default: int = DEFAULT_ME
     if around and len(named) > 1:
         raise bad_input(f"use no other cursor with one of [{' '.join(AROUND)}]")
     bounds = tuple((is_in, named[name]) for name, is_in in (OLDER | NEWER).items() if name in named)
-    is_forward = bool(named.keys() & NEWER.keys()) and not named.keys() & OLDER.keys()
+    if named:
+        is_forward = bool(named.keys() & NEWER.keys()) and not named.keys() & OLDER.keys()
     return Page(limit, offset, bounds, is_forward, around[0] if around else None)
 
 

@@ -34,6 +34,12 @@ def refuse_unless_manager(state: State, record: Json, action: str) -> None:
         raise refusal(state, user, record, action)
 
 
+def refuse_unless_moderator(state: State, record: Json, action: str) -> None:
+    user = client(state)
+    if user and not (is_participant(state, user, record) and is_moderator(user, record)):
+        raise refusal(state, user, record, action)
+
+
 def is_participant(state: State, user: Json, record: Json) -> bool:
     own = record["channel"]
     return is_in_tenant(state, user, own.get("team")) and (
@@ -42,12 +48,12 @@ def is_participant(state: State, user: Json, record: Json) -> bool:
 
 
 def is_manager(user: Json, record: Json) -> bool:
+    return user["id"] == record["created_by_id"] or is_moderator(user, record)
+
+
+def is_moderator(user: Json, record: Json) -> bool:
     membership = record["members"].get(user["id"], {})
-    return (
-        user["role"] == "admin"
-        or user["id"] == record["created_by_id"]
-        or membership.get("channel_role") in MODERATORS
-    )
+    return user["role"] == "admin" or membership.get("channel_role") in MODERATORS
 
 
 def is_in_tenant(state: State, user: Json, team: str | None) -> bool:
