@@ -121,7 +121,8 @@ def read_shape(state: State, record: Json, user_id: str) -> Json:
 
 
 def counts_as_unread(message: Json, user_id: str) -> bool:
-    return message["user_id"] != user_id and not message["silent"] and is_in_main_list(message)
+    is_hidden = message["silent"] or message["shadowed"]
+    return message["user_id"] != user_id and not is_hidden and is_in_main_list(message)
 
 
 def config(channel_type: str) -> Json:

@@ -92,8 +92,7 @@ def refuse_update(state: State, record: Json, body: Json, removed: list[str]) ->
 def replaced_fields(state: State, record: Json, body: Json) -> Json:
     old = record["channel"]
     cooldown = body.get("cooldown")
-    if cooldown is not None and (type(cooldown) is not int or not 0 <= cooldown <= MAX_COOLDOWN):
-        raise bad_input(f"cooldown must be a number from 0 to {MAX_COOLDOWN}")
+    refuse_bad_cooldown(cooldown)
     fields = old if cooldown is None else {**old, "cooldown": cooldown}
     if body.get("data") is None:
         return fields
@@ -104,6 +103,11 @@ def replaced_fields(state: State, record: Json, body: Json) -> Json:
     kept = {key: value for key, value in fields.items() if key in OWN_FIELDS}
     sent = {key: value for key, value in data.items() if key in STORED}
     return {**kept, **sent, **custom_data(data)}
+
+
+def refuse_bad_cooldown(cooldown: object) -> None:
+    if cooldown is not None and not (type(cooldown) is int and 0 <= cooldown <= MAX_COOLDOWN):
+        raise bad_input(f"cooldown must be a number from 0 to {MAX_COOLDOWN}")
 
 
 def changed_tags(fields: Json, lists: dict[str, list[object]]) -> Json:
@@ -183,6 +187,7 @@ def update_channel_partial(state: State, params: Json, body: Json) -> Json:
         if path.split(".")[0] in NOT_IN_PARTIAL_UPDATES:
             raise not_allowed(f"field `{path}` is reserved and cannot updated")
     fields = typed(fields)
+    refuse_bad_cooldown(fields.get("cooldown"))
     refuse_moving(state, old, fields.get("team"))
     refuse_big_custom_data(custom_fields({"channel": fields}), "channel")
     flags = {"frozen": False, "disabled": False}

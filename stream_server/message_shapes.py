@@ -12,19 +12,24 @@ from .user_shapes import short_shape
 JOINED = {"user_id", "mentioned_user_ids", "reply_ids"}
 
 
-def message_shape(state: State, message: Json) -> Json:
-    """With the quoted message, which is shown without the message that it quotes itself."""
-    shape = plain_shape(state, message)
+def message_shape(state: State, message: Json, reader: str | None = None) -> Json:
+    """As the reader sees it, or anybody else.
+
+    A quoted message is shown without the message that it quotes itself.
+    """
+    shape = plain_shape(state, message, reader)
     quoted = find_message(state, message.get("quoted_message_id"))
     if quoted:
-        shape["quoted_message"] = plain_shape(state, quoted)
+        shape["quoted_message"] = plain_shape(state, quoted, reader)
     return shape
 
 
-def plain_shape(state: State, message: Json) -> Json:
+def plain_shape(state: State, message: Json, reader: str | None) -> Json:
     shape = {key: value for key, value in message.items() if key not in JOINED}
     return {
         **shape,
+        # Who is banned without knowing it must not see it in their messages.
+        "shadowed": message["shadowed"] and message["user_id"] != reader,
         "user": short_shape(state, message["user_id"]),
         "mentioned_users": [short_shape(state, one) for one in message["mentioned_user_ids"]],
         "latest_reactions": [],
@@ -37,7 +42,8 @@ def plain_shape(state: State, message: Json) -> Json:
 
 
 def message_shapes(state: State, messages: list[Json]) -> list[Json]:
-    return [message_shape(state, message) for message in messages]
+    """For the answer to a call."""
+    return [message_shape(state, message, state.caller.user_id) for message in messages]
 
 
 def reply_fields(state: State, message: Json) -> Json:

@@ -15,6 +15,12 @@ from .message_shapes import is_in_main_list, message_shape, thread_participants
 from .payloads import refuse_big_custom_data, refuse_reserved, refuse_wrong_types
 from .permissions import refuse_unless_moderator, refuse_unless_participant
 from .replies import refuse_bad_parent
+from .restrictions import (
+    is_frozen_for,
+    is_shadow_banned,
+    refuse_banned,
+    refuse_in_cooldown,
+)
 from .state import Json, State
 
 INPUT_TYPES = {
@@ -54,6 +60,10 @@ RESERVED = {
 def send_message(state: State, params: Json, body: Json) -> Json:
     record = existing_channel(state, params)
     refuse_unless_participant(state, record, "CreateMessage")
+    refuse_banned(state, record)
+    if is_frozen_for(state, record):
+        return {"message": frozen_notice(state, record, body.get("message"))}
+    refuse_in_cooldown(state, record)
     return {"message": add_message(state, record, body.get("message"))}
 
 
@@ -67,9 +77,8 @@ def add_message(state: State, record: Json, given: object, kind: str = "regular"
         parent["reply_ids"].append(message["id"])
     if message["user_id"] in record["members"] and is_in_main_list(message):
         record["last_reads"][message["user_id"]] = message["created_at"]
-    shape = message_shape(state, message)
-    announce(state, record, shape, parent)
-    return shape
+    announce(state, record, message_shape(state, message), parent)
+    return message_shape(state, message, state.caller.user_id)
 
 
 def new_message(state: State, record: Json, given: object, kind: str) -> Json:
@@ -99,7 +108,7 @@ def new_message(state: State, record: Json, given: object, kind: str) -> Json:
             for one in dict.fromkeys(map(str, given.get("mentioned_users", [])))
             if one in state.users
         ],
-        "shadowed": False,
+        "shadowed": is_shadow_banned(state, record, user_id),
         "silent": given.get("silent", False),
         "pinned": False,
         "pinned_at": None,
@@ -111,6 +120,14 @@ def new_message(state: State, record: Json, given: object, kind: str) -> Json:
         "created_at": now,
         "updated_at": now,
     }
+
+
+def frozen_notice(state: State, record: Json, given: object) -> Json:
+    """What Stream answers in place of a message; it is kept nowhere. The text is assumed."""
+    message = new_message(state, record, given, "error")
+    text = "Sending messages to this channel has been disabled"
+    notice = {**message, "type": "error", "text": text, "html": f"<p>{text}</p>\n"}
+    return message_shape(state, notice, state.caller.user_id)
 
 
 def checked_message(state: State, record: Json, given: object) -> Json:

@@ -24,19 +24,21 @@ def client(state: State) -> Json | None:
 
 def refuse_unless_participant(state: State, record: Json, action: str) -> None:
     user = client(state)
-    if user and not is_participant(state, user, record):
+    if user and (record["channel"]["disabled"] or not is_participant(state, user, record)):
         raise refusal(state, user, record, action)
 
 
 def refuse_unless_manager(state: State, record: Json, action: str) -> None:
+    refuse_unless_participant(state, record, action)
     user = client(state)
-    if user and not (is_participant(state, user, record) and is_manager(user, record)):
+    if user and not is_manager(user, record):
         raise refusal(state, user, record, action)
 
 
 def refuse_unless_moderator(state: State, record: Json, action: str) -> None:
+    refuse_unless_participant(state, record, action)
     user = client(state)
-    if user and not (is_participant(state, user, record) and is_moderator(user, record)):
+    if user and not is_moderator(user, record):
         raise refusal(state, user, record, action)
 
 

@@ -19,6 +19,7 @@ from .auth import authorize
 from .errors import StreamError, not_found, too_large
 from .faults import NoAnswerError
 from .limits import Limit
+from .moderation import lift_ended_bans
 from .operations import OPERATIONS, Operation, documented_limits
 from .payloads import json_object
 from .sockets import connect
@@ -99,6 +100,7 @@ def perform(state: State, operation: Operation, request: web.Request, raw: bytes
         if operation.handler is None:  # NOWHERE
             raise not_found("Not Found")
         state.caller = authorize(request, state, operation.client_side)
+        lift_ended_bans(state, timestamps.now())
         body = parsed_body(raw)
         limit = limit_of(state, operation)
         if limit and not limit.spend(state.switches["burst_guard"]):

@@ -17,6 +17,7 @@ from .auth import authorize_connection, request_info
 from .connections import Connection
 from .errors import StreamError, bad_input
 from .events import user_event
+from .moderation import lift_ended_bans
 from .payloads import json_object
 from .permissions import refuse_promoting_oneself
 from .state import Caller, Json, State
@@ -70,6 +71,7 @@ def connected_user(state: State, request: web.Request) -> Json:
         raise bad_input("user_details.id must be the user of the token")
     refuse_bad_id(user_id)
     now = timestamps.now()
+    lift_ended_bans(state, now)
     old = state.users.get(user_id) or new_user(user_id, now)
     # Apps hand over what they once got from Stream, with all of its own fields.
     unsettable = RESERVED | SERVER_SET | IGNORED_IN_UPSERTS

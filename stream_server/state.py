@@ -148,6 +148,8 @@ class State:
     """The channel of each message by the message's id, which is unique in the app."""
     deleted_cids: set[str] = field(default_factory=set)
     """Of channels that were deleted softly and not created again."""
+    ban_ends: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
+    """When a ban for a time ends: by user, channel (None: from the app) and flag."""
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}

@@ -74,7 +74,14 @@ RESERVED = {
 }
 # Stream's own SDK tests send these back without harm.
 IGNORED_IN_UPSERTS = {"created_at", "updated_at"}
-SERVER_SET = {"created_at", "banned", "shadow_banned", "online", "revoke_tokens_issued_before"}
+SERVER_SET = {
+    "created_at",
+    "banned",
+    "shadow_banned",
+    "ban_expires",
+    "online",
+    "revoke_tokens_issued_before",
+}
 # Name and image count as custom data: assumed, as Stream once kept them there.
 NOT_CUSTOM = (set(INPUT_TYPES) - {"name", "image"}) | SERVER_SET | {"updated_at"}
 
