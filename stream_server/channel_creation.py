@@ -62,7 +62,7 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
         refuse_unless_participant(state, record, "ReadChannel")
         if state.switches["existing_channel_adds_members"]:
             refuse_unusable_users(state, list(members), "channel create")
-            announce_members(state, record, add_members(record, members))
+            announce_members(state, record, add_members(state, record, members))
     if body.get("watch"):
         watch(state, [record])
     return channel_state(state, record, **shown)
@@ -127,14 +127,15 @@ def create(
         "created_by_id": creator_id,
         "members": {},
         "messages": {},
-        "last_reads": {},
+        "reads": {},
+        "thread_reads": {},
         "distinct": list(members) if channel_id.startswith("!") else None,
     }
     if cid in state.deleted_cids and (user := client(state)):
         raise refusal(state, user, record, "RecreateChannel")
-    add_members(record, members)
     state.users |= new_users
     state.channels[cid] = record
+    add_members(state, record, members)
     state.deleted_cids.discard(cid)
     announce_channel(state, record)
     return record

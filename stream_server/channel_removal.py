@@ -41,9 +41,11 @@ def remove_channel(state: State, record: Json, *, hard: bool) -> Json:
     cid = record["channel"]["cid"]
     deleted = deleted_shape(state, record, timestamps.now())
     actor = state.users.get(state.caller.user_id or "")
-    fields = {"channel": deleted, **({"user": actor} if actor else {})}
+    fields: Json = {"channel": deleted, **({"user": actor} if actor else {})}
     channel_event(state, "channel.deleted", record, **fields)
     notification(state, "notification.channel_deleted", record, record["members"], **fields)
+    for user_id in list(record["members"]):
+        state.leave(record, user_id)
     del state.channels[cid]
     for message_id in record["messages"]:
         del state.message_cids[message_id]

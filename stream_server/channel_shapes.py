@@ -1,16 +1,19 @@
 """Channels as answers and events show them.
 
 A channel is kept as {"channel": its own and custom fields, "created_by_id", "members": user id ->
-membership, "messages": message id -> message, in order of time, "last_reads": user id -> time,
-"distinct": member ids or None}; users and counts are joined in here.
+membership, "messages": message id -> message, in order of time, "reads": user id ->
+{"last_read", ...}, "thread_reads": parent id -> {user id: time}, "distinct": member ids or None};
+users and counts are joined in here.
 """
 
 from __future__ import annotations
 
-from .message_shapes import is_in_main_list, message_shapes
+from .message_shapes import message_shapes
 from .paging import Page, page_of
 from .payloads import MAX_ITEMS
 from .state import Json, State
+from .unread import is_in_main_list, unread_messages
+from .user_shapes import short_shape
 
 # What a channel has besides custom data and what is joined in.
 OWN_FIELDS = {
@@ -90,7 +93,7 @@ def channel_state(
         "messages": shown_messages(state, record, messages),
         "pinned_messages": [],
         "threads": [],
-        "read": [read_shape(state, record, user_id) for user_id in record["last_reads"]],
+        "read": [read_shape(state, record, user_id) for user_id in record["reads"]],
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
     }
     caller = state.caller.user_id
@@ -107,22 +110,11 @@ def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:
 
 
 def read_shape(state: State, record: Json, user_id: str) -> Json:
-    last_read = record["last_reads"][user_id]
-    unread = [
-        message
-        for message in record["messages"].values()
-        if message["created_at"] > last_read and counts_as_unread(message, user_id)
-    ]
     return {
-        "user": state.users[user_id],
-        "last_read": last_read,
-        "unread_messages": len(unread),
+        "user": short_shape(state, user_id),
+        **record["reads"][user_id],
+        "unread_messages": len(unread_messages(record, user_id)),
     }
-
-
-def counts_as_unread(message: Json, user_id: str) -> bool:
-    is_hidden = message["silent"] or message["shadowed"]
-    return message["user_id"] != user_id and not is_hidden and is_in_main_list(message)
 
 
 def config(channel_type: str) -> Json:

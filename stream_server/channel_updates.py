@@ -149,7 +149,7 @@ def applied_update(
         last = {key: v for key, v in record["channel"].items() if key == "last_message_at"}
         record["channel"] = {**fields, **last, "updated_at": timestamps.now()}
         announce_update(state, record, answer.get("message"))
-    announce_members(state, record, add_members(record, members))
+    announce_members(state, record, add_members(state, record, members))
     for user_id in removed:
         remove_member(state, record, user_id)
     for user_id, role in roles.items():
@@ -170,7 +170,7 @@ def actors_message(body: Json) -> Json:
 
 def announce_update(state: State, record: Json, message: Json | None = None) -> None:
     actor = state.users.get(state.caller.user_id or "")
-    fields = {"channel": channel_shape(state, record)}
+    fields: Json = {"channel": channel_shape(state, record)}
     if message:
         fields |= {"message": message, "message_id": message["id"]}
     if actor:

@@ -6,7 +6,7 @@ Custom fields are flat in webhook bodies, as in the rest of v1, and once more un
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from . import timestamps
 from .channel_shapes import custom_fields, member_shapes
@@ -15,11 +15,25 @@ from .webhooks import targets
 
 MAX_MEMBERS = 50
 
+Personal = Callable[[str], Json]
+
+
+def nothing(user_id: str) -> Json:
+    return {}
+
 
 def channel_event(
-    state: State, event_type: str, record: Json, about: Iterable[str] = (), **fields: object
+    state: State,
+    event_type: str,
+    record: Json,
+    about: Iterable[str] = (),
+    personal: Personal = nothing,
+    **fields: object,
 ) -> None:
-    """For webhooks, the clients that watch the channel, and those of the users it is ``about``."""
+    """For webhooks, the clients that watch the channel, and those of the users it is ``about``.
+
+    What is ``personal`` depends on whose client hears it.
+    """
     if not is_heard(state, event_type):
         return
     event = {**new_event(event_type), **channel_fields(record), **fields}
@@ -29,19 +43,26 @@ def channel_event(
     watching = state.connections.watching(cid)
     affected = [one for one in state.connections.of_users(about) if one not in watching]
     for connection in [*watching, *affected]:
-        connection.send(event)
+        connection.send({**event, **personal(connection.user_id)})
 
 
 def notification(
-    state: State, event_type: str, record: Json, user_ids: Iterable[str], **fields: object
+    state: State,
+    event_type: str,
+    record: Json,
+    user_ids: Iterable[str],
+    personal: Personal = nothing,
+    *,
+    also_watching: bool = False,
+    **fields: object,
 ) -> None:
-    """For clients of these users that don't watch the channel; webhooks get none."""
+    """For clients of these users, unless they watch the channel; webhooks get none."""
     if not state.connections:
         return
     event = {**new_event(event_type), **channel_fields(record), **fields}
     for connection in state.connections.of_users(user_ids):
-        if record["channel"]["cid"] not in connection.watched:
-            connection.send(event)
+        if also_watching or record["channel"]["cid"] not in connection.watched:
+            connection.send({**event, **personal(connection.user_id)})
 
 
 def user_event(state: State, event_type: str, user: Json, **fields: object) -> None:
@@ -50,9 +71,7 @@ def user_event(state: State, event_type: str, user: Json, **fields: object) -> N
         return
     event = {**new_event(event_type), "user": user, **fields}
     to_webhooks(state, event)
-    if not state.connections:
-        return
-    shared = {cid for cid, record in state.channels.items() if user["id"] in record["members"]}
+    shared = state.cids_by_member.get(user["id"], {}).keys()
     for connection in state.connections.all():
         if connection.user_id == user["id"] or connection.watched & shared:
             connection.send(event)

@@ -38,11 +38,12 @@ def memberships(members: list[object], label: str) -> dict[str, Json]:
     return found
 
 
-def add_members(record: Json, members: dict[str, Json]) -> list[str]:
+def add_members(state: State, record: Json, members: dict[str, Json]) -> list[str]:
     """Whom this is new to; a membership that exists stays as it is."""
     added = [user_id for user_id in members if user_id not in record["members"]]
-    record["members"] |= {user_id: members[user_id] for user_id in added}
-    record["last_reads"] |= {user_id: members[user_id]["created_at"] for user_id in added}
+    for user_id in added:
+        state.join(record, user_id, members[user_id])
+        record["reads"][user_id] = {"last_read": members[user_id]["created_at"]}
     return added
 
 
@@ -100,8 +101,8 @@ def remove_member(state: State, record: Json, user_id: str) -> None:
     if user_id not in record["members"]:
         return
     member = member_shape(state, record, user_id)
-    del record["members"][user_id]
-    record["last_reads"].pop(user_id, None)
+    state.leave(record, user_id)
+    record["reads"].pop(user_id, None)
     fields = {"channel": channel_shape(state, record), "member": member, "user": member["user"]}
     channel_event(state, "member.removed", record, **fields)
     for connection in state.connections.of_users([user_id]):

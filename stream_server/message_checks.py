@@ -15,6 +15,15 @@ def existing_message(state: State, message_id: str) -> tuple[Json, Json]:
     return record, record["messages"][message_id]
 
 
+def message_in(record: Json, message_id: object) -> Json:
+    message: Json | None = (
+        record["messages"].get(message_id) if isinstance(message_id, str) else None
+    )
+    if message is None:
+        raise bad_input(f"Message with id {message_id} doesn't exist")
+    return message
+
+
 def acting_user(state: State, given: Json) -> str:
     """Who speaks, reads or reacts: a client's own user, or whom a server names."""
     if state.caller.user_id:

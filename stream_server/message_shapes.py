@@ -74,6 +74,19 @@ def find_message(state: State, message_id: str | None) -> Json | None:
     return message
 
 
-def is_in_main_list(message: Json) -> bool:
-    """A reply is in its thread, and in the channel only if it says so."""
-    return not message.get("parent_id") or message.get("show_in_channel") is True
+def thread_shape(state: State, parent: Json) -> Json:
+    """A thread as events about it show it."""
+    replies = replies_to(state, parent)
+    times = [reply["created_at"] for reply in replies]
+    return {
+        "channel_cid": parent["cid"],
+        "parent_message_id": parent["id"],
+        "created_by_user_id": parent["user_id"],
+        "reply_count": reply_fields(state, parent)["reply_count"],
+        "participant_count": len(thread_participants(state, parent)),
+        "active_participant_count": len(thread_participants(state, parent)),
+        "last_message_at": times[-1] if times else None,
+        "created_at": times[0] if times else parent["created_at"],
+        "updated_at": times[-1] if times else parent["created_at"],
+        "title": "",
+    }

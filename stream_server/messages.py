@@ -11,10 +11,11 @@ from .errors import MESSAGE_TOO_LONG, StreamError, bad_input
 from .events import channel_event, notification
 from .membership import existing_channel, refuse_unusable_users
 from .message_checks import acting_user
-from .message_shapes import is_in_main_list, message_shape, thread_participants
+from .message_shapes import message_shape, thread_participants
 from .payloads import refuse_big_custom_data, refuse_reserved, refuse_wrong_types
 from .permissions import refuse_unless_moderator, refuse_unless_participant
-from .replies import refuse_bad_parent
+from .reading import read_up_to
+from .replies import add_reply, announce_reply, refuse_bad_parent
 from .restrictions import (
     is_frozen_for,
     is_shadow_banned,
@@ -22,6 +23,8 @@ from .restrictions import (
     refuse_in_cooldown,
 )
 from .state import Json, State
+from .unread import is_in_main_list, totals
+from .user_shapes import short_shape
 
 INPUT_TYPES = {
     "id": str,
@@ -74,10 +77,10 @@ def add_message(state: State, record: Json, given: object, kind: str = "regular"
     record["channel"]["last_message_at"] = message["created_at"]
     parent = record["messages"].get(message.get("parent_id"))
     if parent:
-        parent["reply_ids"].append(message["id"])
-    if message["user_id"] in record["members"] and is_in_main_list(message):
-        record["last_reads"][message["user_id"]] = message["created_at"]
-    announce(state, record, message_shape(state, message), parent)
+        add_reply(record, parent, message)
+    if is_in_main_list(message) and message["user_id"] in record["reads"]:
+        read_up_to(record, message["user_id"], message)
+    announce(state, record, message, parent)
     return message_shape(state, message, state.caller.user_id)
 
 
@@ -171,18 +174,24 @@ def announce(state: State, record: Json, message: Json, parent: Json | None) -> 
     reply which only its thread shows is no news to members who don't watch the channel.
     """
     fields = {
-        "message": message,
+        "message": message_shape(state, message),
         "message_id": message["id"],
-        "user": message["user"],
+        "user": short_shape(state, message["user_id"]),
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
         "channel": channel_shape(state, record),
     }
     if parent:
         fields["thread_participants"] = thread_participants(state, parent)
-    channel_event(state, "message.new", record, **fields)
+
+    def personal(user_id: str) -> Json:
+        return {"message": message_shape(state, message, user_id), **totals(state, user_id)}
+
+    channel_event(state, "message.new", record, personal=personal, **fields)
     if is_in_main_list(message):
-        notification(state, "notification.message_new", record, record["members"], **fields)
+        others = [user_id for user_id in record["members"] if user_id != message["user_id"]]
+        notification(state, "notification.message_new", record, others, personal, **fields)
     if parent:
+        announce_reply(state, record, parent, personal, fields)
         announce_change(state, record, parent, "message.updated")
 
 

@@ -78,7 +78,7 @@ def query_users(state: State, params: Json, body: Json) -> Json:
             list(filter(fits, asked)), payload.get("sort"), [("created_at", -1), ("id", -1)]
         )
         page = found[offset : offset + limit]
-    return {"users": [full_shape(user) for user in page]}
+    return {"users": [full_shape(state, user) for user in page]}
 
 
 def walk(users: Iterable[Json], conditions: Json, fits: Callable[[Json], bool]) -> Iterable[Json]:

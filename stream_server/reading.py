@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 from . import timestamps
+from .channel_shapes import channel_shape
+from .events import channel_event, channel_fields, new_event, notification
 from .membership import existing_channel, refuse_unusable_users
-from .message_checks import acting_user
+from .message_checks import acting_user, message_in
+from .message_shapes import thread_shape
 from .permissions import refuse_unless_participant
 from .state import Json, State
+from .unread import is_in_main_list, totals
 
 
 def mark_read(state: State, params: Json, body: Json) -> Json:
+    """A channel up to its last message, or up to ``message_id``; or the thread ``thread_id``."""
     record = existing_channel(state, params)
     refuse_unless_participant(state, record, "ReadChannel")
     user_id = acting_user(state, body)
     refuse_unusable_users(state, [user_id], "channel read")
-    record["last_reads"][user_id] = timestamps.now()
-    event = {
-        "type": "message.read",
-        "cid": record["channel"]["cid"],
-        "channel_type": record["channel"]["type"],
-        "channel_id": record["channel"]["id"],
-        "user": state.users[user_id],
-        "created_at": record["last_reads"][user_id],
-    }
-    for connection in state.connections.watching(event["cid"]):
-        connection.send(event)
-    return {"event": event}
+    fields: Json = {"user": state.users[user_id]}
+    if body.get("thread_id"):
+        parent = message_in(record, body["thread_id"])
+        record["thread_reads"].setdefault(parent["id"], {})[user_id] = timestamps.now()
+        fields |= {"thread": thread_shape(state, parent), "thread_id": parent["id"]}
+    else:
+        message = message_in(record, body["message_id"]) if body.get("message_id") else None
+        read_up_to(record, user_id, message or last_message(record))
+        if message is None:
+            record["reads"][user_id]["last_read"] = timestamps.now()
+        if last_id := record["reads"][user_id].get("last_read_message_id"):
+            fields["last_read_message_id"] = last_id
+    channel_event(state, "message.read", record, **fields)
+    tell_readers_clients(state, record, user_id, fields)
+    return {"event": {**new_event("message.read"), **channel_fields(record), **fields}}
+
+
+def read_up_to(record: Json, user_id: str, message: Json | None) -> None:
+    read = record["reads"].setdefault(user_id, {"last_read": timestamps.now()})
+    if message:
+        read |= {"last_read": message["created_at"], "last_read_message_id": message["id"]}
+
+
+def last_message(record: Json) -> Json | None:
+    newest_first = reversed(record["messages"].values())
+    return next((message for message in newest_first if is_in_main_list(message)), None)
+
+
+def tell_readers_clients(state: State, record: Json, user_id: str, fields: Json) -> None:
+    """All clients of the reader learn their new totals, whether they watch the channel or not."""
+    fields = {**fields, "channel": channel_shape(state, record), **totals(state, user_id)}
+    event_type = "notification.mark_read"
+    notification(state, event_type, record, [user_id], also_watching=True, **fields)

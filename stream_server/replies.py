@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 from .errors import MULTIPLE_NESTING, StreamError, bad_input
+from .events import Personal, notification
 from .message_checks import existing_message
 from .message_shapes import message_shapes, replies_to
 from .paging import asked_page, page_of
 from .permissions import refuse_unless_participant
 from .state import Json, State
+from .unread import thread_users
 
 
 def get_replies(state: State, params: Json, body: Json) -> Json:
@@ -44,3 +46,19 @@ def refuse_bad_parent(record: Json, parent_id: str) -> None:
     if parent.get("parent_id"):
         detail = "multiple levels of replies are not supported, the parent is a reply itself"
         raise StreamError(400, MULTIPLE_NESTING, detail)
+
+
+def add_reply(record: Json, parent: Json, reply: Json) -> None:
+    parent["reply_ids"].append(reply["id"])
+    last_reads = record["thread_reads"].setdefault(parent["id"], {})
+    last_reads[reply["user_id"]] = reply["created_at"]
+
+
+def announce_reply(
+    state: State, record: Json, parent: Json, personal: Personal, fields: Json
+) -> None:
+    """To who is in the thread and didn't reply: their clients count threads by this event alone."""
+    sender = fields["message"]["user"]["id"]
+    heard_by = [one for one in thread_users(record, parent) if one != sender]
+    event_type = "notification.thread_message_new"
+    notification(state, event_type, record, heard_by, personal, also_watching=True, **fields)

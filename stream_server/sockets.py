@@ -44,7 +44,7 @@ async def connect(state: State, request: web.Request) -> web.StreamResponse:
         return socket
     connection = Connection(user["id"], socket)
     state.connections.add(connection)
-    connection.health_check(me=full_shape(user))
+    connection.health_check(me=full_shape(state, user))
     resets = state.resets
     writer = asyncio.create_task(connection.write())
     try:

@@ -144,6 +144,8 @@ class State:
     unknown_to_channels_until: dict[str, float] = field(default_factory=dict)
     """By user, in the time of ``time.monotonic()``: see users_unknown_ms_after_upsert."""
     channels: dict[str, Json] = field(default_factory=dict)
+    cids_by_member: dict[str, dict[str, None]] = field(default_factory=dict)
+    """The channels of each user; an index of their members."""
     message_cids: dict[str, str] = field(default_factory=dict)
     """The channel of each message by the message's id, which is unique in the app."""
     deleted_cids: set[str] = field(default_factory=set)
@@ -158,6 +160,17 @@ class State:
     requests: deque[Json] = field(default_factory=lambda: deque(maxlen=MAX_LOGGED_REQUESTS))
     request_count: int = 0
     resets: int = 0
+
+    def join(self, record: Json, user_id: str, membership: Json) -> None:
+        record["members"][user_id] = membership
+        self.cids_by_member.setdefault(user_id, {})[record["channel"]["cid"]] = None
+
+    def leave(self, record: Json, user_id: str) -> None:
+        record["members"].pop(user_id, None)
+        self.cids_by_member.get(user_id, {}).pop(record["channel"]["cid"], None)
+
+    def channels_of(self, user_id: str) -> list[Json]:
+        return [self.channels[cid] for cid in self.cids_by_member.get(user_id, {})]
 
     def hide_from_channels(self, user_ids: Iterable[str]) -> None:
         """For as long as the switch says, channels don't know these users."""

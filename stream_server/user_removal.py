@@ -75,9 +75,9 @@ def mark_deleted(state: State, user: Json, modes: dict[str, str]) -> None:
             mark_messages_deleted=bool(modes["delete_messages"]),
             delete_conversation_channels=bool(modes["delete_conversation"]),
         )
-    for record in state.channels.values():
-        record["members"].pop(user["id"], None)
-        record["last_reads"].pop(user["id"], None)
+    for record in state.channels_of(user["id"]):
+        state.leave(record, user["id"])
+        record["reads"].pop(user["id"], None)
     if modes["delete_user"] != "soft":
         del state.users[user["id"]]
         state.erased_ids.add(user["id"])
@@ -87,8 +87,8 @@ def delete_conversations(state: State, user: Json, mode: str) -> None:
     """A conversation is a channel of exactly two members."""
     if not mode:
         return
-    for record in list(state.channels.values()):
-        if len(record["members"]) == 2 and user["id"] in record["members"]:
+    for record in state.channels_of(user["id"]):
+        if len(record["members"]) == 2:
             remove_channel(state, record, hard=mode == "hard")
 
 
@@ -111,7 +111,7 @@ def deactivate_user(state: State, params: Json, body: Json) -> Json:
         raise bad_input(f"the user {user['id']} is already deactivated")
     user.setdefault("deactivated_at", timestamps.now())
     user_event(state, "user.deactivated", user, **created_by(state, body))
-    return {"user": full_shape(user)}
+    return {"user": full_shape(state, user)}
 
 
 def reactivate_user(state: State, params: Json, body: Json) -> Json:
@@ -124,7 +124,7 @@ def reactivate_user(state: State, params: Json, body: Json) -> Json:
     draft = checked(draft, f"users[{user['id']}]", timestamps.now())
     store(state, {user["id"]: draft})
     user_event(state, "user.reactivated", draft, **created_by(state, body))
-    return {"user": full_shape(draft)}
+    return {"user": full_shape(state, draft)}
 
 
 def deactivate_users(state: State, params: Json, body: Json) -> Json:

@@ -7,6 +7,7 @@ is kept per reader.
 from __future__ import annotations
 
 from .state import Json, State
+from .unread import totals
 
 
 def new_user(user_id: str, now: str) -> Json:
@@ -24,17 +25,14 @@ def new_user(user_id: str, now: str) -> Json:
     }
 
 
-def full_shape(user: Json) -> Json:
+def full_shape(state: State, user: Json) -> Json:
     return {
         **user,
         "blocked_user_ids": [],
         "devices": [],
         "mutes": [],
         "channel_mutes": [],
-        "unread_count": 0,
-        "total_unread_count": 0,
-        "unread_channels": 0,
-        "unread_threads": 0,
+        **totals(state, user["id"]),
     }
 
 

@@ -185,5 +185,5 @@ def store(state: State, drafts: dict[str, Json]) -> Json:
         refuse_taken_name(state, user, drafts)
     state.users |= drafts
     state.erased_ids -= drafts.keys()
-    users = {user_id: full_shape(user) for user_id, user in drafts.items()}
+    users = {user_id: full_shape(state, user) for user_id, user in drafts.items()}
     return {"users": users, "membership_deletion_task_id": ""}

@@ -1,0 +1,70 @@
+"""How much a user hasn't read: messages of channels, and replies in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .state import Json, State
+
+
+def is_in_main_list(message: Json) -> bool:
+    """A reply is in its thread, and in the channel only if it says so."""
+    return not message.get("parent_id") or message.get("show_in_channel") is True
+
+
+def counts_as_unread(message: Json, user_id: str) -> bool:
+    """As Stream's JS SDK counts by itself."""
+    is_hidden = message["silent"] or message["shadowed"] or "deleted_at" in message
+    return message["user_id"] != user_id and not is_hidden and is_in_main_list(message)
+
+
+def unread_messages(record: Json, user_id: str) -> list[Json]:
+    """The newest first; none for who has no read state in the channel."""
+    read = record["reads"].get(user_id)
+    if read is None:
+        return []
+    newer = later_than(record["messages"], read["last_read"])
+    return [message for message in newer if counts_as_unread(message, user_id)]
+
+
+def later_than(messages: dict[str, Json], time: str) -> Iterator[Json]:
+    for message in reversed(messages.values()):
+        if message["created_at"] <= time:
+            return
+        yield message
+
+
+def unread_threads(record: Json, user_id: str) -> list[str]:
+    """The parents of the threads in which others replied since the user looked.
+
+    Who is in a thread is its parent's author, and whoever replied: assumed.
+    """
+    messages = record["messages"]
+    return [
+        parent_id
+        for parent_id, last_reads in record["thread_reads"].items()
+        if user_id in thread_users(record, messages[parent_id])
+        and any(
+            messages[reply_id]["created_at"] > last_reads.get(user_id, "")
+            and messages[reply_id]["user_id"] != user_id
+            and "deleted_at" not in messages[reply_id]
+            for reply_id in messages[parent_id]["reply_ids"]
+        )
+    ]
+
+
+def thread_users(record: Json, parent: Json) -> dict[str, None]:
+    replies = [record["messages"][reply_id] for reply_id in parent["reply_ids"]]
+    return dict.fromkeys([parent["user_id"], *(reply["user_id"] for reply in replies)])
+
+
+def totals(state: State, user_id: str) -> Json:
+    """Over all channels of which the user is a member."""
+    records = state.channels_of(user_id)
+    counts = [len(unread_messages(record, user_id)) for record in records]
+    return {
+        "total_unread_count": sum(counts),
+        "unread_count": sum(counts),
+        "unread_channels": sum(count > 0 for count in counts),
+        "unread_threads": sum(len(unread_threads(record, user_id)) for record in records),
+    }
