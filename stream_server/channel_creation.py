@@ -35,7 +35,7 @@ from .permissions import (
 from .state import Json, State
 from .user_checks import refuse_bad_id, refuse_deleted
 from .user_shapes import new_user
-from .watching import refuse_servers_watching, watch
+from .watching import refuse_servers_watching, subscribe
 
 CHANNEL_TYPES = ("messaging", "livestream", "team", "gaming", "commerce")
 VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -63,15 +63,14 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
         if state.switches["existing_channel_adds_members"]:
             refuse_unusable_users(state, list(members), "channel create")
             announce_members(state, record, add_members(state, record, members))
-    if body.get("watch"):
-        watch(state, [record])
+    subscribe(state, body, [record])
     return channel_state(state, record, **shown)
 
 
 def parts_shown(body: Json, messages: dict[str, Json]) -> Json:
-    """Which messages and members the answer shows. ``state: false`` leaves out messages."""
+    """Which messages, members and watchers the answer shows; no messages with ``state: false``."""
     options = {}
-    for part in ("messages", "members"):
+    for part in ("messages", "members", "watchers"):
         given = body.get(part) or {}
         if not isinstance(given, dict):
             raise bad_input(f"{part} must be an object")
@@ -81,6 +80,8 @@ def parts_shown(body: Json, messages: dict[str, Json]) -> Json:
         "messages": page if body.get("state") else None,
         "members": whole_number(options["members"], "limit", MAX_ITEMS) or MAX_ITEMS,
         "members_offset": whole_number(options["members"], "offset", 1000),
+        "watchers": whole_number(options["watchers"], "limit", MAX_ITEMS),
+        "watchers_offset": whole_number(options["watchers"], "offset", 1000),
     }
 
 

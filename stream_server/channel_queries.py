@@ -21,7 +21,7 @@ from .paging import MAX_MESSAGES, Page
 from .payloads import MAX_ITEMS, json_object
 from .permissions import client, is_participant, refuse_unless_participant
 from .state import Json, State
-from .watching import refuse_servers_watching, watch
+from .watching import refuse_servers_watching, subscribe
 
 DEFAULT_CHANNELS = 10
 MAX_CHANNELS = 30
@@ -105,8 +105,7 @@ def query_channels(state: State, params: Json, body: Json) -> Json:
     views = in_order(views, body.get("sort"), [("last_updated", -1), ("cid", -1)])
     found = [view.record for view in views[offset : offset + limit]]
     refuse_hidden(state, found)
-    if body.get("watch"):
-        watch(state, found)
+    subscribe(state, body, found)
     page = Page(messages) if body.get("state") else None
     return {
         "channels": [

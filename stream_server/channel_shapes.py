@@ -85,6 +85,8 @@ def channel_state(
     messages: Page | None,
     members: int,
     members_offset: int = 0,
+    watchers: int = 0,
+    watchers_offset: int = 0,
 ) -> Json:
     """The answer of get-or-create, and an item of QueryChannels."""
     answer = {
@@ -96,10 +98,18 @@ def channel_state(
         "read": [read_shape(state, record, user_id) for user_id in record["reads"]],
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
     }
+    if watchers:
+        answer["watchers"] = watcher_shapes(state, record, watchers, watchers_offset)
     caller = state.caller.user_id
     if caller is not None and caller in record["members"]:
         answer["membership"] = member_shape(state, record, caller)
     return answer
+
+
+def watcher_shapes(state: State, record: Json, limit: int, offset: int) -> list[Json]:
+    watching = state.connections.watching(record["channel"]["cid"])
+    user_ids = list(dict.fromkeys(one.user_id for one in watching))
+    return [short_shape(state, user_id) for user_id in user_ids[offset : offset + limit]]
 
 
 def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:

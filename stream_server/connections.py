@@ -22,6 +22,9 @@ class Connection:
         self.id = str(uuid.uuid4())
         self.user_id = user_id
         self.watched: set[str] = set()
+        self.presence_cids: set[str] = set()
+        self.presence_users: set[str] = set()
+        """Of whose members, and of which users, it hears when they come and go."""
         self.socket = socket
         self.is_ending = False
         self._waiting: asyncio.Queue[str | None] = asyncio.Queue()

@@ -65,6 +65,16 @@ def notification(
             connection.send({**event, **personal(connection.user_id)})
 
 
+def watchers_event(state: State, event_type: str, record: Json, **fields: object) -> None:
+    """For the clients that watch the channel; webhooks get none."""
+    watching = state.connections.watching(record["channel"]["cid"])
+    if not watching:
+        return
+    event = {**new_event(event_type), **channel_fields(record), **fields}
+    for connection in watching:
+        connection.send(event)
+
+
 def user_event(state: State, event_type: str, user: Json, **fields: object) -> None:
     """For webhooks, the user's own clients, and those that watch a channel with the user."""
     if not is_heard(state, event_type):

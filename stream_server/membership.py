@@ -107,4 +107,5 @@ def remove_member(state: State, record: Json, user_id: str) -> None:
     channel_event(state, "member.removed", record, **fields)
     for connection in state.connections.of_users([user_id]):
         connection.watched.discard(record["channel"]["cid"])
+        connection.presence_cids.discard(record["channel"]["cid"])
     notification(state, "notification.removed_from_channel", record, [user_id], **fields)

@@ -14,6 +14,7 @@ from .permissions import client
 from .state import Json, State
 from .user_shapes import full_shape
 from .users import INPUT_TYPES, RESERVED
+from .watching import refuse_servers_watching, subscribe_to_users
 
 DEFAULT_LIMIT = 30
 MAX_OFFSET = 1000
@@ -53,8 +54,7 @@ def query_users(state: State, params: Json, body: Json) -> Json:
     conditions = payload.get("filter_conditions")
     if not isinstance(conditions, dict):
         raise bad_input("filter_conditions is a required field")
-    if payload.get("presence") and not state.caller.user_id:
-        raise bad_input("presence is not allowed with server side auth")
+    refuse_servers_watching(state, payload)
     limit = whole_number(payload, "limit", MAX_ITEMS) or DEFAULT_LIMIT
     offset = whole_number(payload, "offset", MAX_OFFSET)
     asked = candidates(state.users, conditions, "id")
@@ -78,7 +78,10 @@ def query_users(state: State, params: Json, body: Json) -> Json:
             list(filter(fits, asked)), payload.get("sort"), [("created_at", -1), ("id", -1)]
         )
         page = found[offset : offset + limit]
-    return {"users": [full_shape(state, user) for user in page]}
+    users = [full_shape(state, user) for user in page]
+    if payload.get("presence"):
+        subscribe_to_users(state, [user["id"] for user in users])
+    return {"users": users}
 
 
 def walk(users: Iterable[Json], conditions: Json, fits: Callable[[Json], bool]) -> Iterable[Json]:

@@ -20,6 +20,7 @@ from .events import user_event
 from .moderation import lift_ended_bans
 from .payloads import json_object
 from .permissions import refuse_promoting_oneself
+from .presence import end_connection, update_presence
 from .state import Caller, Json, State
 from .user_checks import refuse_bad_id
 from .user_shapes import full_shape, new_user
@@ -44,6 +45,7 @@ async def connect(state: State, request: web.Request) -> web.StreamResponse:
         return socket
     connection = Connection(user["id"], socket)
     state.connections.add(connection)
+    update_presence(state, user["id"])
     connection.health_check(me=full_shape(state, user))
     resets = state.resets
     writer = asyncio.create_task(connection.write())
@@ -56,9 +58,8 @@ async def connect(state: State, request: web.Request) -> web.StreamResponse:
             writer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await writer
-        state.connections.discard(connection)
         if resets == state.resets:
-            mark_offline(state, connection)
+            end_connection(state, connection)
     return socket
 
 
@@ -85,11 +86,5 @@ def connected_user(state: State, request: web.Request) -> Json:
     if any(draft.get(key) != old.get(key) for key in changes) or user_id not in state.users:
         store(state, {user_id: draft})
         user_event(state, "user.updated", draft)
-    state.users[user_id] |= {"online": True, "last_active": now}
+    state.users[user_id]["last_active"] = now
     return state.users[user_id]
-
-
-def mark_offline(state: State, connection: Connection) -> None:
-    user = state.users.get(connection.user_id)
-    if user and not any(state.connections.of_users([connection.user_id])):
-        user["online"] = False

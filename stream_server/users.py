@@ -19,6 +19,7 @@ from .payloads import (
     refuse_wrong_types,
 )
 from .permissions import refuse_promoting_oneself, refuse_writing_others
+from .presence import update_presence
 from .state import Json, State
 from .user_checks import (
     existing_user,
@@ -145,6 +146,7 @@ def update_users_partial(state: State, params: Json, body: Json) -> Json:
 def announce_updates(state: State, users: Iterable[str]) -> None:
     for user_id in users:
         user_event(state, "user.updated", state.users[user_id])
+        update_presence(state, user_id)
 
 
 def changed(old: Json, change: Json, now: str) -> Json:
