@@ -779,13 +779,15 @@ def test_a_python_without_the_packages_is_told_which_one_has_them():
     assert "functions/venv/bin/python" in ran.stderr
 
 
-def test_missing_settings_are_named(run_with):
-    ran = run_with("--project", "somebody-elses", "status")
-    assert (ran.status, "STREAM_API_KEY" in ran.err) == (2, True)
+@pytest.mark.parametrize("asked", [["status"], ["explain", "ann"], ["explain", "ann", "bob"]])
+def test_missing_settings_are_named(run_with, asked):
+    ran = run_with("--project", "somebody-elses", *asked)
+    assert (ran.status, "STREAM_API_KEY is not set" in ran.err) == (2, True)
     assert "functions:secrets:access" not in ran.err
-    ran = run_with("--project", "somebody-elses", "status", STREAM_API_KEY="key")
-    assert (ran.status, "STREAM_API_SECRET" in ran.err) == (2, True)
+    ran = run_with("--project", "somebody-elses", *asked, STREAM_API_KEY="key")
+    assert (ran.status, "STREAM_API_SECRET is not set" in ran.err) == (2, True)
     assert "functions:secrets:access" in ran.err
+    assert ran.out == ""
 
 
 def test_a_projects_settings_come_from_its_own_file_too(tmp_path, monkeypatch):
