@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import firebase_admin
@@ -9,6 +10,7 @@ from stream_chat import StreamChat
 from dev import app_client
 from dev.emulators import PROJECT
 from stream_server.control_client import LocalStream
+from tests.emulator.snapshot import Snapshot, snapshot_of
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +49,14 @@ def firebase(emulators: dict[str, str]) -> Iterator[firebase_admin.App]:
 def caller(emulators: dict[str, str]) -> app_client.AppUser:
     """Somebody who is signed in to the app."""
     return app_client.sign_up("caller@example.com", "Caller")
+
+
+@pytest.fixture(scope="session")
+def everything(
+    firebase: firebase_admin.App,
+    firestore: google_firestore.Client,
+    chat: StreamChat,
+    stream: LocalStream,
+) -> Callable[[], Snapshot]:
+    """What the stack holds now, to compare with what it holds after a test."""
+    return partial(snapshot_of, firebase, firestore, chat, stream)

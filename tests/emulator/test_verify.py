@@ -10,22 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from firebase_admin import auth
 
 from chatsync import proof
 from chatsync.operator.throwaway import PREFIX
 from dev.emulators import FUNCTIONS_URL, PROJECT, ROOT
+from tests.emulator.snapshot import left
 from tests.emulator.test_webhooks import PATIENCE, URL
-from tests.waiting import wait_for
-
-Snapshot = dict[str, set[str]]
-
-STAYS = {
-    # Made once, by whatever conversation of the project is the first.
-    "chatsync/keys",
-    # That an event of a user came from Stream is true.
-    "chatsync/webhook",
-}
 
 
 def ran(*options: str) -> subprocess.CompletedProcess[str]:
@@ -50,34 +40,6 @@ def webhook(stream) -> Iterator[Callable[[str], None]]:
     webhook(URL)
     yield webhook
     stream.webhook(None)
-
-
-@pytest.fixture
-def everything(firebase, firestore, chat, stream) -> Callable[[], Snapshot]:
-    """All that there is, by side, when all events of Stream have been answered."""
-
-    def everything() -> Snapshot:
-        wait_for(lambda: all(one["status"] is not None for one in stream.deliveries()))
-        collections = firestore.collections()
-        paths = {one.path for each in collections for one in each.list_documents()}
-        users = chat.query_users({}, include_deactivated_users=True, limit=100)["users"]
-        counts = stream.state()["counts"]
-        numbers = ("users", "deactivated_users", "deleted_users", "channels")
-        return {
-            "accounts": {one.uid for one in auth.list_users(app=firebase).iterate_all()},
-            "documents": paths - STAYS,
-            "Stream": {one["id"] for one in users},
-            # Each one more is an item more: of channels and of deleted users no names are listed.
-            "counts": {f"{name} {n}" for name in numbers for n in range(counts[name])},
-        }
-
-    return everything
-
-
-def left(before: Snapshot, after: Snapshot) -> Snapshot:
-    """What came in between and is still there; what else ran may have removed something."""
-    new = {side: after[side] - before[side] for side in after}
-    return {side: found for side, found in new.items() if found}
 
 
 def test_every_promise_is_kept_and_nothing_is_left_behind(webhook, everything):
