@@ -64,10 +64,15 @@ def custom_fields(record: Json) -> Json:
 
 
 def member_shape(state: State, record: Json, user_id: str) -> Json:
+    membership = record["members"][user_id]
+    is_moderator = membership["channel_role"] == "channel_moderator"
+    role = "moderator" if is_moderator else "member"
     return {
-        **record["members"][user_id],
+        **membership,
         "user": state.users[user_id],
-        "role": "owner" if user_id == record["created_by_id"] else "member",
+        # Deprecated by Stream, for channel_role.
+        "role": "owner" if user_id == record["created_by_id"] else role,
+        **({"is_moderator": True} if is_moderator else {}),
     }
 
 

@@ -12,7 +12,7 @@ from .channel_data import (
     strings_in,
     typed,
 )
-from .channel_shapes import OWN_FIELDS, channel_shape, custom_fields, member_shapes
+from .channel_shapes import OWN_FIELDS, channel_shape, custom_fields, member_shape, member_shapes
 from .errors import bad_input, not_allowed
 from .events import channel_event
 from .membership import (
@@ -43,16 +43,26 @@ MAX_COOLDOWN = 120
 
 
 def update_channel(state: State, params: Json, body: Json) -> Json:
-    """What `data` doesn't name stays only if it is Stream's own: custom data is replaced."""
+    """What `data` doesn't name stays only if it is Stream's own: custom data is replaced.
+
+    A moderator is made a member; another role for who is no member is refused: both assumed.
+    """
     record = existing_channel(state, params)
     lists = {name: checked_list(body, name) for name in MEMBER_LISTS}
     if lists["invites"] or body.get("accept_invite") or body.get("reject_invite"):
         raise bad_input("invites are not known to the local Stream server")
+    if body.get("hide_history") or body.get("hide_history_before"):
+        raise bad_input("hide_history is not known to the local Stream server")
     members = memberships(lists["add_members"], "add_members")
+    roles = changed_roles(lists)
+    known = record["members"].keys() | members.keys()
+    new_moderators = [one for one in lists["add_moderators"] if one not in known]
+    members |= memberships(new_moderators, "add_moderators")
     removed = strings_in(lists["remove_members"], "remove_members")
     if both := members.keys() & set(removed):
         raise bad_input(f"cannot add and remove the same members: [{' '.join(sorted(both))}]")
-    roles = changed_roles(lists)
+    if not_members := roles.keys() - record["members"].keys() - members.keys():
+        raise bad_input(f"only members have roles: [{' '.join(sorted(not_members))}]")
     refuse_update(state, record, body, removed)
     new_fields = changed_tags(replaced_fields(state, record, body), lists)
     involved = [*members, *(user_id for user_id in roles if user_id not in members)]
@@ -152,11 +162,20 @@ def applied_update(
     announce_members(state, record, add_members(state, record, members))
     for user_id in removed:
         remove_member(state, record, user_id)
-    for user_id, role in roles.items():
-        if user_id in record["members"]:
-            record["members"][user_id]["channel_role"] = role
+    change_roles(state, record, roles)
     shapes = member_shapes(state, record)
     return {**answer, "channel": channel_shape(state, record), "members": shapes}
+
+
+def change_roles(state: State, record: Json, roles: dict[str, str]) -> None:
+    for user_id, role in roles.items():
+        membership = record["members"].get(user_id)
+        if membership is None or membership["channel_role"] == role:
+            continue
+        membership |= {"channel_role": role, "updated_at": timestamps.now()}
+        member = member_shape(state, record, user_id)
+        fields: Json = {"member": member, "user": member["user"]}
+        channel_event(state, "member.updated", record, **fields)
 
 
 def actors_message(body: Json) -> Json:

@@ -95,7 +95,7 @@ def test_a_hundred_members_are_changed_in_a_call_and_no_more(chat, channel, chan
 
 def test_a_channel_has_more_members_than_its_answers_show(chat, channel):
     chat.upsert_users([{"id": f"u{n}"} for n in range(100)])
-    response = channel.add_members([f"u{n}" for n in range(100)], hide_history=True)
+    response = channel.add_members([f"u{n}" for n in range(100)])
     assert (response["channel"]["member_count"], len(response["members"])) == (102, 100)
 
 
@@ -106,6 +106,21 @@ def test_roles_in_the_channel_can_be_changed(channel):
     channel.assign_roles([{"user_id": "ann", "channel_role": "channel_moderator"}])
     roles = [member["channel_role"] for member in channel.query()["members"]]
     assert roles == ["channel_moderator", "channel_member"]
+
+
+def test_a_new_moderator_becomes_a_member(channel, stream, receiver):
+    stream.webhook(receiver.url, ["member.added", "member.updated"])
+    response = channel.add_moderators(["bea", "cid"])
+    roles = {one["user_id"]: (one["channel_role"], one["role"]) for one in response["members"]}
+    assert roles["bea"] == roles["cid"] == ("channel_moderator", "moderator")
+    assert roles["ann"] == ("channel_member", "owner")
+    assert receiver.one("member.added")["member"]["user_id"] == "cid"
+    assert receiver.one("member.updated")["member"]["channel_role"] == "channel_moderator"
+
+
+def test_an_unknown_moderator_is_named(channel):
+    with pytest.raises(StreamAPIException, match=r"don't exist: \[x\]"):
+        channel.add_moderators(["x"])
 
 
 def test_filter_tags_are_added_and_removed(channel):
@@ -132,6 +147,10 @@ def test_a_message_without_sender_refuses_the_whole_update(channel):
         {"add_members": [1]},
         {"remove_members": [{"user_id": "bea"}]},
         {"assign_roles": ["bea"]},
+        {"assign_roles": [{"user_id": "cid", "channel_role": "channel_moderator"}]},
+        {"demote_moderators": ["cid"]},
+        {"add_moderators": ["cid"], "remove_members": ["cid"]},
+        {"add_members": ["cid"], "hide_history": True},
         {"data": []},
         {"data": {"members": ["cid"]}},
         {"data": {"cid": "x"}},
