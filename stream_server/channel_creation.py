@@ -130,6 +130,7 @@ def create(
         "messages": {},
         "reads": {},
         "thread_reads": {},
+        "config_overrides": data.get("config_overrides", {}),
         "distinct": list(members) if channel_id.startswith("!") else None,
     }
     if cid in state.deleted_cids and (user := client(state)):

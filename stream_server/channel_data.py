@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .channel_config import checked_overrides
 from .errors import bad_input
 from .payloads import (
     MAX_ITEMS,
@@ -42,6 +43,7 @@ INPUT_TYPES = {
     "auto_translation_language": str,
     "truncated_by_id": str,
 }
+UNKNOWN_HERE = ("invites", "auto_translation_enabled", "auto_translation_language")
 STORED = {"team", "frozen", "disabled", "filter_tags"}
 
 
@@ -49,9 +51,11 @@ def checked_data(data: object) -> Json:
     if not isinstance(data, dict):
         raise bad_input("data must be an object")
     refuse_reserved(data, RESERVED, "data")
-    if data.get("invites"):
-        raise bad_input("data.invites is not known to the local Stream server")
+    for field in UNKNOWN_HERE:
+        if data.get(field):
+            raise bad_input(f"data.{field} is not known to the local Stream server")
     data = typed(data)
+    checked_overrides(data.get("config_overrides", {}))
     if len(data.get("members", [])) > MAX_ITEMS:
         raise bad_input(f"data.members must contain at most {MAX_ITEMS} items")
     refuse_big_custom_data(custom_data(data), "channel")

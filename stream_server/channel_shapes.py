@@ -3,16 +3,20 @@
 A channel is kept as {"channel": its own and custom fields, "created_by_id", "members": user id ->
 membership, "messages": message id -> message, in order of time, "reads": user id ->
 {"last_read", ...}, "thread_reads": parent id -> {user id: time}, "distinct": member ids or None};
-users and counts are joined in here.
+"config_overrides" too; users and counts are joined in here.
 """
 
 from __future__ import annotations
 
+from .capabilities import own_capabilities
+from .channel_config import config
 from .message_shapes import message_shapes
 from .paging import Page, page_of
 from .payloads import MAX_ITEMS
+from .permissions import client
 from .state import Json, State
 from .unread import is_in_main_list, unread_messages
+from .user_checks import shares
 from .user_shapes import short_shape
 
 # What a channel has besides custom data and what is joined in.
@@ -30,27 +34,24 @@ OWN_FIELDS = {
     "filter_tags",
     "cooldown",
 }
-MAX_TEXT = 5000
-CAPABILITIES = [
-    "connect-events",
-    "read-channel",
-    "read-events",
-    "send-message",
-    "typing-events",
-]
 
 
 def channel_shape(state: State, record: Json) -> Json:
-    own = record["channel"]
-    shape = {
-        **own,
+    """As events show it, to whom it may concern."""
+    return {
+        **record["channel"],
         "created_by": state.users.get(record["created_by_id"]),
         "member_count": len(record["members"]),
-        "config": config(own["type"]),
+        "config": config(record),
+        **({"config_overrides": record["config_overrides"]} if record["config_overrides"] else {}),
     }
-    if state.caller.user_id:
-        shape["own_capabilities"] = CAPABILITIES
-    return shape
+
+
+def channel_answer(state: State, record: Json) -> Json:
+    """As the answer to a call shows it: to a client, with what its user may do there."""
+    shape = channel_shape(state, record)
+    user = client(state)
+    return {**shape, "own_capabilities": own_capabilities(state, user, record)} if user else shape
 
 
 def deleted_shape(state: State, record: Json, deleted_at: str) -> Json:
@@ -95,12 +96,12 @@ def channel_state(
 ) -> Json:
     """The answer of get-or-create, and an item of QueryChannels."""
     answer = {
-        "channel": channel_shape(state, record),
+        "channel": channel_answer(state, record),
         "members": member_shapes(state, record, members, members_offset),
         "messages": shown_messages(state, record, messages),
         "pinned_messages": [],
         "threads": [],
-        "read": [read_shape(state, record, user_id) for user_id in record["reads"]],
+        "read": [read_shape(state, record, user_id) for user_id in shown_readers(state, record)],
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
     }
     if watchers:
@@ -124,48 +125,17 @@ def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:
     return message_shapes(state, page_of(messages, page))
 
 
+def shown_readers(state: State, record: Json) -> list[str]:
+    """Whose privacy settings let others see it, and who asks; a server sees all."""
+    asks = state.caller.user_id
+    return [
+        one for one in record["reads"] if asks in (None, one) or shares(state, one, "read_receipts")
+    ]
+
+
 def read_shape(state: State, record: Json, user_id: str) -> Json:
     return {
         "user": short_shape(state, user_id),
         **record["reads"][user_id],
         "unread_messages": len(unread_messages(record, user_id)),
-    }
-
-
-def config(channel_type: str) -> Json:
-    enabled = (
-        "typing_events",
-        "read_events",
-        "connect_events",
-        "delivery_events",
-        "custom_events",
-        "search",
-        "reactions",
-        "replies",
-        "quotes",
-        "mutes",
-        "uploads",
-        "url_enrichment",
-        "push_notifications",
-    )
-    disabled = (
-        "reminders",
-        "user_message_reminders",
-        "polls",
-        "shared_locations",
-        "count_messages",
-        "mark_messages_pending",
-        "skip_last_msg_update_for_system_msgs",
-    )
-    return {
-        "name": channel_type,
-        "created_at": "2020-01-01T00:00:00.000000Z",
-        "updated_at": "2020-01-01T00:00:00.000000Z",
-        **dict.fromkeys(enabled, True),
-        **dict.fromkeys(disabled, False),
-        "message_retention": "infinite",
-        "max_message_length": MAX_TEXT,
-        "automod": "disabled",
-        "automod_behavior": "flag",
-        "commands": [],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import timestamps
+from .channel_config import checked_overrides
 from .channel_data import (
     NOT_IN_PARTIAL_UPDATES,
     STORED,
@@ -12,7 +13,14 @@ from .channel_data import (
     strings_in,
     typed,
 )
-from .channel_shapes import OWN_FIELDS, channel_shape, custom_fields, member_shape, member_shapes
+from .channel_shapes import (
+    OWN_FIELDS,
+    channel_answer,
+    channel_shape,
+    custom_fields,
+    member_shape,
+    member_shapes,
+)
 from .errors import bad_input, not_allowed
 from .events import channel_event
 from .membership import (
@@ -155,6 +163,8 @@ def applied_update(
     if body.get("message"):
         # First, because it can still be refused.
         answer["message"] = add_message(state, record, actors_message(body), kind="system")
+    if overrides := (body.get("data") or {}).get("config_overrides"):
+        record["config_overrides"] = overrides
     if fields != record["channel"] or body.get("data") is not None or answer:
         last = {key: v for key, v in record["channel"].items() if key == "last_message_at"}
         record["channel"] = {**fields, **last, "updated_at": timestamps.now()}
@@ -164,7 +174,7 @@ def applied_update(
         remove_member(state, record, user_id)
     change_roles(state, record, roles)
     shapes = member_shapes(state, record)
-    return {**answer, "channel": channel_shape(state, record), "members": shapes}
+    return {**answer, "channel": channel_answer(state, record), "members": shapes}
 
 
 def change_roles(state: State, record: Json, roles: dict[str, str]) -> None:
@@ -201,16 +211,19 @@ def update_channel_partial(state: State, params: Json, body: Json) -> Json:
     record = existing_channel(state, params)
     refuse_unless_manager(state, record, "UpdateChannel")
     old = record["channel"]
-    fields = patched(old, body, "data")
+    overrides = record["config_overrides"]
+    fields = patched({**old, "config_overrides": overrides}, body, "data")
     for path in (*(body.get("set") or {}), *(body.get("unset") or [])):
         if path.split(".")[0] in NOT_IN_PARTIAL_UPDATES:
             raise not_allowed(f"field `{path}` is reserved and cannot updated")
     fields = typed(fields)
     refuse_bad_cooldown(fields.get("cooldown"))
+    overrides = checked_overrides(fields.pop("config_overrides", {}))
     refuse_moving(state, old, fields.get("team"))
     refuse_big_custom_data(custom_fields({"channel": fields}), "channel")
     flags = {"frozen": False, "disabled": False}
+    record["config_overrides"] = overrides
     record["channel"] = {**flags, **fields, "updated_at": timestamps.now()}
     announce_update(state, record)
     shapes = member_shapes(state, record)
-    return {"channel": channel_shape(state, record), "members": shapes}
+    return {"channel": channel_answer(state, record), "members": shapes}

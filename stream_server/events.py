@@ -105,6 +105,7 @@ def channel_fields(record: Json) -> Json:
         "channel_message_count": len(record["messages"]),
         "channel_custom": custom_fields(record),
         **({"team": own["team"]} if own.get("team") else {}),
+        **({"channel_last_message_at": last} if (last := own.get("last_message_at")) else {}),
     }
 
 

@@ -6,7 +6,8 @@ import html
 import uuid
 
 from . import timestamps
-from .channel_shapes import MAX_TEXT, channel_shape
+from .channel_config import config, refuse_feature_off
+from .channel_shapes import channel_shape
 from .errors import MESSAGE_TOO_LONG, StreamError, bad_input
 from .events import channel_event, notification
 from .membership import existing_channel, refuse_unusable_users
@@ -147,14 +148,18 @@ def checked_message(state: State, record: Json, given: object) -> Json:
         raise bad_input(f"message.type must be one of [{' '.join(TYPES)}]")
     custom = {key: value for key, value in given.items() if key not in INPUT_TYPES}
     refuse_big_custom_data(custom, "message")
-    if len(given.get("text", "")) > MAX_TEXT:
-        detail = f"message text is too long, the maximum is {MAX_TEXT} characters"
+    longest = config(record)["max_message_length"]
+    if len(given.get("text", "")) > longest:
+        detail = f"message text is too long, the maximum is {longest} characters"
         raise StreamError(400, MESSAGE_TOO_LONG, detail)
     if given.get("id") in state.message_cids:
         raise bad_input(f"a message with ID {given['id']} already exists")
     if given.get("parent_id"):
+        refuse_feature_off(record, "replies")
         refuse_bad_parent(record, given["parent_id"])
     quoted_id = given.get("quoted_message_id")
+    if quoted_id:
+        refuse_feature_off(record, "quotes")
     if quoted_id and quoted_id not in record["messages"]:
         raise bad_input(f"Message with id {quoted_id} doesn't exist")
     return given

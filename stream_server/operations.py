@@ -15,6 +15,7 @@ from . import (
     channel_queries,
     channel_removal,
     channel_updates,
+    live_events,
     messages,
     moderation,
     queries,
@@ -35,8 +36,8 @@ class Operation:
     method: str
     path: str
     handler: Callable[[State, Json, Json], Json] | None = None
-    # Stream's documented limit for servers; assumed for UpdateChannelPartial, DeleteChannels,
-    # SendMessage, GetReplies, MarkRead, RestoreUsers, GetTask, Ban and Unban.
+    # Stream's documented limit for servers. Assumed for the calls on messages, events, reading,
+    # bans and tasks, and for UpdateChannelPartial, DeleteChannels and RestoreUsers.
     calls_per_minute: int | None = None
     client_side: bool = False
     """Whether a user's own client may call it, too."""
@@ -76,6 +77,14 @@ OPERATIONS = [
     Operation(
         "QueryMembers", "GET", "/members", channel_queries.query_members, 300, client_side=True
     ),
+    Operation(
+        "MarkDelivered",
+        "POST",
+        "/channels/delivered",
+        reading.mark_delivered,
+        10_000,
+        client_side=True,
+    ),
     Operation("DeleteChannels", "POST", "/channels/delete", channel_removal.delete_channels, 60),
     # By members, and by id.
     *(
@@ -96,6 +105,7 @@ OPERATIONS = [
             ("UpdateChannelPartial", "PATCH", "", channel_updates.update_channel_partial, 300),
             ("DeleteChannel", "DELETE", "", channel_removal.delete_channel, 60),
             ("SendMessage", "POST", "/message", messages.send_message, 10_000),
+            ("SendEvent", "POST", "/event", live_events.send_event, 10_000),
             ("MarkRead", "POST", "/read", reading.mark_read, 10_000),
             ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),
         )

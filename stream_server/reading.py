@@ -1,16 +1,21 @@
-"""What users have read."""
+"""What users have read, and what has reached their devices."""
 
 from __future__ import annotations
 
 from . import timestamps
+from .channel_data import checked_list
 from .channel_shapes import channel_shape
-from .events import channel_event, channel_fields, new_event, notification
+from .errors import bad_input, not_found
+from .events import channel_event, channel_fields, new_event, notification, watchers_event
 from .membership import existing_channel, refuse_unusable_users
 from .message_checks import acting_user, message_in
 from .message_shapes import thread_shape
 from .permissions import refuse_unless_participant
 from .state import Json, State
 from .unread import is_in_main_list, totals
+from .user_checks import shares
+
+DELIVERED = "latest_delivered_messages"
 
 
 def mark_read(state: State, params: Json, body: Json) -> Json:
@@ -31,9 +36,43 @@ def mark_read(state: State, params: Json, body: Json) -> Json:
             record["reads"][user_id]["last_read"] = timestamps.now()
         if last_id := record["reads"][user_id].get("last_read_message_id"):
             fields["last_read_message_id"] = last_id
-    channel_event(state, "message.read", record, **fields)
+    if shares(state, user_id, "read_receipts"):
+        channel_event(state, "message.read", record, **fields)
     tell_readers_clients(state, record, user_id, fields)
     return {"event": {**new_event("message.read"), **channel_fields(record), **fields}}
+
+
+def mark_delivered(state: State, params: Json, body: Json) -> Json:
+    """The newest message that reached a device, by channel. One that is older changes nothing."""
+    user_id = acting_user(state, body)
+    refuse_unusable_users(state, [user_id], "delivery")
+    confirmed = [checked_delivery(state, one) for one in checked_list(body, DELIVERED)]
+    if not confirmed:
+        raise bad_input(f"{DELIVERED} is a required field")
+    for record, message in confirmed:
+        read = record["reads"].setdefault(user_id, {"last_read": timestamps.now()})
+        known = record["messages"].get(read.get("last_delivered_message_id"))
+        if known and known["created_at"] >= message["created_at"]:
+            continue
+        delivered = {
+            "last_delivered_at": timestamps.now(),
+            "last_delivered_message_id": message["id"],
+        }
+        read |= delivered
+        if shares(state, user_id, "delivery_receipts"):
+            user = state.users[user_id]
+            watchers_event(state, "message.delivered", record, user=user, **delivered)
+    return {}
+
+
+def checked_delivery(state: State, given: object) -> tuple[Json, Json]:
+    """The record of the channel, and the message."""
+    fields = given if isinstance(given, dict) else {}
+    record = state.channels.get(str(fields.get("cid")))
+    if record is None:
+        raise not_found(f"Can't find channel with id {fields.get('cid')}")
+    refuse_unless_participant(state, record, "ReadChannel")
+    return record, message_in(record, fields.get("id"))
 
 
 def read_up_to(record: Json, user_id: str, message: Json | None) -> None:

@@ -58,3 +58,9 @@ def refuse_taken_name(state: State, user: Json, drafts: dict[str, Json]) -> None
         for team in set(user["teams"]) & set(other["teams"]):
             detail = f"username '{name}' already exists in team '{team}'"
             raise StreamError(400, DUPLICATE_NAME, detail)
+
+
+def shares(state: State, user_id: str, setting: str) -> bool:
+    """Whether the user's privacy settings let others see this of them."""
+    settings = state.users[user_id].get("privacy_settings", {}).get(setting)
+    return not isinstance(settings, dict) or settings.get("enabled") is not False

@@ -1,0 +1,57 @@
+"""A channel's ``own_capabilities``: what its reader may do there, in Stream's words.
+
+Each is listed exactly if the call for it exists here and would not be refused. Who may do what is
+simplified as in permissions.py. Known from Stream: that a frozen channel takes ``send-message``
+away, that its moderators skip slow mode, and that a banned user sees they can't send.
+"""
+
+from __future__ import annotations
+
+from .channel_config import config
+from .permissions import is_manager, is_moderator, is_participant
+from .restrictions import is_banned
+from .state import Json, State
+
+# By what the channel's config must allow for it; None: always.
+READING: dict[str, str | None] = {
+    "connect-events": "connect_events",
+    "delivery-events": "delivery_events",
+    "read-events": "read_events",
+    "typing-events": "typing_events",
+}
+SENDING: dict[str, str | None] = {
+    "create-attachment": None,
+    "create-mention": None,
+    "quote-message": "quotes",
+    "send-custom-events": "custom_events",
+    "send-links": None,
+    "send-message": None,
+    "send-reply": "replies",
+    "send-typing-events": "typing_events",
+}
+MANAGING = (
+    "delete-channel",
+    "freeze-channel",
+    "set-channel-cooldown",
+    "update-channel",
+    "update-channel-members",
+)
+MODERATING = ("skip-slow-mode",)
+
+
+def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
+    own = record["channel"]
+    if own["disabled"] or not is_participant(state, user, record):
+        return []
+    features = config(record)
+    by_feature = dict(READING)
+    if not own["frozen"] and not is_banned(user, record):
+        by_feature |= SENDING
+    found = [name for name, feature in by_feature.items() if not feature or features[feature]]
+    if user["id"] in record["members"]:
+        found.append("leave-channel")
+    if is_manager(user, record):
+        found += MANAGING
+    if is_moderator(user, record):
+        found += MODERATING
+    return sorted(found)
