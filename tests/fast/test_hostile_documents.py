@@ -349,3 +349,18 @@ def test_a_long_picture_of_an_account_leads_to_no_other_address(accounts, ensure
     accounts.sign_up("ann", displayName="Ann", photoUrl="https://p/" + "x" * 3000)
     assert ensure("ann")[0].status == "created"
     assert "image" not in in_stream(chat, "ann")
+
+
+@pytest.mark.parametrize("named", ["theirs", "messaging:theirs"])
+def test_a_reference_to_another_database_in_a_backends_conversation_stops_no_audit(
+    people, ensure, firestore, clients, chat, run, named
+):
+    ensure("hostile", HONEST[0].id)
+    chat.channel("messaging", "theirs", {"members": ["hostile"]}).create("hostile")
+    fields = {"cid": "messaging:theirs", "memberIds": ["hostile"], "elsewhere": ELSEWHERE}
+    firestore.document("conversations", named).set(fields)
+    assert create_conversation("hostile", {"participantIds": [HONEST[0].id]}, clients)["id"]
+    begun = audit.start("nightly", clients, steps=audit.steps.CHANNEL_STEPS)
+    audit.run(begun.id, clients)
+    assert audit.read(begun.id, clients).state == "done"
+    assert run("explain", named).status == 0

@@ -42,6 +42,13 @@ _NOT_FAILED = dict.fromkeys(("failedReason", "chatsyncExpireAt"), firestore.DELE
 
 _STATUSES = ("pending", "ready", "failed", "deleted")
 
+FIELDS = (
+    *("status", "cid", "channelType", "channelId", "conversationType", "origin", "arguments"),
+    *("name", "team", "createdBy", "createdAt", "memberIds", "participantIds", "left", "leaving"),
+)
+"""What is read of a document. The client raises for a reference to another database (see
+``clients.documents``), which may stand in the others of a document that an app's backend wrote."""
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -123,7 +130,7 @@ def read_all(
     """The conversations by id, absent ones included, in one call (BatchGetDocuments)."""
     references = [reference_of(one, clients) for one in conversation_ids]
     with temporary_failures_named():
-        snapshots = clients.firestore.get_all(references, **until(deadline))
+        snapshots = clients.firestore.get_all(references, FIELDS, **until(deadline))
         return {snapshot.id: _conversation(snapshot) for snapshot in snapshots}
 
 
@@ -132,7 +139,7 @@ def list_page(
 ) -> tuple[list[Conversation], str]:
     """Conversations in the order of their ids, and the last id, which is empty at the end."""
     collection = clients.settings.config.conversations.collection
-    snapshots = list_snapshots(collection, after, size, clients.firestore, deadline)
+    snapshots = list_snapshots(collection, after, size, clients.firestore, deadline, FIELDS)
     last = snapshots[-1].id if len(snapshots) == size else ""
     return conversations_in(snapshots), last
 
@@ -256,10 +263,11 @@ def documents_of(
     channel_ids = {cid: cid.partition(":")[2] for cid in cids}
     names = {ids.document_id(one) for pair in channel_ids.items() for one in pair}
     with temporary_failures_named():
-        snapshots = list(clients.firestore.get_all([*map(collection.document, names)], **options))
+        references = [*map(collection.document, names)]
+        snapshots = list(clients.firestore.get_all(references, FIELDS, **options))
         for field, values in (("cid", cids), ("channelId", channel_ids.values())):
             condition = FieldFilter(field, "in", list(dict.fromkeys(values)))
-            snapshots += collection.where(filter=condition).get(**options)
+            snapshots += collection.where(filter=condition).select(FIELDS).get(**options)
     about: dict[str, list[Conversation]] = {cid: [] for cid in cids}
     for snapshot in {one.id: one for one in snapshots if one.exists}.values():
         document = _conversation(snapshot)

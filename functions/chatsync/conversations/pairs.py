@@ -27,7 +27,7 @@ from ..ids import Key
 from ..settings import Settings
 from ..side_by_side import begin, result
 from .channel import is_strangers
-from .document import Conversation, collection_of, conversations_in, read, read_all, text_of
+from .document import FIELDS, Conversation, collection_of, conversations_in, read, read_all, text_of
 
 COLLECTION = "pairs"
 
@@ -229,7 +229,7 @@ def _candidates(
 
 def _documents_in(query: firestore.Query, deadline: float) -> list[Conversation]:
     with temporary_failures_named():
-        return conversations_in(query.limit(_MOST_CANDIDATES).get(**until(deadline)))
+        return conversations_in(query.limit(_MOST_CANDIDATES).select(FIELDS).get(**until(deadline)))
 
 
 def _key(clients: Clients, deadline: float, *, makes: bool = True) -> bytes:
