@@ -49,18 +49,7 @@ def leave_conversations(uid: str, stream_id: str, clients: Clients, deadline: fl
 
 def _pages(uid: str, stream_id: str, clients: Clients, deadline: float) -> Iterator[list[Any]]:
     """The account's conversations, as far as they are ours, a hundred at a time."""
-    collection = clients.firestore.collection(clients.settings.config.conversations.collection)
-    queries = [
-        collection.where(filter=condition).order_by("__name__")
-        for condition in (
-            FieldFilter("participantIds", "array_contains", uid),
-            FieldFilter("memberIds", "array_contains", stream_id),
-            FieldFilter("createdBy", "==", uid),
-        )
-    ]
-    # Those that have the field.
-    queries.append(collection.order_by(FieldPath("left", stream_id).to_api_repr()))
-    for query in queries:
+    for query in conversations_of(uid, stream_id, clients):
         page = query.limit(BATCH).select(["origin", "createdBy", "left", "leaving"])
         while True:
             with temporary_failures_named():
@@ -72,3 +61,18 @@ def _pages(uid: str, stream_id: str, clients: Clients, deadline: float) -> Itera
             if time.monotonic() >= deadline:
                 raise FirebaseUnavailable(f"no time left for the conversations of user {uid}")
             page = page.start_after(found[-1])
+
+
+def conversations_of(uid: str, stream_id: str, clients: Clients) -> list[firestore.Query]:
+    """What finds all conversations that name an account; some find the same."""
+    collection = clients.firestore.collection(clients.settings.config.conversations.collection)
+    queries = [
+        collection.where(filter=condition).order_by("__name__")
+        for condition in (
+            FieldFilter("participantIds", "array_contains", uid),
+            FieldFilter("memberIds", "array_contains", stream_id),
+            FieldFilter("createdBy", "==", uid),
+        )
+    ]
+    # Those that have the field.
+    return [*queries, collection.order_by(FieldPath("left", stream_id).to_api_repr())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -493,7 +494,40 @@ def test_an_id_that_names_two_things_is_told_of_both(world, told, firestore, acc
     assert {one["what"] for one in told("bob").found} == {"user", "company"}
 
 
+def test_no_subject_is_refused(people, run):
+    ran = run("explain", "")
+    assert (ran.status, ran.out) == (2, "")
+    assert "bug" not in ran.err
+
+
+def test_bytes_that_are_no_text_are_told_in_valid_json(people, run):
+    ran = run("explain", "a\udcffb", "--json")
+    assert ran.status == 1
+    assert json.loads(ran.out.encode())["subject"] == ["a\udcffb"]
+
+
+@pytest.mark.parametrize("columns", [1, 40, 80, 200])
+def test_no_width_is_too_narrow_for_an_apps_long_names(world, run, use, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    world.firestore.document("users/ann").update({"displayName": "漢" * 300})
+    use(users={"stream_fields": {"the_name_of_a_field_of_an_app_" * 3: "hobby"}})
+    lines = run("explain", "ann").out.splitlines()
+    assert max(map(cell_len, lines)) <= max(40, columns)
+
+
 # A conversation
+
+
+def test_a_name_that_is_no_text_is_told(room, told, chat):
+    chat.channel("messaging", room).update_partial({"name": {"a": 5}})
+    assert "{'a': 5}" in told(room).text
+
+
+def test_of_many_members_with_something_to_tell_the_rest_is_not_called_fine(room, told, firestore):
+    at = datetime.now(UTC)
+    left = {f"gone{number}": at for number in range(30)}
+    firestore.document("conversations", room).update({"left": left})
+    assert "and 12 more: --json has all" in told(room).text
 
 
 def test_a_conversation_in_order_is_told_by_id_and_by_cid(room, told):
@@ -621,6 +655,81 @@ def test_what_a_call_would_answer_is_what_it_answers(world, told):
     assert world.create("bob", "ann")["id"] == world.room
 
 
+def of_one_team_since(world):
+    for uid in ("ann", "bob"):
+        world.firestore.document("users", uid).update({"chat": {"teams": ["red"]}})
+        outbox.reconcile([Key("user", uid)], world.clients)
+
+
+def leaving(world):
+    world.chat.channel("messaging", world.room).remove_members(["bob"])
+    at = {"bob": datetime.now(UTC)}
+    world.firestore.document("conversations", world.room).update({"leaving": at})
+
+
+def nothing(world):
+    pass
+
+
+def banned(world):
+    world.chat.ban_user("bob", user_id="ann")
+
+
+def disabled(world):
+    world.accounts.sign_up("bob", displayName="Bob", disabled=True)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        *(nothing, of_one_team_since, leaving, left, banned, disabled, taken_channel),
+        *(outbox_of_bob, other_teams, only_in_firestore),
+    ],
+)
+@pytest.mark.parametrize("caller", ["ann", "bob"])
+def test_what_a_call_would_answer_is_what_it_answers_in_every_state(world, told, act, caller):
+    act(world)
+    [two] = told("ann", "bob").found
+    said = two["createConversation"][caller]
+    try:
+        opened = world.create(caller, "bob" if caller == "ann" else "ann")["id"]
+        assert said == ("opens a new one" if opened != world.room else f"opens {opened}")
+    except ChatsyncError:
+        assert said.startswith("refused: ")
+        assert two["problems"]
+
+
+def test_two_of_whom_nobody_can_call_are_told_so(people, told, firestore, clients):
+    for name in ("acme", "other"):
+        firestore.document("companies", name).set({"name": name})
+        outbox.reconcile([Key("company", name)], clients)
+    assert told("company:acme", "company:other").problems == ["no account"]
+
+
+def test_a_service_user_is_nobody_who_was_deleted(world, told):
+    world.chat.upsert_user({"id": "bot", "name": "Bot"})
+    world.use(stream={"service_users": ["bot"]})
+    answer = told("ann", "bot")
+    assert (answer.status, answer.problems) == (0, [])
+    assert "ann and bot can chat" in answer.text
+
+
+@pytest.mark.parametrize("subjects", [["company:nowhere"], ["ann", "company:nowhere"]])
+def test_a_company_that_nobody_knows_is_not_found(people, told, subjects):
+    answer = told(*subjects)
+    assert answer.status == 1
+    assert answer.problems[-1].endswith("not_found")
+
+
+def test_an_account_and_the_company_that_it_is_are_the_same(
+    people, firestore, accounts, clients, run
+):
+    firestore.document("companies/acme").set({"name": "Acme"})
+    accounts.sign_up("acme", displayName="Acme")
+    reconcile_after_sign_up("acme", clients)
+    assert run("explain", "acme", "company:acme").status == 2
+
+
 def test_the_same_person_twice_is_refused(people, run):
     ran = run("explain", "ann", "user:ann")
     assert (ran.status, ran.out) == (2, "")
@@ -691,6 +800,32 @@ def test_what_is_personal_is_told_only_if_asked_for(private, run):
     assert (personal["email"], personal["phoneNumber"]) == ("ann@example.com", "+4912345")
     assert personal["documents"]["users/ann"]["hobby"] == "chess"
     assert personal["conversations"] == []
+
+
+def test_all_conversations_that_name_somebody_are_told_if_asked_for(private, world, run, clients):
+    room = world.room
+    other = create_conversation("ann", {"participantIds": ["eve"]}, clients)["id"]
+    for one, fields in ((room, {"left": {"ann": datetime.now(UTC)}}), (other, {})):
+        fields |= {"memberIds": ["bob"], "participantIds": ["bob"]}
+        fields |= {"createdBy": "bob"} if one == room else {}
+        world.firestore.document("conversations", one).update(fields)
+    personal = run("explain", "ann", "--json", "--personal").json()["found"][0]["personal"]
+    assert set(personal["conversations"]) == {room, other}
+
+
+def test_whose_id_tells_of_a_token_is_told_all_the_same(accounts, clients, run):
+    accounts.sign_up("tokens", displayName="Tokens")
+    reconcile_after_sign_up("tokens", clients)
+    personal = run("explain", "tokens", "--json", "--personal").json()["found"][0]["personal"]
+    assert personal["documents"]["users/tokens"]["displayName"] == "Tokens"
+
+
+def test_secrets_of_conversations_are_never_told(room, firestore, chat, run):
+    firestore.document("conversations", room).update({"inviteToken": "1nvite", "accessKey": "k"})
+    chat.channel("messaging", room).update_partial({"joinSecret": "1nvite"})
+    out = run("explain", room, "--json", "--personal").out
+    assert "1nvite" not in out
+    assert out.count("(left out)") == 3
 
 
 def test_tokens_and_secrets_are_never_told(private, run, clients):

@@ -48,14 +48,27 @@ _MAX_CONFLICTS = 3
 
 
 def find(
-    request: Request, member_ids: Sequence[str], clients: Clients, deadline: float
+    request: Request,
+    member_ids: Sequence[str],
+    clients: Clients,
+    deadline: float,
+    *,
+    makes_key: bool = True,
 ) -> tuple[Conversation, Pair | None]:
     """The conversation to continue or to begin, and the pair of a direct one."""
     prefix = request.id_prefix(clients.settings)
     if request.is_direct:
         legacy_id = prefix + request.legacy_id()
-        taken = request.taken
-        return pairs.find(request.team, member_ids, legacy_id, prefix, taken, clients, deadline)
+        return pairs.find(
+            request.team,
+            member_ids,
+            legacy_id,
+            prefix,
+            request.taken,
+            clients,
+            deadline,
+            makes_key=makes_key,
+        )
     return document_store.read(prefix + request.group_id(), clients, deadline), None
 
 

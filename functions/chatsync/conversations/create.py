@@ -65,7 +65,7 @@ def create_conversation(
     if is_anonymous and not request.is_direct and not groups_are_open:
         raise PermissionDenied("anonymous accounts start no group: sign up first", [])
     deadline = time.monotonic() + DEADLINE_SECONDS
-    presumed = (*map(clients.settings.id_format.stream_id, request.members), *request.service_users)
+    presumed = _presumed_ids(request, clients.settings)
     # Only a caller who may start a conversation leads to the key of pairs, which is made once.
     is_early = not request.is_direct or pairs.knows_key(clients)
     finding = begin(find, request, presumed, clients, deadline) if is_early else None
@@ -131,18 +131,24 @@ def would_open(caller: Key, other: Key, clients: Clients, deadline: float) -> Co
     Nothing is written, and Stream is not asked. Raises what create_conversation raises before.
     """
     fields = {"participantIds": [ids.named(other)]}
-    request = parse(caller.id, fields, clients.settings)
-    request, states = with_members(request, clients, deadline)
+    asked = parse(caller.id, fields, clients.settings)
+    request, states = with_members(asked, clients, deadline)
     check_caller(request, states, math.inf)
     request, states = with_team(request, states, clients, deadline)
     check_members(request, states, clients.settings)
     members = Members.of(request, states, clients)
-    prefix = request.id_prefix(clients.settings)
-    legacy_id = prefix + request.legacy_id()
-    document, _ = pairs.find(
-        request.team, members.all, legacy_id, prefix, (), clients, deadline, makes_key=False
-    )
+    presumed = _presumed_ids(asked, clients.settings)
+    document, _ = find(asked, presumed, clients, deadline, makes_key=False)
+    if document.status == "ready" and not clients.settings.config.teams.required:
+        request = replace(request, team=None)  # as above
+    if (members.all, request.team) != (presumed, None):
+        document, _ = find(request, members.all, clients, deadline, makes_key=False)
     return document
+
+
+def _presumed_ids(request: Request, settings: Settings) -> tuple[str, ...]:
+    """The Stream ids of the members, if each is of the kind that the caller names."""
+    return (*map(settings.id_format.stream_id, request.members), *request.service_users)
 
 
 def _answer(

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
-from google.cloud.firestore_v1.base_query import FieldFilter
 
 from .. import conversations, ids, proof
 from ..as_json import json_value
@@ -20,6 +19,7 @@ from ..clients.accounts import existing_keys, read_accounts
 from ..clients.documents import read_whole, references, temporary_failures_named, until
 from ..conversations.create import would_open
 from ..conversations.document import reference_of
+from ..departures import conversations_of
 from ..errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -36,6 +36,7 @@ from ..errors import (
 from ..ids import Key
 from ..observe import begin_reads, observed_of
 from ..outbox import entries as outbox_entries
+from ..outcome import Parked
 from ..plan import Observed, Policy, plan
 from ..side_by_side import batches, begin, result
 from ..users import Account
@@ -53,7 +54,7 @@ from .explained import (
     wrapped,
 )
 from .options import FAILED, FINDINGS, IN_SYNC, AsJson, Refused
-from .sentences import NO_KEY, NO_TEAM
+from .sentences import NO_CALLER, NO_KEY, NO_TEAM
 from .terminal import in_one_line, print_json
 
 SECONDS = 15.0
@@ -63,10 +64,12 @@ WIDEST, NARROWEST = 100, 40
 
 _MOST_CONVERSATIONS = 1000
 
-_SECRET = re.compile("token|secret|passw|credential|(api|private)_?key|devices", re.IGNORECASE)
+_SECRET = re.compile("token|secret|passw|pwd|credential|keys?$|devices", re.IGNORECASE)
 _NO_SECRETS = ("revoke_tokens_issued_before",)
 
 _OF_STREAM = (StreamUnavailable, StreamRateLimited, StreamCredentialsRejected, StreamRejected)
+
+_NEW = "opens a new one"
 
 Answer = TypeVar("Answer")
 
@@ -91,6 +94,8 @@ def explain(
     """Tell what is known of a user, a conversation, or two people, and what to do."""
     if personal and not as_json:
         raise Refused("--personal goes with --json.")
+    if not subject:
+        raise Refused("Of whom? The subject is empty.")
     clients = options.connect()
     since = clients.pause.since(0)
     reader = _Reader(clients, personal)
@@ -207,23 +212,22 @@ class _Reader:
 
     def _data_of(self, key: Key, account: Account | None, observed: Observed) -> dict[str, Any]:
         """All that is held of a person, without tokens and the like."""
-        client, config = self.clients.firestore, self.settings.config
         named = [one for name, one in references(key, self.clients).items() if name != "entry"]
-        named.append(client.document("budgets", key.id))
+        named.append(self.clients.firestore.document("budgets", key.id))
         whole = read_whole(named, self.clients, self.deadline)
-        member = FieldFilter("memberIds", "array_contains", observed.stream_id)
-        query = client.collection(config.conversations.collection).where(filter=member)
-        with temporary_failures_named():
-            found = (
-                query.select(["__name__"]).limit(_MOST_CONVERSATIONS).get(**until(self.deadline))
-            )
+        uid = key.id if key.kind == "user" else observed.stream_id
+        found = dict[str, None]()
+        for query in conversations_of(uid, observed.stream_id, self.clients):
+            names = query.select(["__name__"]).limit(_MOST_CONVERSATIONS)
+            with temporary_failures_named():
+                found |= {one.id: None for one in names.get(**until(self.deadline))}
         return {
             "email": account.email if account else None,
             "phoneNumber": account.phone_number if account else None,
             "claims": _without_secrets(account.claims) if account else None,
-            "documents": _without_secrets(whole),
+            "documents": {path: _without_secrets(fields) for path, fields in whole.items()},
             "streamUser": _without_secrets(observed.stream_user),
-            "conversations": [one.id for one in found],
+            "conversations": list(found)[:_MOST_CONVERSATIONS],
         }
 
     def conversation(self, name: str) -> ConversationRead:
@@ -255,12 +259,13 @@ class _Reader:
         fields = reference_of(document.id, clients)
         outbox = outbox_entries.reference_of(Key("conversation", document.id), clients)
         whole = read_whole([fields, outbox], clients, self.deadline)
+        shown = _without_secrets if self._personal else lambda value: value
         is_of_two = document.conversation_type == "direct" and len(people) == 2
         return ConversationRead(
             cid,
             document,
-            whole.get(fields.path, {}),
-            state,
+            shown(whole.get(fields.path, {})),
+            shown(state),
             tuple(members),
             tuple(findings),
             self._exist(people),
@@ -354,7 +359,11 @@ def _two(subject: str, other: str, reader: _Reader) -> Explanation:
         answers[caller.key.id] = answer
         named = named or (document.id if document and document.status else "")
         problems += [problem] if problem and problem not in problems else []
+    if not answers:
+        problems.append(Problem("no account", NO_CALLER))
     conversation = reader.conversation(named) if named else None
+    if conversation and any(one.kind == "taken_channel" for one in conversation.findings):
+        answers = {uid: one.replace(f"opens {named}", _NEW) for uid, one in answers.items()}
     return explain_two(people, answers, problems, conversation, reader.settings, reader.now)
 
 
@@ -365,7 +374,12 @@ def _person(name: str, reader: _Reader) -> PersonRead:
     if existing:
         return existing[0]
     key = key or Key("user", name)
-    return reader.people([key])[key]
+    read = reader.people([key])[key]
+    account = Key("user", key.id)
+    planned = plan(read.observed, Policy(reader.settings.config)) if read.observed else None
+    if planned and planned.exists and planned.instead == account:
+        return reader.people([account])[account]  # a company that is an account
+    return read
 
 
 def _answer_to(
@@ -384,14 +398,17 @@ def _answer_to(
     policy = Policy(reader.settings.config)
     for one in (caller, called):
         obstacle = plan(one.observed, policy).obstacle if one.observed else None
+        if _is_missing(one, policy) and (one.outbox or {}).get("reason") == Parked.DELETED:
+            obstacle = Refusal.DELETED
         if obstacle and (one is caller or obstacle != Refusal.BANNED):
             return f"refused: {one.key.id} is {obstacle}", document, None
     mine = caller.observed.stream_id if caller.observed else ""
-    if away := [one for one in document.left if one != mine]:
+    if away := [one for one in (*document.left, *document.leaving) if one != mine]:
         return f"refused: {', '.join(away)} has left", document, None
     missing = [one.key.id for one in (caller, called) if _is_missing(one, policy)]
     first = f"creates {' and '.join(missing)} in Stream, then " if missing else ""
-    return f"{first}opens {document.id if document.status else 'a new one'}", document, None
+    opens = f"opens {document.id}" if document.status else _NEW
+    return f"{first}{opens}", document, None
 
 
 def _is_missing(read: PersonRead, policy: Policy) -> bool:

@@ -277,7 +277,7 @@ def _problems_of(read: PersonRead, settings: Settings) -> list[Problem]:
         for kind, _, _, detail, _ in judge(observed, settings):
             if kind != "not_found":
                 problems.append(Problem(kind, FINDINGS[kind], detail))
-            elif not asked.instead and not was_deleted and not _is_left(observed):
+            elif not _is_other(observed) and not was_deleted and not _is_left(observed):
                 problems.append(Problem(kind, NOT_FOUND))
     elif read.outbox:
         problems += _problem_of_entry(read.outbox)
@@ -286,6 +286,12 @@ def _problems_of(read: PersonRead, settings: Settings) -> list[Problem]:
     else:
         problems.append(Problem("not_found", NOT_FOUND))
     return [replace(one, sentence=one.sentence.of_user(read.key)) for one in problems]
+
+
+def _is_other(observed: Observed) -> bool:
+    """Whether the id names somebody of the other kind, who is repaired in its place."""
+    state = observed.state
+    return state.company is not None or (observed.key.kind == "company" and bool(state.account))
 
 
 def _is_left(observed: Observed) -> bool:
@@ -450,7 +456,7 @@ def _both(read: ConversationRead, settings: Settings) -> list[Row]:
             (document.status or "no", _is_there(channel, read.stream_failure)),
             bool(kinds & {"only_in_stream", "only_in_firestore"}),
         ),
-        Row("name", (document.name or _ABSENT, channel.get("name") or missing), is_name),
+        Row("name", (document.name or _ABSENT, str(channel.get("name") or missing)), is_name),
         Row(
             "team",
             (document.team or _ABSENT, channel.get("team") or missing),
@@ -507,8 +513,9 @@ def _members(read: ConversationRead) -> list[str]:
         lines.append((not told, f"{one}{': ' if told else ''}{', '.join(told)}"))
     lines.sort(key=lambda line: line[0])
     shown = [line for _, line in lines[:MOST_MEMBERS]]
-    if more := len(lines) - len(shown):
-        shown.append(f"and {more} more, of whom nothing is to be told: --json has all")
+    if rest := lines[MOST_MEMBERS:]:
+        untold = ", of whom nothing is to be told" if rest[0][0] else ""
+        shown.append(f"and {len(rest)} more{untold}: --json has all")
     return shown or ["nobody"]
 
 
@@ -532,7 +539,7 @@ def explain_two(
     problems = [
         replace(problem, name=f"{plain(read.key.id)}: {problem.name}")
         for read, one in zip(people, each, strict=True)
-        for problem in _obstacles(read, one)
+        for problem in _obstacles(read, one, settings)
     ]
     problems += refusals
     facts: Facts = [(f"if {plain(uid)} calls", [answer]) for uid, answer in answers.items()]
@@ -559,13 +566,18 @@ def explain_two(
     return Explanation(" and ".join(names), problems, ("", *names), rows, facts, data)
 
 
-def _obstacles(read: PersonRead, explanation: Explanation) -> list[Problem]:
+def _obstacles(read: PersonRead, explanation: Explanation, settings: Settings) -> list[Problem]:
     """What keeps one of two from chatting: documents that lag behind don't."""
+    if not read.has_account and read.key.id in settings.config.stream.service_users:
+        return []
     harmless = ("missing_documents", "drifted_stream_user", "orphan_documents", "wrong_kind")
     problems = [one for one in explanation.problems if one.name not in harmless]
     observed = read.observed
     if observed and not problems and not users.exists(observed.key, observed.state):
         return [Problem("deleted account", DELETED)]
+    account = observed.state.account if observed else None
+    if account and account.disabled and Refusal.DISABLED not in [one.name for one in problems]:
+        problems.append(Problem(Refusal.DISABLED, OBSTACLES[Refusal.DISABLED]))
     return problems
 
 
@@ -718,26 +730,28 @@ _MARK = "  <- differs"
 def _table(explanation: Explanation, width: int) -> list[str]:
     """Columns of one width each; a value that is longer is cut in its middle."""
     count = len(explanation.heads) - 1
-    first = max(cell_len(row.label) for row in explanation.rows) + _INDENT
+    longest = max(cell_len(row.label) for row in explanation.rows)
+    first = min(longest + _INDENT, width // 4)
     marks = len(_MARK) if any(row.differs for row in explanation.rows) else 0
     each = (width - first - marks) // count
 
     def line(label: str, cells: Sequence[str], mark: str = "") -> str:
         shown = (set_cell_size(_cut(plain(one), each - _INDENT), each) for one in cells)
-        return f"{set_cell_size(label, first)}{''.join(shown)}{mark}"
+        return f"{set_cell_size(_cut(label, first - _INDENT), first)}{''.join(shown)}{mark}"
 
     rows = (line(row.label, row.cells, _MARK if row.differs else "") for row in explanation.rows)
     return [line(explanation.heads[0], explanation.heads[1:]), *rows]
 
 
 def _cut(text: str, width: int) -> str:
-    if cell_len(text) <= width:
+    """``text`` without its middle; ``width`` is 4 or more."""
+    if len(text) <= width and cell_len(text) <= width:
         return text
     half = (width - 3) // 2
     end = text[-width:]
     while cell_len(end) > width - 3 - half:
         end = end[1:]
-    return f"{set_cell_size(text, half)}...{end}"
+    return f"{set_cell_size(text[:half], half)}...{end}"
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -276,6 +276,11 @@ NO_CONVERSATION = Sentence(
     "neither Firestore nor Stream has it", "compare the id with the app's log"
 )
 
+NO_CALLER = Sentence(
+    "neither is an account, and only an account calls `createConversation`",
+    "nothing, or compare the ids with Firebase Auth",
+)
+
 NO_TEAM = Sentence(
     "`createConversation` finds no team for the two",
     "correct their teams (`users.teams` in chatsync.toml says where), or let the app name a team",

@@ -157,4 +157,6 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[RenderableType]]
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    # What cannot be printed is escaped as JSON does: an argument may have bytes that are no UTF-8.
+    print(text.encode(errors="backslashreplace").decode())
