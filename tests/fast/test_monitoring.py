@@ -258,7 +258,15 @@ def test_it_stops_where_it_may_not_write(run_import):
     assert "PERMISSION_DENIED" in ended.stderr
 
 
-def test_without_a_project_it_says_how_it_is_called(run_import):
-    ended = run_import()
+@pytest.mark.parametrize(
+    "arguments",
+    [[], [""], ["--help"], ["A Project"], ["a-project", "7"], ["a-project", CHANNEL, "more"]],
+)
+def test_other_arguments_change_nothing_and_it_says_how_it_is_called(
+    run_import, tmp_path, arguments
+):
+    ended = run_import(*arguments)
     assert ended.returncode == 2
     assert "monitoring/import PROJECT [CHANNEL]" in ended.stderr
+    assert "one word" not in ended.stderr
+    assert not (tmp_path / "calls").exists()
