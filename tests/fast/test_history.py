@@ -93,6 +93,21 @@ def by_a_revocation(clients, chat, accounts, run):
     tokens.revoke_tokens("ann", clients)
 
 
+def by_asking_for_stats(clients, chat, accounts, run):
+    clients.firestore.document("user_stats/ann").delete()
+    records.read_stats("ann", "ann", clients)
+
+
+def by_asking_for_the_profile(clients, chat, accounts, run):
+    clients.firestore.document("user_profiles/ann").delete()
+    records.ensure_profile("ann", clients)
+
+
+def by_a_new_user_document(clients, chat, accounts, run):
+    clients.firestore.document("user_profiles/ann").delete()
+    events.reconcile_after_creation("ann", clients)
+
+
 def by_a_deletion(clients, chat, accounts, run):
     accounts.delete("ann")
     events.remove_after_event("ann", clients)
@@ -116,6 +131,9 @@ def by_a_repair_of_somebody_banned(clients, chat, accounts, run):
         (by_an_event_of_stream, [("user.banned",)]),
         (by_an_overwriting_client, [("user.updated", "name")]),
         (by_a_revocation, [("revoked",)]),
+        (by_asking_for_stats, [("documents", "user_stats")]),
+        (by_asking_for_the_profile, [("documents", "user_profiles")]),
+        (by_a_new_user_document, [("documents", "user_profiles")]),
         (by_a_deletion, [("deleted",)]),
         (by_a_repair_of_somebody_banned, [("updated", "name")]),
     ],

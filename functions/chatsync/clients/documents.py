@@ -473,6 +473,23 @@ def create_missing(
     return [documents[field] for field in missing]
 
 
+def tell_created(
+    key: Key,
+    state: FirebaseState,
+    created: Iterable[firestore.DocumentReference],
+    batch: firestore.WriteBatch | firestore.Transaction,
+    clients: Clients,
+) -> None:
+    """Add to ``batch`` what is created, for the history of a user who has an entry.
+
+    ``state`` was read with the ``whole`` history. The commit raises NotFound if the entry is gone.
+    """
+    if state.remembered:
+        change = change_of("documents", [one.parent.id for one in created])
+        history = with_change(state.remembered.history, change)
+        batch.update(references(key, clients)["entry"], {"history": history})
+
+
 def log_created(key: Key, references: Iterable[firestore.DocumentReference]) -> None:
     collections = ", ".join(one.parent.id for one in references)
     logger.info(f"Created documents of {key.kind} {key.id}: {collections}", **{key.kind: key.id})
@@ -559,15 +576,18 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
             return []
         wanted = clients.settings.fields_read["user"]
         state = replace(state, user=read_fields(users[0].found.fields, wanted))
-        return create_missing(key, state, None, transaction, clients)
+        created = create_missing(key, state, None, transaction, clients)
+        tell_created(key, state, created, transaction, clients)
+        return created
 
+    of, whole = ("user", "profile", "stats", "entry"), {"entry": ["history"]}
     # After each conflict, another delivery has created a document since it was read.
     deadline = time.monotonic() + _PROFILE_SECONDS
     for _ in range(_MAX_CONFLICTS):
-        state = read_documents([key], clients, deadline, of=("user", "profile", "stats"))[key]
+        state = read_documents([key], clients, deadline, of=of, whole=whole)[key]
         if state.user is None or (state.profile is not None and state.stats is not None):
             return []
-        with suppress(AlreadyExists):
+        with suppress(AlreadyExists, NotFound):
             if created := create(clients.firestore.transaction(), state):
                 log_created(key, created)
             return [one.path for one in created]

@@ -15,7 +15,14 @@ from ..agreement import is_fresh
 from ..as_json import json_value
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.documents import Entry, commit, create_missing, log_created, read_documents
+from ..clients.documents import (
+    Entry,
+    commit,
+    create_missing,
+    log_created,
+    read_documents,
+    tell_created,
+)
 from ..errors import FailedPrecondition, NotFound, Postponed, Refusal, Temporary, Unsettled
 from ..ids import Key
 from ..outbox import retry
@@ -140,7 +147,8 @@ def _make(key: Key, clients: Clients, deadline: float) -> None:
     """
     asking = begin(read_accounts, [key], clients.auth)
     for _ in range(_MAX_CONFLICTS):
-        state = read_documents([key], clients, deadline, of=_ALL)[key]
+        whole = {"entry": ["history"]}
+        state = read_documents([key], clients, deadline, of=_ALL, whole=whole)[key]
         if _lacks_nothing(state):
             return
         account = result(asking, deadline).get(key)
@@ -155,6 +163,8 @@ def _make(key: Key, clients: Clients, deadline: float) -> None:
         created = create_missing(key, state, entry, batch, clients)
         if not created:
             return
+        if not entry:
+            tell_created(key, state, created, batch, clients)
         with outbox.waking(clients):
             pause = retry.FIRST_ATTEMPT_SECONDS
             outbox.begin_entry(key, batch, clients, pause, removal=True)
