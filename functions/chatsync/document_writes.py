@@ -64,6 +64,8 @@ class DocumentWrites:
             result = WriteResult({}, error, undecided=frozenset(undecided))
         for key, created in result.created.items():
             self._records[key].documents += created
+        for key in result.followed:
+            self._records[key].profile_followed = True
         for key, message in result.refused.items():
             record, state = self._records[key], documents[key]
             record.log(
@@ -187,4 +189,6 @@ def _change(record: Record) -> dict[str, Any] | None:
     if record.status not in (None, "ok"):
         return agreement.change_of(record.status, record.patched_fields)
     collections = {one.reference.parent.id for one in record.documents if not one.is_entry}
-    return agreement.change_of("documents", collections) if collections else None
+    if collections:
+        return agreement.change_of("documents", collections)
+    return agreement.change_of("profile updated") if record.profile_followed else None

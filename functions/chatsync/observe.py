@@ -191,7 +191,7 @@ class Observer:
         fields = ["user", "profile", "stats"]
         if any(one.is_decided_here or one.is_created or one.kind == "company" for one in records):
             fields += ["company", "entry", "account_entry"]
-        elif any(one.status or one.documents for one in records):
+        elif any(one.status or one.documents or one.profile_followed for one in records):
             fields.append("entry")
         reading = side_by_side.begin(
             read_documents,

@@ -43,6 +43,9 @@ class Record:
     documents: list[CreatedDocument] = field(default_factory=list)
     """Those that were created here, or may have been."""
 
+    profile_followed: bool = False
+    """Whether the profile was updated here, since its owner did not edit it."""
+
     entry: Remembered | None = None
     """What ``stream_users`` said when the user was read last."""
 

@@ -14,7 +14,8 @@ import pytest
 from chatsync import audit, outbox
 from chatsync.agreement import KEPT_CHANGES, change_of
 from chatsync.clients.entries import withdraw
-from chatsync.entry import events, records, tokens, user_events
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import events, records, tokens, user_events, webhooks
 from chatsync.errors import Postponed
 from chatsync.ids import Key
 from chatsync.outbox.drain import drain
@@ -103,6 +104,24 @@ def by_asking_for_the_profile(clients, chat, accounts, run):
     records.ensure_profile("ann", clients)
 
 
+def by_a_message(clients, chat, accounts, run):
+    clients.firestore.document("user_stats/ann").delete()
+    message = {"id": "1", "user": {"id": "ann"}, "created_at": datetime.now(UTC).isoformat()}
+    webhooks.handle({"type": "message.new", "cid": "messaging:room", "message": message}, clients)
+
+
+def by_a_conversation(clients, chat, accounts, run):
+    accounts.sign_up("bob", displayName="Bob")
+    events.reconcile_after_sign_up("bob", clients)
+    clients.firestore.document("user_stats/ann").delete()
+    create_conversation("ann", {"participantIds": ["ann", "bob"]}, clients)
+
+
+def by_a_profile_that_follows(clients, chat, accounts, run):
+    chat.update_user_partial({"id": "ann", "set": {"name": "Anna"}})
+    by_an_event(clients, chat, accounts, run)
+
+
 def by_a_new_user_document(clients, chat, accounts, run):
     clients.firestore.document("user_profiles/ann").delete()
     events.reconcile_after_creation("ann", clients)
@@ -134,6 +153,9 @@ def by_a_repair_of_somebody_banned(clients, chat, accounts, run):
         (by_asking_for_stats, [("documents", "user_stats")]),
         (by_asking_for_the_profile, [("documents", "user_profiles")]),
         (by_a_new_user_document, [("documents", "user_profiles")]),
+        (by_a_message, [("documents", "user_stats")]),
+        (by_a_conversation, [("documents", "user_stats")]),
+        (by_a_profile_that_follows, [("profile updated",)]),
         (by_a_deletion, [("deleted",)]),
         (by_a_repair_of_somebody_banned, [("updated", "name")]),
     ],

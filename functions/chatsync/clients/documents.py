@@ -123,6 +123,9 @@ class WriteResult(NamedTuple):
     undecided: frozenset[Key] = frozenset()
     """Accounts of which somebody else wrote down first what they are, or may have."""
 
+    followed: frozenset[Key] = frozenset()
+    """Users whose profile was updated."""
+
 
 def count_documents(collection: str, client: firestore.Client) -> int:
     counting = client.collection(collection).count()  # type: ignore[no-untyped-call]
@@ -438,7 +441,7 @@ def write_documents(
     )
     for key, documents in created.items():
         log_created(key, [one.reference for one in documents])
-    refused, undecided = {}, set()
+    refused, undecided, followed = {}, set(), set()
     for (key, reference), status, _ in answers:
         if status.code in _CONCERNS_ALL:
             raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
@@ -446,9 +449,12 @@ def write_documents(
             refused[key] = status.message
         if not reference and status.code == code_pb2.OK:
             logger.info(f"The profile of {key.kind} {key.id} follows", **{key.kind: key.id})
+            followed.add(key)
         if reference and _is_entry(reference) and status.code != code_pb2.OK:
             undecided.add(key)
-    return WriteResult(created, refused=refused, undecided=frozenset(undecided))
+    return WriteResult(
+        created, refused=refused, undecided=frozenset(undecided), followed=frozenset(followed)
+    )
 
 
 def create_missing(
@@ -488,6 +494,15 @@ def tell_created(
         change = change_of("documents", [one.parent.id for one in created])
         history = with_change(state.remembered.history, change)
         batch.update(references(key, clients)["entry"], {"history": history})
+
+
+def tell_stats_created(
+    key: Key, batch: firestore.WriteBatch, clients: Clients, deadline: float
+) -> None:
+    """The same for a user whose stats ``batch`` creates."""
+    whole = {"entry": ["history"]}
+    state = read_documents([key], clients, deadline, of=["entry"], whole=whole)[key]
+    tell_created(key, state, [stats_of(key.id, clients)], batch, clients)
 
 
 def log_created(key: Key, references: Iterable[firestore.DocumentReference]) -> None:

@@ -18,6 +18,7 @@ from ..clients.documents import (
     log_created,
     read_documents,
     stats_of,
+    tell_stats_created,
 )
 from ..errors import (
     AlreadyExists,
@@ -111,6 +112,8 @@ def begin_conversation(
             _add_to_stats(batch, request.caller, stats, members, clients)
         if pair:
             pair.add_to(batch, document.id, clients)
+        if is_new and stats is None:
+            tell_stats_created(request.caller, batch, clients, deadline)
         if is_new and day:
             result(day, deadline).add_to(batch)
         if written_at := commit(batch, deadline):

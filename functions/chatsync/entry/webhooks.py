@@ -29,6 +29,7 @@ from ..clients.documents import (
     log_created,
     read_documents,
     stats_of,
+    tell_stats_created,
     temporary_failures_named,
     until,
 )
@@ -236,6 +237,7 @@ def _count(event: Mapping[str, Any], clients: Clients, deadline: float) -> bool:
                 return False  # a bot, or a deleted user
             batch.create(record, _first_sent(account, sent_at))
             outbox.begin_entry(key, batch, clients, retry.FIRST_ATTEMPT_SECONDS, removal=True)
+            tell_stats_created(key, batch, clients, deadline)
         else:
             batch.update(record, _sent(stats, sent_at))
         if commit(batch, deadline) is not None:
