@@ -31,9 +31,9 @@ from chatsync.errors import (
     Unexpected,
 )
 from chatsync.ids import Key
-from chatsync.operator import explain as module
 from chatsync.operator import options
-from chatsync.operator.explained import plain, wrapped
+from chatsync.operator.explain import command as module
+from chatsync.operator.explain.lines import plain, wrapped
 from chatsync.operator.sentences import FAILED, FINDINGS, OBSTACLES, PARKED, WAITING
 from chatsync.outcome import Outcome, Parked, Waiting
 from tests.fast.proven import prove

@@ -47,7 +47,7 @@ from ..removal import remove_users
 from ..side_by_side import batches
 from . import accounts, channels, options, pause, rules_file, terminal, verify
 from .doctor import doctor
-from .explain import explain
+from .explain.command import explain
 from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest

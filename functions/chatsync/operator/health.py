@@ -15,7 +15,7 @@ from ..daily import Day
 from ..entry import set_up
 from ..outcome import Waiting
 from ..proof import missing_when_checked
-from .explained import Problem, when
+from .explain.explanation import Problem, when
 from .sentences import FINDINGS, OF_THE_WHOLE, PARKED, WAITING
 
 NIGHTS = 30
@@ -120,11 +120,6 @@ def problems_of(health: Health) -> list[Problem]:
         *_of_findings(health.last_whole_audit),
         *_of_limits(health),
     ]
-
-
-def verdict_of(problems: Sequence[Problem]) -> str:
-    amount = f"{len(problems)} things are" if len(problems) > 1 else "1 thing is"
-    return f"{amount} wrong" if problems else "nothing is wrong"
 
 
 def _of_functions(health: Health) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ import chatsync
 from ..audit import Audit
 from ..audit.steps import Finding
 from . import charts
-from .explained import when
+from .explain.explanation import verdict_of, when
 from .health import (
     NIGHTS,
     Health,
@@ -24,7 +24,6 @@ from .health import (
     name_of_entry,
     problems_of,
     reasons_of,
-    verdict_of,
 )
 from .nights import Night, nights_of, rate_of_team
 from .sentences import FINDINGS, PARKED, Sentence

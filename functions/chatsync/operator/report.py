@@ -8,7 +8,8 @@ import typer
 
 from ..audit import MAX_FINDINGS, findings_of
 from . import options
-from .health import problems_of, read_health, verdict_of
+from .explain.explanation import verdict_of
+from .health import problems_of, read_health
 from .options import FINDINGS, IN_SYNC, Refused
 from .terminal import print_line, stderr
 

@@ -8,8 +8,9 @@ from ..audit import Audit
 from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..entry.set_up import lacking
 from . import options
-from .explained import Explanation, Facts, Problem, lines_of, when, wrapped
-from .health import Health, age, problems_of, read_health, reasons_of, verdict_of
+from .explain.explanation import Explanation, Facts, Problem, verdict_of, when
+from .explain.lines import lines_of, wrapped
+from .health import Health, age, problems_of, read_health, reasons_of
 from .options import FINDINGS, IN_SYNC, AsJson
 from .terminal import percent, print_json
 

@@ -1,0 +1,1 @@
+"""The command ``explain``: ``reading`` reads all sides, the others tell what is wrong."""
