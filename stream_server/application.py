@@ -5,25 +5,13 @@ from __future__ import annotations
 import uuid
 
 from . import timestamps
+from .app_settings import FOR_CLIENTS, new_app
 from .errors import bad_input
 from .payloads import refuse_wrong_types
 from .state import SWITCHES, Json, State
 
 PLATFORMS = ("server_side", "android", "ios", "web", "unity")
 HOOK_TYPES = ("webhook", "sqs", "sns", "pending_message")
-NEW_APP = {
-    "name": "local",
-    "suspended": False,
-    "disable_auth_checks": False,
-    "disable_permissions_checks": False,
-    "permission_version": "v2",
-    "multi_tenant_enabled": False,
-    "enable_hook_payload_compression": False,
-    "webhook_url": "",
-    "webhook_events": [],
-    "event_hooks": [],
-    "revoke_tokens_issued_before": None,
-}
 SETTING_TYPES = {
     "multi_tenant_enabled": bool,
     "enable_hook_payload_compression": bool,
@@ -34,8 +22,10 @@ SETTING_TYPES = {
 
 
 def get_app(state: State, params: Json, body: Json) -> Json:
+    """A client reads only what it needs."""
     unique = state.switches["enforce_unique_usernames"]
-    return {"app": {**NEW_APP, **state.app, "enforce_unique_usernames": unique}}
+    app = {**new_app(), **state.app, "enforce_unique_usernames": unique}
+    return {"app": {name: app[name] for name in FOR_CLIENTS} if state.caller.user_id else app}
 
 
 def update_app(state: State, params: Json, body: Json) -> Json:

@@ -10,6 +10,7 @@ from .errors import CHANNEL_FEATURE_OFF, StreamError, bad_input
 from .payloads import refuse_wrong_types
 from .state import Json
 
+CHANNEL_TYPES = ("messaging", "livestream", "team", "gaming", "commerce")
 MAX_TEXT = 5000
 BUILT = (
     "typing_events",
@@ -40,8 +41,12 @@ OVERRIDES = {"typing_events": bool, "replies": bool, "quotes": bool, "max_messag
 
 
 def config(record: Json) -> Json:
+    return {**type_config(record["channel"]["type"]), **record["config_overrides"]}
+
+
+def type_config(channel_type: str) -> Json:
     return {
-        "name": record["channel"]["type"],
+        "name": channel_type,
         "created_at": "2020-01-01T00:00:00.000000Z",
         "updated_at": "2020-01-01T00:00:00.000000Z",
         **dict.fromkeys(BUILT, True),
@@ -51,7 +56,6 @@ def config(record: Json) -> Json:
         "automod": "disabled",
         "automod_behavior": "flag",
         "commands": [],
-        **record["config_overrides"],
     }
 
 

@@ -7,6 +7,7 @@ import hashlib
 import re
 
 from . import timestamps
+from .channel_config import CHANNEL_TYPES
 from .channel_data import STORED, checked_data, custom_data
 from .channel_shapes import (
     channel_shape,
@@ -37,7 +38,6 @@ from .user_checks import refuse_bad_id, refuse_deleted
 from .user_shapes import new_user
 from .watching import refuse_servers_watching, subscribe
 
-CHANNEL_TYPES = ("messaging", "livestream", "team", "gaming", "commerce")
 VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 

@@ -44,7 +44,7 @@ class Operation:
 
 
 OPERATIONS = [
-    Operation("GetApp", "GET", "/app", application.get_app, 10_000),
+    Operation("GetApp", "GET", "/app", application.get_app, 10_000, client_side=True),
     Operation("UpdateApp", "PATCH", "/app", application.update_app, 60),
     Operation("GetRateLimits", "GET", "/rate_limits", application.get_rate_limits),
     Operation("GetTask", "GET", "/tasks/{task_id}", tasks.get_task, 60),

@@ -22,13 +22,13 @@ def new_user(user_id: str, now: str) -> Json:
         "shadow_banned": False,
         "online": False,
         "invisible": False,
+        "blocked_user_ids": [],
     }
 
 
 def full_shape(state: State, user: Json) -> Json:
     return {
         **user,
-        "blocked_user_ids": [],
         "devices": [],
         "mutes": [],
         "channel_mutes": [],

@@ -80,6 +80,7 @@ SERVER_SET = {
     "banned",
     "shadow_banned",
     "ban_expires",
+    "blocked_user_ids",
     "online",
     "revoke_tokens_issued_before",
 }

@@ -8,12 +8,45 @@ import pytest
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
 
+# The required fields of AppResponseFields in Stream's generated SDKs.
+PROMISED = (
+    *("allow_multi_user_devices", "async_url_enrich_enabled", "auto_translation_enabled"),
+    *("campaign_enabled", "cdn_expiration_seconds", "custom_action_handler_url"),
+    *("disable_auth_checks", "disable_permissions_checks", "enforce_unique_usernames"),
+    *("guest_user_creation_disabled", "id", "image_moderation_enabled"),
+    *("max_aggregated_activities_length", "moderation_audio_call_moderation_enabled"),
+    *("moderation_enabled", "moderation_llm_configurability_enabled"),
+    *("moderation_multitenant_blocklist_enabled", "moderation_video_call_moderation_enabled"),
+    *("moderation_webhook_url", "multi_tenant_enabled", "name", "organization"),
+    *("permission_version", "placement", "reminders_interval", "sns_key", "sns_secret"),
+    *("sns_topic_arn", "sqs_key", "sqs_secret", "sqs_url", "suspended"),
+    *("suspended_explanation", "use_hook_v2", "user_response_time_enabled", "webhook_url"),
+    *("event_hooks", "user_search_disallowed_roles", "webhook_events", "call_types"),
+    *("channel_configs", "file_upload_config", "grants", "image_upload_config", "policies"),
+    "push_notifications",
+)
+
 
 def test_a_new_app_has_streams_defaults(chat):
     app = chat.get_app_settings()["app"]
     assert (app["multi_tenant_enabled"], app["enforce_unique_usernames"]) == (False, "no")
     assert (app["webhook_url"], app["webhook_events"], app["event_hooks"]) == ("", [], [])
     assert app["revoke_tokens_issued_before"] is None
+
+
+def test_an_app_has_all_settings_that_streams_api_promises(chat):
+    app = chat.get_app_settings()["app"]
+    assert set(PROMISED) <= app.keys()
+    assert app["channel_configs"]["messaging"]["typing_events"] is True
+    assert app["guest_user_creation_disabled"] is True
+
+
+def test_a_client_reads_only_some_settings(chat, stream):
+    chat.upsert_user({"id": "ann"})
+    app = user_client(stream, "ann").get_app_settings()["app"]
+    assert app["image_upload_config"]["size_limit"] > 0
+    assert (app["name"], app["auto_translation_enabled"]) == ("local", False)
+    assert not {"webhook_url", "event_hooks", "sqs_secret", "grants"} & app.keys()
 
 
 def test_settings_are_changed_one_by_one(chat):
@@ -77,8 +110,7 @@ def test_a_reset_forgets_settings(chat, stream):
     assert chat.get_app_settings()["app"]["multi_tenant_enabled"] is False
 
 
-def test_settings_are_for_servers(chat, stream):
+def test_settings_are_changed_by_servers_only(chat, stream):
     chat.upsert_user({"id": "ann"})
     client = user_client(stream, "ann")
     assert refusal(client.update_app_settings, multi_tenant_enabled=True) == (403, 17)
-    assert refusal(client.get_app_settings) == (403, 17)

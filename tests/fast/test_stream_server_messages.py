@@ -5,6 +5,19 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from tests.fast.refusals import refusal
 
+# The required fields of MessageResponse and UserResponse in Stream's generated SDKs, but for
+# `custom`, which is flat in v1.
+PROMISED = (
+    *("cid", "created_at", "deleted_reply_count", "html", "id", "pinned", "reply_count"),
+    *("shadowed", "silent", "text", "type", "updated_at", "attachments", "latest_reactions"),
+    *("mentioned_users", "own_reactions", "restricted_visibility", "reaction_counts"),
+    *("reaction_scores", "user"),
+)
+PROMISED_OF_USERS = (
+    *("banned", "blocked_user_ids", "created_at", "id", "language", "online", "role", "teams"),
+    "updated_at",
+)
+
 
 @pytest.fixture
 def channel(chat):
@@ -22,6 +35,13 @@ def test_a_message_is_sent_and_shown(channel):
     assert (message["type"], message["cid"], message["order_id"]) == ("regular", "messaging:c1", 7)
     assert (message["user"]["id"], message["mentioned_users"]) == ("ann", [])
     assert [one["id"] for one in channel.query()["messages"]] == [message["id"]]
+
+
+def test_a_message_has_all_fields_that_streams_api_promises(channel):
+    channel.send_message({"text": "hi"}, "ann")
+    (message,) = channel.query()["messages"]
+    assert set(PROMISED) <= message.keys()
+    assert set(PROMISED_OF_USERS) <= message["user"].keys()
 
 
 def test_a_message_dates_its_channel(channel):
