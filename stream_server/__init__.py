@@ -3,9 +3,9 @@
 Stream has no emulator. This is a real HTTP server in its own process that speaks the part of
 Stream's v1 API that concerns users and channels: authentication, status codes, error envelopes,
 replace-on-upsert, all-or-nothing batches, soft and hard deletes, deactivation, bans, query filters,
-rate limits, channels and their members, teams, signed webhooks, and the WebSocket of a client with
-the events of what it watches. Faults, limits, webhooks and open questions are steered over HTTP as
-well, under ``/_control`` (see control.py).
+rate limits, channels and their members, teams, messages with threads, quotes and what is unread,
+signed webhooks, and the WebSocket of a client with the events of what it watches. Faults, limits,
+webhooks and open questions are steered over HTTP as well, under ``/_control`` (see control.py).
 
     python -m stream_server [--host 127.0.0.1] [--port 3030] [--parent PID]
 
@@ -13,8 +13,9 @@ How Stream behaves is taken from its public OpenAPI document, the tests of its S
 documentation. Where these are silent or disagree, the behaviour is a switch (see state.SWITCHES)
 whose description says what was assumed. Stream's own Python and JS SDKs are the judges of it.
 
-Everything lives in memory and every write is visible at once. Of messages there is only sending and
-reading. Not here: bans for a time, invites, threads, reactions, typing, files, search, truncation,
-push, custom roles, permissions finer than those in permissions.py, limits for clients, the
-placeholder that owns a deleted user's channels, and what a deletion does to messages.
+Everything lives in memory and every write is visible at once. What isn't here is refused or has no
+endpoint, and a channel's config and own_capabilities say so: invites, reactions, editing and
+deletion of messages, files, search, truncation, mutes, polls, push, custom roles, permissions finer
+than those in permissions.py, limits for clients, the placeholder that owns a deleted user's
+channels, and what a deletion of users does to messages.
 """

@@ -113,6 +113,133 @@ const scenes = {
     return { cid: distinct.cid, told: event.channel.cid, ghost: { code, status, message } };
   },
 
+  async page(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const channel = ann.channel("messaging", "c1");
+    await channel.watch({ messages: { limit: 3 } });
+    const newest = channel.state.messages.map((one) => one.id);
+    const { messages: older } = await channel.query({ messages: { limit: 3, id_lt: newest[0] } });
+    await channel.state.loadMessageIntoState("m1", undefined, 3);
+    const { hasPrev, hasNext } = channel.state.messagePagination;
+    return {
+      newest,
+      older: older.map((one) => one.id),
+      first: channel.state.messages.map((one) => one.id),
+      hasPrev,
+      hasNext,
+    };
+  },
+
+  async type(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const bea = await connected("bea", tokens.bea);
+    const hers = bea.channel("messaging", "c1");
+    await hers.watch();
+    const mine = ann.channel("messaging", "c1");
+    await mine.watch();
+    const started = next(hers, "typing.start");
+    await mine.keystroke();
+    await started;
+    const typing = Object.keys(hers.state.typing);
+    const stopped = next(hers, "typing.stop");
+    await mine.stopTyping();
+    await stopped;
+    const poked = next(hers, "poke");
+    await mine.sendEvent({ type: "poke", strength: 3 });
+    return { typing, after: Object.keys(hers.state.typing), strength: (await poked).strength };
+  },
+
+  async deliver(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const bea = await connected("bea", tokens.bea);
+    await bea.channel("messaging", "c1").watch();
+    const mine = ann.channel("messaging", "c1");
+    await mine.watch();
+    const delivered = next(mine, "message.delivered");
+    const { message } = await mine.sendMessage({ text: "hello" });
+    const { user, last_delivered_message_id } = await delivered;
+    return { to: user.id, isTheSame: last_delivered_message_id === message.id };
+  },
+
+  async thread(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const bea = await connected("bea", tokens.bea);
+    const mine = ann.channel("messaging", "c1");
+    await mine.watch();
+    const { message: parent } = await mine.sendMessage({ text: "question" });
+    const hers = bea.channel("messaging", "c1");
+    await hers.watch();
+    const counted = next(mine, "message.updated");
+    const told = next(ann, "notification.thread_message_new");
+    await hers.sendMessage({ text: "answer", parent_id: parent.id });
+    await counted;
+    const { messages } = await mine.getReplies(parent.id, { limit: 10 });
+    const quoted = next(mine, "message.new");
+    const { message: quote } = await mine.sendMessage({
+      text: "thanks",
+      quoted_message_id: parent.id,
+    });
+    await quoted;
+    return {
+      main: mine.state.messages.map((one) => [one.text, one.reply_count]),
+      replies: messages.map((one) => one.text),
+      kept: mine.state.threads[parent.id].map((one) => one.text),
+      unreadThreads: (await told).unread_threads,
+      quoted: quote.quoted_message.text,
+    };
+  },
+
+  async unread(tokens) {
+    const bea = await connected("bea", tokens.bea);
+    const before = [bea.user.total_unread_count, bea.user.unread_channels];
+    const hers = bea.channel("messaging", "c1");
+    await hers.watch();
+    const counted = hers.countUnread();
+    const cleared = next(bea, "notification.mark_read");
+    await hers.markRead();
+    const { total_unread_count, unread_channels } = await cleared;
+    return { before, counted, after: [total_unread_count, unread_channels], left: hers.countUnread() };
+  },
+
+  async presence(tokens) {
+    const bea = await connected("bea", tokens.bea);
+    const hers = bea.channel("messaging", "c1");
+    await hers.watch({ presence: true });
+    const online = next(bea, "user.presence.changed");
+    const watches = new Promise((resolve) => {
+      hers.on("user.watching.start", (event) => event.user.id === "ann" && resolve());
+    });
+    const ann = await connected("ann", tokens.ann);
+    await ann.channel("messaging", "c1").watch();
+    await watches;
+    const { user } = await online;
+    const watchers = Object.keys(hers.state.watchers).sort();
+    const offline = next(bea, "user.presence.changed");
+    const stopped = next(hers, "user.watching.stop");
+    await ann.disconnectUser();
+    await stopped;
+    return {
+      online: [user.id, user.online],
+      watchers,
+      offline: (await offline).user.online,
+      left: Object.keys(hers.state.watchers),
+      count: hers.state.watcher_count,
+    };
+  },
+
+  async restricted(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const channel = ann.channel("messaging", "c1");
+    await channel.watch();
+    const error = await refusal(channel.sendMessage({ text: "hi" }));
+    const settings = await ann.getAppSettings();
+    return {
+      code: error.code,
+      maySend: channel.data.own_capabilities.includes("send-message"),
+      uploads: settings.app.image_upload_config.size_limit > 0,
+    };
+  },
+
   async stranger(tokens) {
     const cid = await connected("cid", tokens.cid);
     const { code, status } = await refusal(cid.channel("messaging", "c1").watch());

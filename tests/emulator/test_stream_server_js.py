@@ -14,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 from stream_chat import StreamChat
+from stream_chat.channel import Channel
 
 from stream_server.control_client import LocalStream
 from stream_server.user_client import user_token
@@ -43,6 +44,13 @@ def server(local_stream: LocalStream) -> LocalStream:
     chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
     chat.channel("messaging", "c1", {"members": ["ann", "bea"], "name": "One"}).create("ann")
     return local_stream
+
+
+@pytest.fixture
+def channel(server: LocalStream) -> Channel:
+    """c1, as a server has it."""
+    chat = StreamChat(server.key, server.secret, base_url=server.url)
+    return chat.channel("messaging", "c1")
 
 
 @pytest.fixture
@@ -127,6 +135,57 @@ def test_a_channel_is_created_and_its_members_are_told(play):
     ghost = result["ghost"]
     assert (ghost["code"], ghost["status"]) == (4, 400)
     assert "don't exist: [ghost]" in ghost["message"]
+
+
+def test_messages_come_in_pages(play, channel):
+    for number in range(1, 11):
+        channel.send_message({"id": f"m{number}", "text": "hi"}, "bea")
+    assert play("page") == {
+        "newest": ["m8", "m9", "m10"],
+        "older": ["m5", "m6", "m7"],
+        "first": ["m1", "m2", "m3"],
+        "hasPrev": False,
+        "hasNext": True,
+    }
+
+
+def test_others_are_seen_typing(play):
+    assert play("type") == {"typing": ["ann"], "after": [], "strength": 3}
+
+
+def test_what_reaches_a_client_is_confirmed_by_it(play):
+    assert play("deliver") == {"to": "bea", "isTheSame": True}
+
+
+def test_a_thread_and_a_quote(play):
+    assert play("thread") == {
+        "main": [["question", 1], ["thanks", 0]],
+        "replies": ["answer"],
+        "kept": ["answer"],
+        "unreadThreads": 1,
+        "quoted": "question",
+    }
+
+
+def test_a_badge_shows_and_clears(play, channel):
+    for _ in range(2):
+        channel.send_message({"text": "hi"}, "ann")
+    assert play("unread") == {"before": [2, 1], "counted": 2, "after": [0, 0], "left": 0}
+
+
+def test_who_is_there_shows(play):
+    assert play("presence") == {
+        "online": ["ann", True],
+        "watchers": ["ann", "bea"],
+        "offline": False,
+        "left": ["bea"],
+        "count": 1,
+    }
+
+
+def test_a_banned_user_sees_that_they_cannot_send(play, channel):
+    channel.ban_user("ann")
+    assert play("restricted") == {"code": 17, "maySend": False, "uploads": True}
 
 
 def test_a_stranger_is_refused(play):
