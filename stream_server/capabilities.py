@@ -29,6 +29,8 @@ SENDING: dict[str, str | None] = {
     "send-reply": "replies",
     "send-typing-events": "typing_events",
 }
+# Neither banned users' nor stopped by freezing.
+CHANGING = ("delete-own-message", "pin-message", "update-own-message")
 MANAGING = (
     "delete-channel",
     "freeze-channel",
@@ -36,7 +38,7 @@ MANAGING = (
     "update-channel",
     "update-channel-members",
 )
-MODERATING = ("skip-slow-mode",)
+MODERATING = ("delete-any-message", "skip-slow-mode", "update-any-message")
 
 
 def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
@@ -45,8 +47,9 @@ def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
         return []
     features = config(record)
     by_feature = dict(READING)
-    if not own["frozen"] and not is_banned(user, record):
-        by_feature |= SENDING
+    if not is_banned(user, record):
+        by_feature |= dict.fromkeys(CHANGING)
+        by_feature |= {} if own["frozen"] else SENDING
     found = [name for name, feature in by_feature.items() if not feature or features[feature]]
     if user["id"] in record["members"]:
         found.append("leave-channel")

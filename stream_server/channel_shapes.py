@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .capabilities import own_capabilities
 from .channel_config import config
-from .message_shapes import message_shapes
+from .message_shapes import message_shapes, pinned_messages
 from .paging import Page, page_of
 from .payloads import MAX_ITEMS
 from .permissions import client
@@ -99,7 +99,7 @@ def channel_state(
         "channel": channel_answer(state, record),
         "members": member_shapes(state, record, members, members_offset),
         "messages": shown_messages(state, record, messages),
-        "pinned_messages": [],
+        "pinned_messages": shown_pins(state, record) if messages else [],
         "threads": [],
         "read": [read_shape(state, record, user_id) for user_id in shown_readers(state, record)],
         "watcher_count": state.connections.watcher_count(record["channel"]["cid"]),
@@ -123,6 +123,10 @@ def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:
         return []
     messages = [message for message in record["messages"].values() if is_in_main_list(message)]
     return message_shapes(state, page_of(messages, page))
+
+
+def shown_pins(state: State, record: Json) -> list[Json]:
+    return message_shapes(state, pinned_messages(record)[-MAX_ITEMS:])
 
 
 def shown_readers(state: State, record: Json) -> list[str]:

@@ -1,15 +1,17 @@
 """Messages as answers and events show them.
 
-A message is kept as one flat object: its own and custom fields side by side, with the ids of the
-users and messages that are joined in here.
+A message is kept as {"written": its content, see message_content.py, "user_id", "reply_ids",
+"pin": {"by", "at", "expires"} or None, "reactions": [...]} and what of it is shown as it is.
 """
 
 from __future__ import annotations
 
+from . import timestamps
+from .message_content import html_of
 from .state import Json, State
 from .user_shapes import short_shape
 
-JOINED = {"user_id", "mentioned_user_ids", "reply_ids"}
+JOINED = {"written", "user_id", "reply_ids", "pin", "reactions"}
 
 
 def message_shape(state: State, message: Json, reader: str | None = None) -> Json:
@@ -18,27 +20,54 @@ def message_shape(state: State, message: Json, reader: str | None = None) -> Jso
     A quoted message is shown without the message that it quotes itself.
     """
     shape = plain_shape(state, message, reader)
-    quoted = find_message(state, message.get("quoted_message_id"))
+    quoted = find_message(state, message["written"].get("quoted_message_id"))
     if quoted:
         shape["quoted_message"] = plain_shape(state, quoted, reader)
     return shape
 
 
 def plain_shape(state: State, message: Json, reader: str | None) -> Json:
-    shape = {key: value for key, value in message.items() if key not in JOINED}
+    content = message["written"]
     return {
-        **shape,
+        **content,
+        **{key: value for key, value in message.items() if key not in JOINED},
+        "type": "deleted" if "deleted_at" in message else message["type"],
+        "html": html_of(content["text"]),
         # Who is banned without knowing it must not see it in their messages.
         "shadowed": message["shadowed"] and message["user_id"] != reader,
         "user": short_shape(state, message["user_id"]),
-        "mentioned_users": [short_shape(state, one) for one in message["mentioned_user_ids"]],
+        "mentioned_users": [short_shape(state, one) for one in content["mentioned_users"]],
+        "restricted_visibility": [],
+        "mentioned_channel": False,
+        "mentioned_here": False,
         "latest_reactions": [],
         "own_reactions": [],
         "reaction_counts": {},
         "reaction_scores": {},
         "reaction_groups": None,
+        **pin_fields(state, message),
         **reply_fields(state, message),
     }
+
+
+def is_pinned(message: Json, now: str) -> bool:
+    pin = message["pin"]
+    return pin is not None and (pin["expires"] is None or pin["expires"] > now)
+
+
+def pinned_messages(record: Json) -> list[Json]:
+    """In order of their pins, the oldest first."""
+    now = timestamps.now()
+    found = [one for one in record["messages"].values() if is_pinned(one, now)]
+    return sorted(found, key=lambda message: str(message["pin"]["at"]))
+
+
+def pin_fields(state: State, message: Json) -> Json:
+    if not is_pinned(message, timestamps.now()):
+        return {"pinned": False, "pinned_at": None, "pinned_by": None, "pin_expires": None}
+    pin = message["pin"]
+    by = short_shape(state, pin["by"])
+    return {"pinned": True, "pinned_at": pin["at"], "pinned_by": by, "pin_expires": pin["expires"]}
 
 
 def message_shapes(state: State, messages: list[Json]) -> list[Json]:

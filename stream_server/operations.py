@@ -16,8 +16,11 @@ from . import (
     channel_removal,
     channel_updates,
     live_events,
+    message_changes,
+    message_queries,
     messages,
     moderation,
+    pins,
     queries,
     reading,
     replies,
@@ -86,6 +89,13 @@ OPERATIONS = [
         client_side=True,
     ),
     Operation("DeleteChannels", "POST", "/channels/delete", channel_removal.delete_channels, 60),
+    Operation(
+        "UndeleteMessage",
+        "POST",
+        "/messages/{message_id}/undelete",
+        message_changes.undelete_message,
+        10_000,
+    ),
     # By members, and by id.
     *(
         Operation(
@@ -105,6 +115,8 @@ OPERATIONS = [
             ("UpdateChannelPartial", "PATCH", "", channel_updates.update_channel_partial, 300),
             ("DeleteChannel", "DELETE", "", channel_removal.delete_channel, 60),
             ("SendMessage", "POST", "/message", messages.send_message, 10_000),
+            ("GetManyMessages", "GET", "/messages", message_queries.get_many_messages, 10_000),
+            ("GetPinnedMessages", "GET", "/pinned_messages", pins.get_pinned_messages, 10_000),
             ("SendEvent", "POST", "/event", live_events.send_event, 10_000),
             ("MarkRead", "POST", "/read", reading.mark_read, 10_000),
             ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),
@@ -113,6 +125,10 @@ OPERATIONS = [
     *(
         Operation(name, method, "/messages/{message_id}" + path, handler, limit, client_side=True)
         for name, method, path, handler, limit in (
+            ("GetMessage", "GET", "", message_queries.get_message, 10_000),
+            ("UpdateMessage", "POST", "", message_changes.update_message, 10_000),
+            ("UpdateMessagePartial", "PUT", "", message_changes.update_message_partial, 10_000),
+            ("DeleteMessage", "DELETE", "", message_changes.delete_message, 10_000),
             ("GetReplies", "GET", "/replies", replies.get_replies, 10_000),
         )
     ),

@@ -42,6 +42,13 @@ def refuse_unless_moderator(state: State, record: Json, action: str) -> None:
         raise refusal(state, user, record, action)
 
 
+def refuse_unless_author(state: State, record: Json, message: Json, action: str) -> None:
+    """Of the message, or who moderates the channel."""
+    user = client(state)
+    if user and message["user_id"] != user["id"] and not is_moderator(user, record):
+        raise refusal(state, user, record, action)
+
+
 def is_participant(state: State, user: Json, record: Json) -> bool:
     own = record["channel"]
     return is_in_tenant(state, user, own.get("team")) and (

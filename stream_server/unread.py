@@ -9,12 +9,12 @@ from .state import Json, State
 
 def is_in_main_list(message: Json) -> bool:
     """A reply is in its thread, and in the channel only if it says so."""
-    return not message.get("parent_id") or message.get("show_in_channel") is True
+    return not message.get("parent_id") or message["written"].get("show_in_channel") is True
 
 
 def counts_as_unread(message: Json, user_id: str) -> bool:
     """As Stream's JS SDK counts by itself."""
-    is_hidden = message["silent"] or message["shadowed"] or "deleted_at" in message
+    is_hidden = message["written"]["silent"] or message["shadowed"] or "deleted_at" in message
     return message["user_id"] != user_id and not is_hidden and is_in_main_list(message)
 
 

@@ -8,6 +8,7 @@ from . import timestamps
 from .channel_removal import remove_channel
 from .errors import bad_input
 from .events import user_event
+from .message_changes import remove_message
 from .payloads import user_ids
 from .state import Json, State
 from .tasks import new_task
@@ -55,6 +56,7 @@ def delete_users(state: State, params: Json, body: Json) -> Json:
     for user_id in ids:
         if user := state.users.get(user_id):
             delete_conversations(state, user, modes["delete_conversation"])
+            delete_messages(state, user, modes["delete_messages"])
             if modes["delete_user"]:
                 mark_deleted(state, user, modes)
     return new_task(state, {user_id: {"status": "ok"} for user_id in ids})
@@ -65,6 +67,7 @@ def mark_deleted(state: State, user: Json, modes: dict[str, str]) -> None:
     is_new = "deleted_at" not in user
     user.setdefault("deleted_at", timestamps.now())
     delete_conversations(state, user, modes["delete_conversation"])
+    delete_messages(state, user, modes["delete_messages"])
     if is_new or modes["delete_user"] != "soft":
         user_event(
             state,
@@ -90,6 +93,19 @@ def delete_conversations(state: State, user: Json, mode: str) -> None:
     for record in state.channels_of(user["id"]):
         if len(record["members"]) == 2:
             remove_channel(state, record, hard=mode == "hard")
+
+
+def delete_messages(state: State, user: Json, mode: str) -> None:
+    """The event of the user tells it, so there is none for each message."""
+    if not mode:
+        return
+    for record in state.channels.values():
+        of_user = [one for one in record["messages"].values() if one["user_id"] == user["id"]]
+        for message in of_user:
+            if mode == "soft":
+                message.setdefault("deleted_at", timestamps.now())
+            elif message["id"] in record["messages"]:  # not gone with its thread
+                remove_message(state, record, message)
 
 
 def restore_users(state: State, params: Json, body: Json) -> Json:

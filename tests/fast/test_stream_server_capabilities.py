@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_server.capabilities import MANAGING, MODERATING, READING, SENDING
+from stream_server.capabilities import CHANGING, MANAGING, MODERATING, READING, SENDING
 from stream_server.channel_config import BUILT
 from stream_server.operations import OPERATION_NAMES
 from stream_server.user_client import user_client
@@ -14,10 +14,13 @@ NEEDED = {
     "create-attachment": "SendMessage",
     "create-mention": "SendMessage",
     "custom_events": "SendEvent",
+    "delete-any-message": "DeleteMessage",
     "delete-channel": "DeleteChannel",
+    "delete-own-message": "DeleteMessage",
     "delivery-events": "MarkDelivered",
     "freeze-channel": "UpdateChannelPartial",
     "leave-channel": "UpdateChannel",
+    "pin-message": "UpdateMessagePartial",
     "quote-message": "SendMessage",
     "read-events": "MarkRead",
     "replies": "GetReplies",
@@ -30,8 +33,10 @@ NEEDED = {
     "set-channel-cooldown": "UpdateChannel",
     "skip-slow-mode": "SendMessage",
     "typing-events": "SendEvent",
+    "update-any-message": "UpdateMessage",
     "update-channel": "UpdateChannel",
     "update-channel-members": "UpdateChannel",
+    "update-own-message": "UpdateMessage",
     **{
         name.replace("-", "_"): operation
         for name, operation in {
@@ -66,14 +71,15 @@ def capabilities(stream, channel):
 
 
 def test_every_capability_and_feature_has_its_operation():
-    advertised = {*READING, *SENDING, *MANAGING, *MODERATING, *BUILT, "leave-channel"}
+    advertised = {*READING, *SENDING, *CHANGING, *MANAGING, *MODERATING, *BUILT}
+    advertised.add("leave-channel")
     for name in advertised:
         assert NEEDED[name] in OPERATION_NAMES, name
 
 
 def test_a_member_reads_and_writes(capabilities):
     found = capabilities("ann")
-    assert found == sorted({*READING, *SENDING, "leave-channel"})
+    assert found == sorted({*READING, *SENDING, *CHANGING, "leave-channel"})
 
 
 def test_who_manages_a_channel_can_do_more(capabilities):
@@ -91,7 +97,7 @@ def test_a_banned_user_reads_only(channel, capabilities):
 def test_in_a_frozen_channel_nobody_sends(channel, capabilities):
     channel.update_partial({"frozen": True})
     assert not set(SENDING) & {*capabilities("ann"), *capabilities("root")}
-    assert "freeze-channel" in capabilities("mod")
+    assert {"freeze-channel", *CHANGING} <= set(capabilities("mod"))
 
 
 def test_a_disabled_channel_has_no_capabilities(chat, channel, stream):

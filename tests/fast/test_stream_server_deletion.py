@@ -177,3 +177,37 @@ def test_a_batch_is_deactivated_and_reactivated(ann):
     assert task["result"]["users"][0]["deactivated_at"]
     ann.post("users/reactivate", data={"user_ids": ["ann"]})
     assert ann.upsert_user({"id": "ann"}).is_ok()
+
+
+@pytest.fixture
+def said(ann):
+    """Messages of Ann and Bea, who stays, and a reply of each."""
+    ann.upsert_users([{"id": "bea"}, {"id": "cid"}])
+    channel = ann.channel("messaging", "c1", {"members": ["ann", "bea", "cid"]})
+    channel.create("bea")
+    for message_id, user_id in (("m1", "ann"), ("m2", "bea")):
+        channel.send_message({"id": message_id, "text": "hi"}, user_id)
+        for name in ("ann", "bea"):
+            reply = {"id": f"{message_id}-{name}", "text": "hi", "parent_id": message_id}
+            channel.send_message(reply, name)
+
+    def types():
+        shown = [*channel.query()["messages"], *channel.get_replies("m2")["messages"]]
+        return {message["id"]: message["type"] for message in shown}
+
+    return types
+
+
+def test_a_deletion_leaves_messages_unless_it_says_so(ann, said):
+    ann.delete_user("ann")
+    assert said() == {"m1": "regular", "m2": "regular", "m2-ann": "reply", "m2-bea": "reply"}
+
+
+def test_a_deletion_can_mark_messages_deleted(ann, said):
+    ann.delete_user("ann", mark_messages_deleted=True)
+    assert said() == {"m1": "deleted", "m2": "regular", "m2-ann": "deleted", "m2-bea": "reply"}
+
+
+def test_a_deletion_can_remove_messages(ann, said):
+    ann.delete_users(["ann"], "soft", messages="hard")
+    assert said() == {"m2": "regular", "m2-bea": "reply"}
