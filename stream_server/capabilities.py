@@ -26,6 +26,7 @@ SENDING: dict[str, str | None] = {
     "send-custom-events": "custom_events",
     "send-links": None,
     "send-message": None,
+    "send-reaction": "reactions",
     "send-reply": "replies",
     "send-typing-events": "typing_events",
 }

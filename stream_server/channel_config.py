@@ -20,9 +20,9 @@ BUILT = (
     "custom_events",
     "replies",
     "quotes",
+    "reactions",
 )
 NOT_BUILT = (
-    "reactions",
     "search",
     "mutes",
     "uploads",
@@ -37,7 +37,13 @@ NOT_BUILT = (
     "skip_last_msg_update_for_system_msgs",
 )
 # Of what Stream lets a channel override; the rest of it isn't known here.
-OVERRIDES = {"typing_events": bool, "replies": bool, "quotes": bool, "max_message_length": int}
+OVERRIDES = {
+    "typing_events": bool,
+    "reactions": bool,
+    "replies": bool,
+    "quotes": bool,
+    "max_message_length": int,
+}
 
 
 def config(record: Json) -> Json:

@@ -193,6 +193,14 @@ def whole_number(payload: Json, field: str, maximum: int) -> int:
     return value
 
 
+def number_in_query(params: Json, field: str, maximum: int) -> int:
+    """A whole number that comes as text; 0 if there is none."""
+    text = params.get(field) or "0"
+    if not isinstance(text, str) or not text.isdecimal() or len(text) > 18:
+        raise bad_input(f"{field} must be a whole number of 0 or more")
+    return whole_number({field: int(text)}, field, maximum)
+
+
 def in_order(records: list[Any], sort: object, last: list[tuple[str, int]]) -> list[Any]:
     """Sorted as asked for, then by the keys in ``last``."""
     keys = last

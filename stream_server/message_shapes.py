@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from . import timestamps
 from .message_content import html_of
+from .reaction_shapes import reaction_fields
 from .state import Json, State
 from .user_shapes import short_shape
 
@@ -40,11 +41,7 @@ def plain_shape(state: State, message: Json, reader: str | None) -> Json:
         "restricted_visibility": [],
         "mentioned_channel": False,
         "mentioned_here": False,
-        "latest_reactions": [],
-        "own_reactions": [],
-        "reaction_counts": {},
-        "reaction_scores": {},
-        "reaction_groups": None,
+        **reaction_fields(state, message, reader),
         **pin_fields(state, message),
         **reply_fields(state, message),
     }

@@ -22,6 +22,7 @@ from . import (
     moderation,
     pins,
     queries,
+    reactions,
     reading,
     replies,
     tasks,
@@ -130,6 +131,16 @@ OPERATIONS = [
             ("UpdateMessagePartial", "PUT", "", message_changes.update_message_partial, 10_000),
             ("DeleteMessage", "DELETE", "", message_changes.delete_message, 10_000),
             ("GetReplies", "GET", "/replies", replies.get_replies, 10_000),
+            ("SendReaction", "POST", "/reaction", reactions.send_reaction, 10_000),
+            (
+                "DeleteReaction",
+                "DELETE",
+                "/reaction/{reaction_type}",
+                reactions.delete_reaction,
+                10_000,
+            ),
+            ("GetReactions", "GET", "/reactions", reactions.get_reactions, 10_000),
+            ("QueryReactions", "POST", "/reactions", reactions.query_reactions, 10_000),
         )
     ),
 ]

@@ -12,7 +12,7 @@ from .errors import bad_input, reserved_fields, too_large
 MAX_ITEMS = 100
 MAX_DEPTH = 100  # assumed: Stream documents none
 MAX_CUSTOM_BYTES = 5 * 1024
-GO_TYPES = {str: "string", bool: "bool", list: "array", dict: "object"}
+GO_TYPES = {str: "string", bool: "bool", int: "number", list: "array", dict: "object"}
 
 
 def json_object(raw: str | bytes) -> dict[str, Any]:
@@ -46,7 +46,11 @@ def is_too_deep(value: object) -> bool:
 
 def refuse_wrong_types(data: dict[str, Any], types: dict[str, type], label: str) -> None:
     for field, expected in types.items():
-        if field in data and not isinstance(data[field], expected):
+        if field not in data:
+            continue
+        # By type for numbers, because in Python true is one.
+        is_fine = type(data[field]) is int if expected is int else isinstance(data[field], expected)
+        if not is_fine:
             raise bad_input(f"field `{label}.{field}` must be of type {GO_TYPES[expected]}")
 
 

@@ -6,28 +6,24 @@ import json
 
 from .errors import MULTIPLE_NESTING, StreamError, bad_input
 from .events import Personal, notification
+from .filters import number_in_query
 from .message_checks import existing_message
 from .message_shapes import message_shapes, replies_to
-from .paging import asked_page, page_of
+from .paging import MAX_MESSAGES, MAX_OFFSET, asked_page, page_of
 from .permissions import refuse_unless_participant
 from .state import Json, State
 from .unread import thread_users
+
+MOST = {"limit": MAX_MESSAGES, "offset": MAX_OFFSET}
 
 
 def get_replies(state: State, params: Json, body: Json) -> Json:
     """Oldest first, whatever the sort: that it only says which end a page is of is assumed."""
     record, parent = existing_message(state, params["message_id"])
     refuse_unless_participant(state, record, "ReadChannel")
-    given = {**params, **{name: number(params, name) for name in ("limit", "offset")}}
+    given = {**params, **{name: number_in_query(params, name, most) for name, most in MOST.items()}}
     page = asked_page(given, record["messages"], is_forward=is_oldest_first(params.get("sort")))
     return {"messages": message_shapes(state, page_of(replies_to(state, parent), page))}
-
-
-def number(params: Json, name: str) -> int:
-    text = params.get(name, "0")
-    if not text.isdecimal() or len(text) > 9:
-        raise bad_input(f"{name} must be a whole number of 0 or more")
-    return int(text)
 
 
 def is_oldest_first(sort: str | None) -> bool:

@@ -28,6 +28,8 @@ NEEDED = {
     "send-custom-events": "SendEvent",
     "send-links": "SendMessage",
     "send-message": "SendMessage",
+    "reactions": "SendReaction",
+    "send-reaction": "SendReaction",
     "send-reply": "GetReplies",
     "send-typing-events": "SendEvent",
     "set-channel-cooldown": "UpdateChannel",
@@ -146,7 +148,15 @@ def test_overrides_can_come_with_the_channel(chat, channel):
 
 
 @pytest.mark.parametrize(
-    "overrides", [{"polls": True}, {"replies": 1}, {"max_message_length": 5001}, []], ids=str
+    "overrides",
+    [
+        {"polls": True},
+        {"replies": 1},
+        {"max_message_length": 5001},
+        {"max_message_length": True},
+        [],
+    ],
+    ids=str,
 )
 def test_bad_overrides_are_refused(channel, overrides):
     assert refusal(channel.update_partial, {"config_overrides": overrides}) == (400, 4)
