@@ -26,6 +26,7 @@ from . import (
     reading,
     replies,
     tasks,
+    unreading,
     user_removal,
     users,
     watching,
@@ -81,14 +82,15 @@ OPERATIONS = [
     Operation(
         "QueryMembers", "GET", "/members", channel_queries.query_members, 300, client_side=True
     ),
-    Operation(
-        "MarkDelivered",
-        "POST",
-        "/channels/delivered",
-        reading.mark_delivered,
-        10_000,
-        client_side=True,
+    *(
+        Operation(name, method, path, handler, 10_000, client_side=True)
+        for name, method, path, handler in (
+            ("MarkDelivered", "POST", "/channels/delivered", reading.mark_delivered),
+            ("MarkChannelsRead", "POST", "/channels/read", reading.mark_all_read),
+            ("UnreadCounts", "GET", "/unread", unreading.get_unread),
+        )
     ),
+    Operation("UnreadCountsBatch", "POST", "/unread_batch", unreading.get_unread_batch, 10_000),
     Operation("DeleteChannels", "POST", "/channels/delete", channel_removal.delete_channels, 60),
     Operation(
         "UndeleteMessage",
@@ -119,6 +121,7 @@ OPERATIONS = [
             ("GetManyMessages", "GET", "/messages", message_queries.get_many_messages, 10_000),
             ("GetPinnedMessages", "GET", "/pinned_messages", pins.get_pinned_messages, 10_000),
             ("SendEvent", "POST", "/event", live_events.send_event, 10_000),
+            ("MarkUnread", "POST", "/unread", unreading.mark_unread, 10_000),
             ("MarkRead", "POST", "/read", reading.mark_read, 10_000),
             ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),
         )

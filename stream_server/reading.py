@@ -24,22 +24,74 @@ def mark_read(state: State, params: Json, body: Json) -> Json:
     refuse_unless_participant(state, record, "ReadChannel")
     user_id = acting_user(state, body)
     refuse_unusable_users(state, [user_id], "channel read")
-    fields: Json = {"user": state.users[user_id]}
     if body.get("thread_id"):
         parent = message_in(record, body["thread_id"])
-        record["thread_reads"].setdefault(parent["id"], {})[user_id] = timestamps.now()
-        fields |= {"thread": thread_shape(state, parent), "thread_id": parent["id"]}
+        fields = read_thread(state, record, user_id, parent)
     else:
         message = message_in(record, body["message_id"]) if body.get("message_id") else None
-        read_up_to(record, user_id, message or last_message(record))
-        if message is None:
-            record["reads"][user_id]["last_read"] = timestamps.now()
-        if last_id := record["reads"][user_id].get("last_read_message_id"):
-            fields["last_read_message_id"] = last_id
-    if shares(state, user_id, "read_receipts"):
-        channel_event(state, "message.read", record, **fields)
+        fields = read_channel(state, record, user_id, message)
     tell_readers_clients(state, record, user_id, fields)
     return {"event": {**new_event("message.read"), **channel_fields(record), **fields}}
+
+
+def read_thread(state: State, record: Json, user_id: str, parent: Json) -> Json:
+    """What events tell of it."""
+    record["thread_reads"].setdefault(parent["id"], {})[user_id] = timestamps.now()
+    fields = {"thread": thread_shape(state, parent), "thread_id": parent["id"]}
+    return told_watchers(state, record, user_id, fields)
+
+
+def read_channel(state: State, record: Json, user_id: str, message: Json | None) -> Json:
+    """Up to the message, or to the last; what events tell of it."""
+    read_up_to(record, user_id, message or last_message(record))
+    if message is None:
+        record["reads"][user_id]["last_read"] = timestamps.now()
+    last_id = record["reads"][user_id].get("last_read_message_id")
+    fields = {"last_read_message_id": last_id} if last_id else {}
+    return told_watchers(state, record, user_id, fields)
+
+
+def told_watchers(state: State, record: Json, user_id: str, fields: Json) -> Json:
+    fields = {"user": state.users[user_id], **fields}
+    if shares(state, user_id, "read_receipts"):
+        channel_event(state, "message.read", record, **fields)
+    return fields
+
+
+def mark_all_read(state: State, params: Json, body: Json) -> Json:
+    """All channels of the user, or those of ``read_by_channel``: {cid: message id or ""}."""
+    user_id = acting_user(state, body)
+    refuse_unusable_users(state, [user_id], "channel read")
+    named = body.get("read_by_channel")
+    if named is not None and not isinstance(named, dict):
+        raise bad_input("read_by_channel must be an object")
+    records = state.channels_of(user_id)
+    if named:
+        records = [channel_by_cid(state, cid) for cid in named]
+    chosen = {
+        record["channel"]["cid"]: message_in(record, message_id) if message_id else None
+        for record in records
+        for message_id in [(named or {}).get(record["channel"]["cid"])]
+    }
+    for record in records:
+        refuse_unless_participant(state, record, "ReadChannel")
+    for record in records:
+        read_channel(state, record, user_id, chosen[record["channel"]["cid"]])
+    event = {
+        **new_event("notification.mark_read"),
+        "user": state.users[user_id],
+        **totals(state, user_id),
+    }
+    for connection in state.connections.of_users([user_id]):
+        connection.send(event)
+    return {}
+
+
+def channel_by_cid(state: State, cid: object) -> Json:
+    record = state.channels.get(str(cid))
+    if record is None:
+        raise not_found(f"Can't find channel with id {cid}")
+    return record
 
 
 def mark_delivered(state: State, params: Json, body: Json) -> Json:
@@ -68,9 +120,7 @@ def mark_delivered(state: State, params: Json, body: Json) -> Json:
 def checked_delivery(state: State, given: object) -> tuple[Json, Json]:
     """The record of the channel, and the message."""
     fields = given if isinstance(given, dict) else {}
-    record = state.channels.get(str(fields.get("cid")))
-    if record is None:
-        raise not_found(f"Can't find channel with id {fields.get('cid')}")
+    record = channel_by_cid(state, fields.get("cid"))
     refuse_unless_participant(state, record, "ReadChannel")
     return record, message_in(record, fields.get("id"))
 

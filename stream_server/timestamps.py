@@ -18,6 +18,10 @@ def just_after(time: str) -> str:
     return text(datetime.fromisoformat(time) + timedelta(microseconds=1))
 
 
+def just_before(time: str) -> str:
+    return text(datetime.fromisoformat(time) - timedelta(microseconds=1))
+
+
 def text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 

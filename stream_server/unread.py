@@ -39,18 +39,22 @@ def unread_threads(record: Json, user_id: str) -> list[str]:
 
     Who is in a thread is its parent's author, and whoever replied: assumed.
     """
-    messages = record["messages"]
+    parents = {one: record["messages"][one] for one in record["thread_reads"]}
     return [
         parent_id
-        for parent_id, last_reads in record["thread_reads"].items()
-        if user_id in thread_users(record, messages[parent_id])
+        for parent_id, parent in parents.items()
+        if user_id in thread_users(record, parent)
         and any(
-            messages[reply_id]["created_at"] > last_reads.get(user_id, "")
-            and messages[reply_id]["user_id"] != user_id
-            and "deleted_at" not in messages[reply_id]
-            for reply_id in messages[parent_id]["reply_ids"]
+            reply["created_at"] > record["thread_reads"][parent_id].get(user_id, "")
+            and reply["user_id"] != user_id
+            for reply in thread_replies(record, parent)
         )
     ]
+
+
+def thread_replies(record: Json, parent: Json) -> list[Json]:
+    replies = [record["messages"][reply_id] for reply_id in parent["reply_ids"]]
+    return [reply for reply in replies if "deleted_at" not in reply]
 
 
 def thread_users(record: Json, parent: Json) -> dict[str, None]:
