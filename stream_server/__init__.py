@@ -14,7 +14,7 @@ documentation. Where these are silent or disagree, the behaviour is a switch (se
 whose description says what was assumed. Stream's own Python and JS SDKs are the judges of it.
 
 Everything lives in memory and every write is visible at once. What isn't here is refused or has no
-endpoint, and a channel's config and own_capabilities say so: invites, files, search,
+endpoint, and a channel's config and own_capabilities say so: invites, search,
 truncation, mutes, polls, push, custom roles, permissions finer than those in permissions.py, limits
 for clients, the placeholder that owns a deleted user's channels, and what a deactivation does to
 messages.

@@ -24,15 +24,16 @@ def authorize(request: web.Request, state: State, client_side: bool) -> Caller:
     headers = request.headers
     auth_type = headers.get("stream-auth-type")
     claims = verified_claims(request, auth_type, headers.get("Authorization"))
+    origin = str(request.url.origin())
     if claims.get("server"):
-        return Caller(request_info=request_info(request, "server"))
+        return Caller(request_info=request_info(request, "server"), origin=origin)
     if not client_side or "user_id" not in claims:
         raise not_allowed("this endpoint can only be called server side")
     user_id = tokens_user(state, claims)
     if user_id not in state.users:
         raise not_found(f"the user {user_id} does not exist")
     connection_id = request.query.get("connection_id")
-    return Caller(user_id, connection_id, request_info(request, "client"))
+    return Caller(user_id, connection_id, request_info(request, "client"), origin)
 
 
 def authorize_connection(request: web.Request, state: State) -> str:

@@ -29,6 +29,7 @@ SENDING: dict[str, str | None] = {
     "send-reaction": "reactions",
     "send-reply": "replies",
     "send-typing-events": "typing_events",
+    "upload-file": "uploads",
 }
 # Neither banned users' nor stopped by freezing.
 CHANGING = ("delete-own-message", "pin-message", "update-own-message")

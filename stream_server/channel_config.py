@@ -21,11 +21,11 @@ BUILT = (
     "replies",
     "quotes",
     "reactions",
+    "uploads",
 )
 NOT_BUILT = (
     "search",
     "mutes",
-    "uploads",
     "url_enrichment",
     "push_notifications",
     "reminders",
@@ -42,6 +42,7 @@ OVERRIDES = {
     "reactions": bool,
     "replies": bool,
     "quotes": bool,
+    "uploads": bool,
     "max_message_length": int,
 }
 

@@ -27,6 +27,7 @@ from . import (
     replies,
     tasks,
     unreading,
+    uploads,
     user_removal,
     users,
     watching,
@@ -46,6 +47,8 @@ class Operation:
     calls_per_minute: int | None = None
     client_side: bool = False
     """Whether a user's own client may call it, too."""
+    is_upload: bool = False
+    """Whether its body is a form with a file, and no JSON."""
 
 
 OPERATIONS = [
@@ -123,7 +126,18 @@ OPERATIONS = [
             ("SendEvent", "POST", "/event", live_events.send_event, 10_000),
             ("MarkUnread", "POST", "/unread", unreading.mark_unread, 10_000),
             ("MarkRead", "POST", "/read", reading.mark_read, 10_000),
+            ("DeleteChannelFile", "DELETE", "/file", uploads.delete_file, 1_000),
+            ("DeleteChannelImage", "DELETE", "/image", uploads.delete_file, 1_000),
             ("StopWatchingChannel", "POST", "/stop-watching", watching.stop_watching_channel, None),
+        )
+    ),
+    *(
+        Operation(
+            name, "POST", "/channels/{type}/{id}" + path, handler, 1_000, True, is_upload=True
+        )
+        for name, path, handler in (
+            ("UploadChannelFile", "/file", uploads.upload_file),
+            ("UploadChannelImage", "/image", uploads.upload_image),
         )
     ),
     *(

@@ -14,12 +14,13 @@ from typing import Any
 
 from aiohttp import web
 
-from . import browsers, control, errors, timestamps
+from . import browsers, control, errors, timestamps, uploads
 from .auth import authorize
 from .errors import StreamError, not_found, too_large
 from .faults import NoAnswerError
 from .limits import Limit
 from .moderation import lift_ended_bans
+from .multipart import form_fields
 from .operations import OPERATIONS, Operation, documented_limits
 from .payloads import json_object
 from .sockets import connect
@@ -45,6 +46,7 @@ def create_app() -> web.Application:
     app.on_response_prepare.append(browsers.allow_origin)
     app.add_subapp("/_control", control.create_app(state))
     app.router.add_get("/connect", partial(connect, state))
+    app.router.add_get(uploads.PATH, partial(uploads.get_file, state))
     for operation in (*OPERATIONS, NOWHERE):
         app.router.add_route(operation.method, operation.path, partial(answer, state, operation))
     app.on_shutdown.append(partial(close, state))
@@ -101,7 +103,10 @@ def perform(state: State, operation: Operation, request: web.Request, raw: bytes
             raise not_found("Not Found")
         state.caller = authorize(request, state, operation.client_side)
         lift_ended_bans(state, timestamps.now())
-        body = parsed_body(raw)
+        if operation.is_upload:
+            body = form_fields(raw, request.headers.get("Content-Type", ""))
+        else:
+            body = parsed_body(raw)
         limit = limit_of(state, operation)
         if limit and not limit.spend(state.switches["burst_guard"]):
             detail = "Too many requests, check response headers for more information."

@@ -47,6 +47,16 @@ class Caller:
     """None is a server, which may do everything."""
     connection_id: str | None = None
     request_info: Json = field(default_factory=dict)
+    origin: str = ""
+    """The address of this server, as the caller knows it."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    content: bytes
+    content_type: str
+    user_id: str
+    cid: str
 
 
 SWITCHES = {
@@ -152,6 +162,7 @@ class State:
     """Of channels that were deleted softly and not created again."""
     ban_ends: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
     """When a ban for a time ends: by user, channel (None: from the app) and flag."""
+    files: dict[str, StoredFile] = field(default_factory=dict)
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}

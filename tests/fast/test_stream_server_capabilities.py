@@ -39,6 +39,8 @@ NEEDED = {
     "update-channel": "UpdateChannel",
     "update-channel-members": "UpdateChannel",
     "update-own-message": "UpdateMessage",
+    "upload-file": "UploadChannelFile",
+    "uploads": "UploadChannelFile",
     **{
         name.replace("-", "_"): operation
         for name, operation in {
