@@ -26,6 +26,7 @@ from . import (
     reading,
     replies,
     tasks,
+    threads,
     unreading,
     uploads,
     user_removal,
@@ -90,6 +91,8 @@ OPERATIONS = [
         for name, method, path, handler in (
             ("MarkDelivered", "POST", "/channels/delivered", reading.mark_delivered),
             ("MarkChannelsRead", "POST", "/channels/read", reading.mark_all_read),
+            ("GetThread", "GET", "/threads/{message_id}", threads.get_thread),
+            ("QueryThreads", "POST", "/threads", threads.query_threads),
             ("UnreadCounts", "GET", "/unread", unreading.get_unread),
         )
     ),

@@ -39,16 +39,20 @@ def unread_threads(record: Json, user_id: str) -> list[str]:
 
     Who is in a thread is its parent's author, and whoever replied: assumed.
     """
-    parents = {one: record["messages"][one] for one in record["thread_reads"]}
     return [
         parent_id
-        for parent_id, parent in parents.items()
-        if user_id in thread_users(record, parent)
-        and any(
-            reply["created_at"] > record["thread_reads"][parent_id].get(user_id, "")
-            and reply["user_id"] != user_id
-            for reply in thread_replies(record, parent)
-        )
+        for parent_id in record["thread_reads"]
+        for parent in [record["messages"][parent_id]]
+        if user_id in thread_users(record, parent) and unread_in_thread(record, parent, user_id)
+    ]
+
+
+def unread_in_thread(record: Json, parent: Json, user_id: str) -> list[Json]:
+    last_read = record["thread_reads"].get(parent["id"], {}).get(user_id, "")
+    return [
+        reply
+        for reply in thread_replies(record, parent)
+        if reply["created_at"] > last_read and reply["user_id"] != user_id
     ]
 
 

@@ -10,7 +10,14 @@ from .message_checks import acting_user, message_in
 from .payloads import user_ids
 from .permissions import refuse_unless_participant
 from .state import Json, State
-from .unread import is_in_main_list, thread_replies, totals, unread_messages, unread_threads
+from .unread import (
+    is_in_main_list,
+    thread_replies,
+    totals,
+    unread_in_thread,
+    unread_messages,
+    unread_threads,
+)
 from .user_checks import existing_user
 
 
@@ -111,12 +118,10 @@ def unread_counts(state: State, user_id: str) -> Json:
 
 def thread_counts(record: Json, parent: Json, user_id: str) -> Json:
     last_read = record["thread_reads"][parent["id"]].get(user_id, parent["created_at"])
-    replies = thread_replies(record, parent)
-    seen = [reply for reply in replies if reply["created_at"] <= last_read]
-    unread = [one for one in replies if one not in seen and one["user_id"] != user_id]
+    seen = [one for one in thread_replies(record, parent) if one["created_at"] <= last_read]
     return {
         "parent_message_id": parent["id"],
-        "unread_count": len(unread),
+        "unread_count": len(unread_in_thread(record, parent, user_id)),
         "last_read": last_read,
         "last_read_message_id": seen[-1]["id"] if seen else "",
     }

@@ -185,6 +185,8 @@ const scenes = {
       replies: messages.map((one) => one.text),
       kept: mine.state.threads[parent.id].map((one) => one.text),
       unreadThreads: (await told).unread_threads,
+      found: (await ann.queryThreads()).threads.map((one) => [one.id, one.ownUnreadCount]),
+      parent: parent.id,
       quoted: quote.quoted_message.text,
     };
   },
