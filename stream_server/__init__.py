@@ -7,15 +7,15 @@ rate limits, channels and their members, teams, messages with threads, quotes an
 signed webhooks, and the WebSocket of a client with the events of what it watches. Faults, limits,
 webhooks and open questions are steered over HTTP as well, under ``/_control`` (see control.py).
 
-    python -m stream_server [--host 127.0.0.1] [--port 3030] [--parent PID]
+    python -m stream_server [--host 127.0.0.1] [--port 3030] [--data FILE] [--seed FILE]
 
 How Stream behaves is taken from its public OpenAPI document, the tests of its SDKs and its
 documentation. Where these are silent or disagree, the behaviour is a switch (see state.SWITCHES)
 whose description says what was assumed. Stream's own Python and JS SDKs are the judges of it.
 
-Everything lives in memory and every write is visible at once. What isn't here is refused or has no
-endpoint, and a channel's config and own_capabilities say so: invites, search,
-truncation, mutes, polls, push, custom roles, permissions finer than those in permissions.py, limits
-for clients, the placeholder that owns a deleted user's channels, and what a deactivation does to
-messages.
+Everything lives in memory, and with ``--data`` in a file as well (see data.py); every write is
+visible at once. What isn't here is refused or has no endpoint, and a channel's config and
+own_capabilities say so: invites, search, truncation, mutes, polls, push, custom roles, permissions
+finer than those in permissions.py, limits for clients, the placeholder that owns a deleted user's
+channels, and what a deactivation does to messages.
 """

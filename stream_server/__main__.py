@@ -16,7 +16,10 @@ from aiohttp import web
 from jwt import InsecureKeyLengthWarning
 
 from .credentials import API_KEY, API_SECRET
-from .server import create_app
+from .data import Data, DataError
+from .seed import SeedError, seed
+from .server import STATE, create_app
+from .state import State
 
 # On this port, Stream's JS SDK takes the server for a local one of Stream's own developers, whose
 # WebSockets are elsewhere.
@@ -32,6 +35,10 @@ def main(app: web.Application) -> int:
         type=int,
         help=f"also listen here; default {JS_WEBSOCKET_PORT} if the port is {JS_PORT}, else none",
     )
+    parser.add_argument("--data", metavar="FILE", help="keep everything in this file; see data.py")
+    parser.add_argument(
+        "--seed", metavar="FILE", help="fill the server with this file if it is empty; see seed.py"
+    )
     parser.add_argument("--parent", type=int, help="the process that this one ends with")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -41,7 +48,32 @@ def main(app: web.Application) -> int:
     if websocket_port is None and arguments.port == JS_PORT:
         websocket_port = JS_WEBSOCKET_PORT
     place = arguments.host, arguments.port, websocket_port
-    return asyncio.run(serve(app, *place, arguments.parent))
+    files = arguments.data, arguments.seed
+    return asyncio.run(fill_and_serve(app, files, place, arguments.parent))
+
+
+async def fill_and_serve(
+    app: web.Application,
+    files: tuple[str | None, str | None],
+    place: tuple[str, int, int | None],
+    parent: int | None,
+) -> int:
+    try:
+        fill(app[STATE], *files)
+    except (DataError, SeedError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return await serve(app, *place, parent)
+
+
+def fill(state: State, data_file: str | None, seed_file: str | None) -> None:
+    """Raises DataError or SeedError; then nothing of the seed is in the data."""
+    if data_file:
+        state.data = Data(data_file)
+        state.data.load(state)
+    if seed_file and not state.users:
+        seed(state, seed_file)
+        state.save()
 
 
 async def serve(

@@ -2,9 +2,9 @@
 
     GET    /_control/state              counts, calls by operation and status as far as the log of
                                         requests goes back, switches, limits and faults
-    POST   /_control/reset              forget everything but the limits and where webhooks go;
-                                        windows begin anew, options of webhooks are gone, clients
-                                        are disconnected
+    POST   /_control/reset              forget everything but the limits and where webhooks go,
+                                        in the file of --data, too; windows begin anew, options of
+                                        webhooks are gone, clients are disconnected
     POST   /_control/faults             {"operation": "UpdateUsers" | "*", "kind": ..., ...}
     DELETE /_control/faults
     POST   /_control/limits             {"UpdateUsers": {"limit": 300, "window_s": 60}}; null as the
@@ -66,7 +66,16 @@ from .steering import ControlError
 
 
 def create_app(state: State) -> web.Application:
-    app = web.Application(middlewares=[explain_refusals])
+    @web.middleware
+    async def save_changes(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        response = await handler(request)
+        if request.method != "GET":
+            state.save()
+        return response
+
+    app = web.Application(middlewares=[explain_refusals, save_changes])
     for method, path, handler in (
         ("GET", "/state", get_state),
         ("POST", "/reset", reset),

@@ -50,12 +50,18 @@ def create_app() -> web.Application:
     for operation in (*OPERATIONS, NOWHERE):
         app.router.add_route(operation.method, operation.path, partial(answer, state, operation))
     app.on_shutdown.append(partial(close, state))
+    app.on_cleanup.append(partial(close_data, state))  # when no call is under way any more
     return app
 
 
 async def close(state: State, app: web.Application) -> None:
     await state.connections.close()
     await state.webhooks.close()
+
+
+async def close_data(state: State, app: web.Application) -> None:
+    if state.data:
+        state.data.close()
 
 
 async def answer(state: State, operation: Operation, request: web.Request) -> web.Response:
@@ -112,6 +118,8 @@ def perform(state: State, operation: Operation, request: web.Request, raw: bytes
             detail = "Too many requests, check response headers for more information."
             raise StreamError(429, errors.RATE_LIMITED, detail)
         result = operation.handler(state, {**request.query, **request.match_info}, body)
+        if operation.method != "GET":
+            state.save()
         status = 201 if operation.method == "POST" else 200
         return respond(limit, status, {**result, "duration": duration(started)})
     except StreamError as error:

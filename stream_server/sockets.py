@@ -46,6 +46,7 @@ async def connect(state: State, request: web.Request) -> web.StreamResponse:
     connection = Connection(user["id"], socket)
     state.connections.add(connection)
     update_presence(state, user["id"])
+    state.save()
     connection.health_check(me=full_shape(state, user))
     resets = state.resets
     writer = asyncio.create_task(connection.write())
@@ -60,6 +61,7 @@ async def connect(state: State, request: web.Request) -> web.StreamResponse:
             await writer
         if resets == state.resets:
             end_connection(state, connection)
+            state.save()
     return socket
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .connections import Connections
+from .data import Data
 from .faults import Fault
 from .limits import Limit
 from .webhooks import Webhooks
@@ -140,7 +141,10 @@ SWITCHES = {
 
 @dataclass
 class State:
-    """All of the server's memory; user_shapes.py and channel_shapes.py tell what is kept."""
+    """All of the server's memory; user_shapes.py and channel_shapes.py tell what is kept.
+
+    With ``data``, what is in it survives the process, but for what data.py names.
+    """
 
     limits: dict[str, Limit]
     webhooks: Webhooks = field(default_factory=Webhooks)
@@ -171,6 +175,7 @@ class State:
     requests: deque[Json] = field(default_factory=lambda: deque(maxlen=MAX_LOGGED_REQUESTS))
     request_count: int = 0
     resets: int = 0
+    data: Data | None = None
 
     def join(self, record: Json, user_id: str, membership: Json) -> None:
         record["members"][user_id] = membership
@@ -192,6 +197,11 @@ class State:
     def is_known_to_channels(self, user_id: str) -> bool:
         return time.monotonic() >= self.unknown_to_channels_until.get(user_id, 0)
 
+    def save(self) -> None:
+        """For the end of whatever may change the state, before it waits for anything."""
+        if self.data:
+            self.data.save(self)
+
     def reset(self) -> None:
         """Forgets everything but the limits, whose windows begin anew, and the webhook's target.
 
@@ -209,4 +219,5 @@ class State:
             app={name: self.app[name] for name in WEBHOOK_SETTINGS if name in self.app},
             request_count=self.request_count,
             resets=self.resets + 1,
+            data=self.data,
         )
