@@ -52,14 +52,6 @@ class Caller:
     """The address of this server, as the caller knows it."""
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    content: bytes
-    content_type: str
-    user_id: str
-    cid: str
-
-
 SWITCHES = {
     "burst_guard": Switch(
         False,
@@ -166,7 +158,7 @@ class State:
     """Of channels that were deleted softly and not created again."""
     ban_ends: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
     """When a ban for a time ends: by user, channel (None: from the app) and flag."""
-    files: dict[str, StoredFile] = field(default_factory=dict)
+    files: dict[str, Json] = field(default_factory=dict)
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}

@@ -1,4 +1,4 @@
-"""Files and images, kept in memory and served under /_files/ as Stream's CDN serves them.
+"""Files and images, kept like all else and served under /_files/ as Stream's CDN serves them.
 
 The address is unguessable, and needs no token, as Stream's signed ones.
 """
@@ -6,6 +6,7 @@ The address is unguessable, and needs no token, as Stream's signed ones.
 from __future__ import annotations
 
 import uuid
+from base64 import b64decode, b64encode
 from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +20,7 @@ from .message_checks import acting_user
 from .multipart import Part
 from .permissions import refusal, refuse_unless_participant
 from .restrictions import is_frozen_for, refuse_banned
-from .state import Json, State, StoredFile
+from .state import Json, State
 
 PATH = "/_files/{file_id}/{name}"
 
@@ -53,7 +54,12 @@ def stored(state: State, params: Json, body: Json, setting: str) -> str:
     refuse_by_settings({**new_app(), **state.app}[setting], part)
     file_id = str(uuid.uuid4())
     cid = record["channel"]["cid"]
-    state.files[file_id] = StoredFile(part.content, part.content_type, user_id, cid)
+    state.files[file_id] = {
+        "content": b64encode(part.content).decode(),  # as text, so that --data can keep it
+        "content_type": part.content_type,
+        "user_id": user_id,
+        "cid": cid,
+    }
     return f"{state.caller.origin}/_files/{file_id}/{quote(part.filename, safe='')}"
 
 
@@ -76,9 +82,9 @@ def delete_file(state: State, params: Json, body: Json) -> Json:
     path = urlsplit(params.get("url", "")).path
     file_id = path.removeprefix("/_files/").split("/")[0]
     file = state.files.get(file_id)
-    if file is None or file.cid != record["channel"]["cid"]:
+    if file is None or file["cid"] != record["channel"]["cid"]:
         raise not_found("there is no such file")
-    if state.caller.user_id not in (None, file.user_id):
+    if state.caller.user_id not in (None, file["user_id"]):
         raise refusal(state, state.users[state.caller.user_id], record, "DeleteAttachment")
     del state.files[file_id]
     return {}
@@ -89,10 +95,10 @@ async def get_file(state: State, request: web.Request) -> web.Response:
     if file is None:
         return web.Response(status=404, text="there is no such file")
     headers = {
-        "Content-Type": file.content_type,
+        "Content-Type": file["content_type"],
         "X-Content-Type-Options": "nosniff",
         # A page in a file must not act in this server's name, which has a control surface.
         "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
         "Cross-Origin-Resource-Policy": "cross-origin",
     }
-    return web.Response(body=file.content, headers=headers)
+    return web.Response(body=b64decode(file["content"]), headers=headers)

@@ -133,6 +133,16 @@ def test_a_restart_loses_nothing(file, seed_file):
             chat.upsert_user({"id": "other", "name": SEED["users"][0]["name"]})
 
 
+def test_a_restart_keeps_what_was_uploaded(file, seed_file, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\0 as it is")
+    with running("--data", file, "--seed", seed_file) as (_, chat, _):
+        channel = chat.channel("messaging", "general")
+        sent = channel.send_file(str(tmp_path / "a.txt"), "a.txt", {"id": "ann"}, "text/plain")
+    with running("--data", file) as (stream, _, _):
+        path = sent["file"].partition("/_files/")[2]
+        assert requests.get(f"{stream.url}/_files/{path}", timeout=10).content == b"\0 as it is"
+
+
 def test_after_a_restart_nobody_is_online(file):
     with running("--data", file) as (stream, chat, process):
         query = {
