@@ -68,7 +68,7 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
 
 
 def parts_shown(body: Json, messages: dict[str, Json]) -> Json:
-    """Which messages, members and watchers the answer shows; no messages with ``state: false``."""
+    """Which messages, members and watchers the answer shows; of them, members alone unasked."""
     options = {}
     for part in ("messages", "members", "watchers"):
         given = body.get(part) or {}
@@ -76,11 +76,12 @@ def parts_shown(body: Json, messages: dict[str, Json]) -> Json:
             raise bad_input(f"{part} must be an object")
         options[part] = given
     page = asked_page(options["messages"], messages)
+    watchers = whole_number(options["watchers"], "limit", MAX_ITEMS)
     return {
         "messages": page if body.get("state") else None,
         "members": whole_number(options["members"], "limit", MAX_ITEMS) or MAX_ITEMS,
         "members_offset": whole_number(options["members"], "offset", 1000),
-        "watchers": whole_number(options["watchers"], "limit", MAX_ITEMS),
+        "watchers": watchers if body.get("state") else 0,
         "watchers_offset": whole_number(options["watchers"], "offset", 1000),
     }
 

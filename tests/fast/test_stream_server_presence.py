@@ -149,7 +149,8 @@ def test_a_channel_lists_its_watchers_if_asked(channel, stream):
         async with connected(stream, "bea") as bea, connected(stream, "ann") as ann:
             await bea.watch()
             await ann.watch()
-            return await bea.query("channels/messaging/c1/query", watchers={"limit": 10})
+            asked = {"watchers": {"limit": 10}, "state": True}
+            return await bea.query("channels/messaging/c1/query", **asked)
 
     state = asyncio.run(connect())
     assert [user["id"] for user in state["watchers"]] == ["bea", "ann"]
