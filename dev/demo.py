@@ -68,6 +68,7 @@ def main() -> None:
     except FAILURES as error:
         sys.exit(f"\nThe demo failed: {error}\n{what_the_log_says(LOG.read_text())}")
     print("\nEvery line above really happened. Everything is stopped again.")
+    print(f"To click through it: `make start`, then open {emulators.url('web example')}")
 
 
 def what_the_log_says(log: str) -> str:

@@ -35,6 +35,8 @@ PORTS = {
     **{name: _EMULATOR_CONFIG[name]["port"] for name in (*EMULATORS, "hub", "logging")},
     "firestore websocket": _EMULATOR_CONFIG["firestore"]["websocketPort"],
     "local Stream server": int(os.environ.get("LOCAL_STREAM_PORT", "3030")),
+    # It names the addresses of this repository's stack.
+    **({"web example": 5173} if FOLDER == ROOT else {}),
 }
 
 
@@ -70,6 +72,16 @@ def stream_server_command(module: str = "stream_server") -> list[str]:
     port = PORTS["local Stream server"]
     command = [sys.executable, "-m", module, f"--host={HOST}", f"--port={port}"]
     return [*command, f"--parent={os.getpid()}"]
+
+
+def web_example_command() -> list[str]:
+    """Bundles examples/web anew at each request; ends with its standard input."""
+    folder = ROOT / "examples" / "web"
+    return [
+        *(str(ROOT / "node_modules" / ".bin" / "esbuild"), str(folder / "app.jsx")),
+        *("--bundle", "--jsx=automatic", "--log-level=warning", f"--outdir={folder / 'built'}"),
+        *(f"--servedir={folder}", f"--serve={HOST}:{PORTS['web example']}"),
+    ]
 
 
 def cli_command(only: Sequence[str] = EMULATORS) -> list[str]:

@@ -86,6 +86,8 @@ class Stack:
         its_environment = {**os.environ, "PYTHONPATH": str(emulators.ROOT)}
         self._spawn("local Stream server", emulators.stream_server_command(), its_environment)
         self._spawn("Firebase CLI", emulators.cli_command(), emulators.cli_environment())
+        if "web example" in emulators.PORTS:
+            self._spawn("web example", emulators.web_example_command(), stdin=subprocess.PIPE)
 
         deadline = time.monotonic() + START_TIMEOUT
         output = ""
@@ -132,13 +134,19 @@ class Stack:
                     process.kill()
             psutil.wait_procs(self.family, timeout=5)
 
-    def _spawn(self, name: str, command: list[str], env: dict[str, str] | None = None) -> None:
+    def _spawn(
+        self,
+        name: str,
+        command: list[str],
+        env: dict[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         with LOG.open("ab") as log:
             self.children[name] = subprocess.Popen(
                 command,
                 cwd=emulators.FOLDER,
                 env=env,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # the terminal's Ctrl-C reaches only us: we stop in order
@@ -158,7 +166,8 @@ class Stack:
 
 
 _CLI_READY = "All emulators ready"
-_SERVERS = (*emulators.EMULATORS, "hub", "local Stream server")
+# The other two take WebSockets only.
+_SERVERS = [one for one in emulators.PORTS if one not in ("logging", "firestore websocket")]
 
 
 def _all_answer() -> bool:
@@ -192,6 +201,8 @@ def addresses() -> str:
         ("Stream base URL", functions.get("STREAM_BASE_URL", "Stream's own")),
         ("A callable's URL", f"{emulators.FUNCTIONS_URL}/ensureStreamUser"),
     ]
+    if "web example" in ports:
+        rows.append(("A chat to click through", emulators.url("web example")))
     table = "\n".join(f"  {what:<24}{address}" for what, address in rows)
     return (
         f"\n{READY_LINE} Ctrl-C stops it.\n\n{table}\n\n"

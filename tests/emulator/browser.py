@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dev.setup import NODE_MODULES, output_of
+from dev.setup import ROOT, output_of
 
 APP = Path(__file__).with_name("app")
 CHROMIUMS = (
@@ -165,8 +165,8 @@ class PageServer:
 
 def served_file(path: str) -> Path | None:
     """A file of the app, or of a package that it imports."""
-    if path.startswith("/node_modules/"):
-        file = NODE_MODULES / path.removeprefix("/node_modules/")
+    if path.startswith(("/node_modules/", "/examples/")):
+        file = ROOT / path.removeprefix("/")
     else:
         file = APP / (path.removeprefix("/") or "page.html")
     return file if file.suffix in _CONTENT_TYPES and file.is_file() else None

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from firebase_admin import auth
 
-from dev.emulators import HOST, PORTS, PROJECT, REGION, STREAM_BASE_URL
+from dev.emulators import HOST, PORTS, PROJECT, REGION, ROOT, STREAM_BASE_URL
 from tests.emulator.browser import chromium_or_skip, play_in_chromium
 from tests.waiting import wait_for
 
 NODE = Path(__file__).with_name("app") / "node.mjs"
-CALLABLES = Path(__file__).parents[2] / "docs" / "callables.md"
+CALLABLES = ROOT / "docs" / "callables.md"
 DEADLINE_SECONDS = 120
 
 LOCAL = {
@@ -103,7 +103,7 @@ def test_the_documented_loop_tries_again_while_stream_fails(people, stream):
 
 
 def test_the_loop_is_that_of_the_documents():
-    code = NODE.with_name("open_chat.mjs").read_text()
+    code = (ROOT / "examples" / "web" / "open_chat.mjs").read_text()
     assert f"```js\n{code}```" in CALLABLES.read_text()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE = ROOT / "tests" / "emulator" / "app" / "call_again.mjs"
+CODE = ROOT / "examples" / "web" / "call_again.mjs"
 SCRIPT = """
 const { callAgain } = await import(process.argv[1]);
 const answers = JSON.parse(process.argv[2]);

@@ -13,7 +13,7 @@ import {
 } from "firebase/auth";
 import { connectFunctionsEmulator, getFunctions, httpsCallable } from "firebase/functions";
 import { StreamChat } from "stream-chat";
-import { openChat } from "./open_chat.mjs";
+import { openChat } from "../../../examples/web/open_chat.mjs";
 
 const DEADLINE_MS = 60_000;
 
