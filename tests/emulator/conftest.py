@@ -4,13 +4,18 @@ from typing import Any
 
 import firebase_admin
 import pytest
+from firebase_admin import auth
 from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
 
 from dev import app_client
-from dev.emulators import PROJECT
+from dev.emulators import PROJECT, REGION
 from stream_server.control_client import LocalStream
-from tests.emulator.snapshot import Snapshot, snapshot_of
+from tests.emulator.function_runs import has_run, runs, settle
+from tests.emulator.snapshot import Snapshot, left, snapshot_of
+from tests.waiting import wait_for
+
+DELETION_ENDED = f'Finished "{REGION}-deleteStreamUser"'
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +65,27 @@ def everything(
 ) -> Callable[[], Snapshot]:
     """What the stack holds now, to compare with what it holds after a test."""
     return partial(snapshot_of, firebase, firestore, chat, stream)
+
+
+@pytest.fixture(scope="module")
+def nothing_is_left(
+    everything: Callable[[], Snapshot],
+    firebase: firebase_admin.App,
+    firestore: google_firestore.Client,
+    chat: StreamChat,
+) -> Iterator[None]:
+    """Removes what the tests of a module made: later ones would find it."""
+    settle()
+    before = everything()
+    yield
+    made = left(before, everything())
+    # With all channels: each has two members.
+    chat.delete_users(list(made["Stream"]), "hard", messages="hard", conversations="hard")
+    for uid in made["accounts"]:
+        wanted = runs(DELETION_ENDED) + 1
+        auth.delete_user(uid, app=firebase)
+        wait_for(partial(has_run, DELETION_ENDED, wanted))
+    settle()
+    for path in left(before, everything())["documents"]:
+        firestore.document(path).delete()
+    assert left(before, everything()) == {}

@@ -1,7 +1,5 @@
 """Changes, deletion and return of an account, as the triggers bring them about."""
 
-import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jwt
@@ -13,9 +11,8 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from dev import app_client
 from dev.start import LOG
+from tests.emulator.function_runs import events_of, runs, settle
 from tests.waiting import wait_for
-
-SETTLED_SECONDS = 1.5
 
 
 @pytest.fixture
@@ -28,29 +25,6 @@ def ann(firestore, stream_user, request) -> app_client.AppUser:
     wait_for(lambda: made <= set(events_of(user.uid)))
     settle()
     return user
-
-
-def runs(word: str = "Finished") -> int:
-    """How many function runs the emulator has finished."""
-    return LOG.read_text().count(f"{word} ")
-
-
-def events_of(uid: str) -> list[str]:
-    """The user's documents about whose changes functions ran or run: one path for each run."""
-    return re.findall(rf"Event of (\w+/{re.escape(uid)})$", LOG.read_text(), re.MULTILINE)
-
-
-def settle() -> None:
-    """Wait until no function has run for a while, nor is one under way."""
-    last, since = runs(), time.monotonic()
-
-    def has_settled() -> bool:
-        nonlocal last, since
-        if runs() != last or runs("Beginning execution of") != last:
-            last, since = runs(), time.monotonic()
-        return time.monotonic() - since >= SETTLED_SECONDS
-
-    wait_for(has_settled)
 
 
 def test_a_changed_user_document_reaches_stream_and_profile(ann, firestore, stream_user):

@@ -21,8 +21,6 @@ from chatsync.operator.sentences import FINDINGS, PARKED
 from chatsync.outcome import Parked
 from dev import app_client, emulators
 from dev.seed import run_command
-from tests.emulator.snapshot import left
-from tests.emulator.test_account_life import runs, settle
 from tests.emulator.test_webhooks import PATIENCE, URL
 from tests.waiting import wait_for
 
@@ -32,30 +30,9 @@ FUNCTIONS = emulators.ROOT / "functions"
 
 OWNED = '[[channels]]\nid = "event_{event}_*"\nowner = "events/{event}"\n'
 
-DELETION_ENDED = f'Finished "{emulators.REGION}-deleteStreamUser"'
-
 
 def name_of(kind: str) -> str:
     return f"{kind}-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture(scope="module")
-def nothing_is_left(everything, firebase, firestore, chat) -> Iterator[None]:
-    """What is broken here on purpose would be found by the tests after these."""
-    settle()
-    before = everything()
-    yield
-    made = left(before, everything())
-    # With all channels: each has two members.
-    chat.delete_users(list(made["Stream"]), "hard", messages="hard", conversations="hard")
-    for uid in made["accounts"]:
-        ended = runs(DELETION_ENDED)
-        auth.delete_user(uid, app=firebase)
-        wait_for(lambda ended=ended: runs(DELETION_ENDED) > ended)
-    settle()
-    for path in left(before, everything())["documents"]:
-        firestore.document(path).delete()
-    assert left(before, everything()) == {}
 
 
 @pytest.fixture(scope="module")
