@@ -9,9 +9,9 @@ import "./style.css";
 
 const STEPS = [
   ["Ann and Ben sign up", "Nothing of chat was called: createStreamUser ran by itself."],
-  ["Ann chats with Ben", "createConversation looked after both, then opened the channel."],
+  ["Ann chats with Ben", "createConversation repaired who needed it, then made the channel."],
   ["Lena is imported", "Of an import Firebase sends no event. She has an account, and no chat."],
-  ["Ann opens a chat with Lena", "The app asked Stream for a channel with somebody it can't know."],
+  ["Ann opens a chat with Lena", "The crash: Stream refuses a channel with somebody it doesn't know."],
   ["Repair", "The app called ensureStreamUser for Lena, and opened the channel again."],
   ["Lena opens her app", "getStreamUserToken let her in. Type on both sides."],
 ];

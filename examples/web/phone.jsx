@@ -6,6 +6,7 @@ import {
   Chat,
   MessageComposer,
   MessageList,
+  Thread,
   useChatContext,
   Window,
 } from "stream-chat-react";
@@ -40,6 +41,7 @@ export function Chats({ session, opened }) {
           <MessageList />
           <MessageComposer />
         </Window>
+        <Thread />
       </Channel>
     </Chat>
   );

@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 CALLABLES = ROOT / "docs" / "callables.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")]
-DOCUMENTS += ROOT.glob("examples/adopt/**/README.md")
+DOCUMENTS += ROOT.glob("examples/**/README.md")
 PACKAGE = ROOT / "functions" / "chatsync"
 
 
