@@ -13,10 +13,11 @@ It is looked every five minutes: what rises and falls in between is not seen.
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from firebase_functions import logger
+from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import firestore
 
 from . import outbox
@@ -68,16 +69,28 @@ def note(clients: Clients) -> None:
         noted = known[today].then(seen) if today in known else seen
         if noted != known.get(today):
             _write({today: noted}, _outdated(known, now), clients)
-    except ChatsyncError as error:
+    except (ChatsyncError, GoogleAPICallError) as error:
         logger.warn(f"The record of the day could not be written: {error}")
 
 
 def read(clients: Clients) -> dict[str, Day]:
-    """The days that are recorded, by date. Raises FirebaseUnavailable."""
+    """The days that are recorded, by date, without what is odd. Raises FirebaseUnavailable."""
     with temporary_failures_named():
         snapshot = _reference(clients).get(**until(time.monotonic() + CALL_SECONDS))
     stored = (snapshot.to_dict() or {}).get("days") or {}
-    return {date: _day_of(fields) for date, fields in sorted(stored.items())}
+    days = stored.items() if isinstance(stored, dict) else ()
+    return {
+        day: _day_of(fields)
+        for day, fields in sorted(days)
+        if _is_date(day) and isinstance(fields, dict)
+    }
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return str(date.fromisoformat(text)) == text
+    except ValueError:
+        return False
 
 
 def _look(clients: Clients, now: datetime) -> Day:
@@ -94,11 +107,11 @@ def _look(clients: Clients, now: datetime) -> Day:
 
 def _outdated(known: Mapping[str, Day], now: datetime) -> list[str]:
     first = f"{now - timedelta(days=KEPT_DAYS):%Y-%m-%d}"
-    return [date for date in known if date < first]
+    return [day for day in known if day < first]
 
 
 def _write(days: Mapping[str, Day], outdated: list[str], clients: Clients) -> None:
-    fields: dict[str, Any] = {date: _fields_of(day) for date, day in days.items()}
+    fields: dict[str, Any] = {day: _fields_of(seen) for day, seen in days.items()}
     fields |= dict.fromkeys(outdated, firestore.DELETE_FIELD)
     with temporary_failures_named():
         deadline = time.monotonic() + CALL_SECONDS
@@ -107,16 +120,22 @@ def _write(days: Mapping[str, Day], outdated: list[str], clients: Clients) -> No
 
 def _fields_of(day: Day) -> dict[str, Any]:
     fields = asdict(day)
-    return {**fields, "oldestMinutes": fields.pop("oldest_minutes")}
+    oldest = fields.pop("oldest_minutes")
+    return {**fields, "oldestMinutes": oldest}
 
 
 def _day_of(fields: Mapping[str, Any]) -> Day:
-    return Day(
-        fields.get("waiting", 0),
-        fields.get("oldestMinutes", 0),
-        fields.get("parked", 0),
-        fields.get("limits") or {},
+    limits = fields.get("limits")
+    shares = limits.items() if isinstance(limits, dict) else ()
+    known = {name: one for name, one in shares if isinstance(one, int | float) and 0 <= one <= 1}
+    waiting, oldest, parked = (
+        _count(fields.get(name)) for name in ("waiting", "oldestMinutes", "parked")
     )
+    return Day(waiting, oldest, parked, known)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _reference(clients: Clients) -> firestore.DocumentReference:

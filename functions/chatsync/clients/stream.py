@@ -218,16 +218,14 @@ class Stream:
     def limits_used(self, operations: Sequence[str], deadline: float) -> dict[str, float]:
         """How much of this minute's limit was used, from 0 to 1, by operation (GetRateLimits).
 
-        By all calls of servers; those without limit are left out.
+        By all calls of servers; those without limit, or stated in another way, are left out.
         """
         options = {"server_side": True, "endpoints": operations}
         response = self._calls.read(deadline, StreamChat.get_rate_limits, **options)
         with _answered("server_side"):
-            stated = response["server_side"].items()
-            limits = {name: (one["limit"], one["remaining"]) for name, one in stated}
-            return {
-                name: round(1 - left / limit, 3) for name, (limit, left) in limits.items() if limit
-            }
+            stated = response["server_side"]
+            shares = {name: _share_used(stated.get(name)) for name in operations}
+        return {name: share for name, share in shares.items() if share is not None}
 
     def set_event_hooks(self, hooks: Sequence[Mapping[str, Any]], deadline: float) -> None:
         """Replace the whole list of places where events go (UpdateApp).
@@ -270,12 +268,19 @@ def _channel(chat: StreamChat, cid: str) -> Any:
     return chat.channel(channel_type, channel_id)
 
 
+def _share_used(stated: object) -> float | None:
+    match stated:
+        case {"limit": int(limit), "remaining": int(left)} if limit > 0:
+            return round(min(1.0, max(0.0, 1 - left / limit)), 3)
+    return None
+
+
 @contextmanager
 def _answered(what: str) -> Iterator[None]:
     """Raise StreamUnavailable where a field of an answer is missing or of another type."""
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise StreamUnavailable(f"Stream answered without {what}") from error
 
 

@@ -14,6 +14,7 @@ from .entries import entries_of as entries_of
 from .entries import oldest as oldest
 from .entries import retry_parked as retry_parked
 from .entries import sample as sample
+from .entries import waits_since_it_failed as waits_since_it_failed
 from .entries import waking as waking
 from .entries import write_entries as write_entries
 from .service import complete as complete

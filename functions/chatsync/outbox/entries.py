@@ -33,7 +33,7 @@ from ..clients.documents import CHANGED, temporary_failures_named, until
 from ..errors import FirebaseUnavailable
 from ..ids import Key
 from ..log_events import LogEvent
-from ..outcome import Outcome, Waiting
+from ..outcome import Outcome, Parked, Waiting
 from ..side_by_side import BATCH, batches
 from . import retry
 from .wakes import slot_of, try_to_wake
@@ -45,6 +45,9 @@ WRITE_SECONDS = 8.0
 LISTING_SECONDS = 40.0
 
 _MOST_SHOWN = 2000
+
+_MOST_LOOKED_AT = 2 * BATCH
+"""By each of two queries, every five minutes."""
 
 
 @dataclass(frozen=True)
@@ -207,13 +210,25 @@ def count(state: str, clients: Clients) -> int:
 def oldest(clients: Clients, parked: int) -> datetime | None:
     """When the entry that waits longest first failed; ``parked`` is how many are parked.
 
-    One of the first ``parked`` + 1 entries waits, so no index of two fields is needed. Beyond 200
-    parked ones it is not known.
+    One of the first ``parked`` + 1 entries waits, so no index of two fields is needed. Where more
+    than 200 are parked and more than 200 wait, it is the oldest of 200 that wait.
     """
-    query = clients.firestore.collection(COLLECTION).order_by("firstFailedAt")
-    query = query.select(["state", "firstFailedAt"]).limit(min(parked, 2 * BATCH) + 1)
-    found = (snapshot.to_dict() or {} for snapshot in _answer(query, _listing_ends()))
-    return next((one["firstFailedAt"] for one in found if one.get("state") == "waiting"), None)
+    entries = clients.firestore.collection(COLLECTION)
+    first = entries.order_by("firstFailedAt").limit(parked + 1)
+    known = _oldest_of(first) if parked <= _MOST_LOOKED_AT else None
+    return known or _oldest_of(_in_state("waiting", clients).limit(_MOST_LOOKED_AT))
+
+
+def _oldest_of(query: firestore.Query) -> datetime | None:
+    fields = ["state", "reason", "firstFailedAt"]
+    found = (one.to_dict() or {} for one in _answer(query.select(fields), _listing_ends()))
+    times = (one.get("firstFailedAt") for one in found if waits_since_it_failed(one))
+    return min((at for at in times if isinstance(at, datetime)), default=None)
+
+
+def waits_since_it_failed(entry: Mapping[str, Any]) -> bool:
+    """Not so one that was parked, and is tried once more: it keeps its reason until then."""
+    return entry.get("state") == "waiting" and entry.get("reason") not in list(Parked)
 
 
 def sample(state: str, clients: Clients) -> list[dict[str, Any]]:
