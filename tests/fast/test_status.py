@@ -14,7 +14,7 @@ from chatsync.audit.steps import CHANNEL_STEPS, USER_STEPS
 from chatsync.daily import Day
 from chatsync.operator.health import Health, problems_of
 from chatsync.operator.sentences import OF_THE_WHOLE
-from chatsync.operator.status import screen
+from chatsync.operator.status import facts_of, screen
 
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
 NIGHT = NOW.replace(hour=2, minute=0)
@@ -67,7 +67,7 @@ def test_a_project_before_its_first_deployment_has_nothing_wrong():
             replace(HEALTHY, audits=[replace(night("running"), mode="backfill"), night()]),
             "backfill stopped",
         ),
-        (replace(HEALTHY, audits=[night("running")]), "no audit"),
+        (replace(HEALTHY, audits=[]), "no audit"),
         (replace(HEALTHY, days={"2026-11-26": Day(limits={"QueryUsers": 0.81})}), "limit"),
         (waiting(11), "waiting, stream_unavailable"),
         (waiting(11, "something new"), "waiting, something new"),
@@ -109,6 +109,62 @@ def test_every_sentence_about_the_whole_is_told_by_some_state():
 )
 def test_what_is_usual_is_not_wrong(health):
     assert names(health) == []
+
+
+def test_a_first_audit_has_a_day_to_end():
+    young = replace(night("running"), mode="setup", started_at=NOW - timedelta(hours=25))
+    assert names(replace(HEALTHY, audits=[young])) == []
+    old = replace(young, started_at=NOW - timedelta(hours=27))
+    assert names(replace(HEALTHY, audits=[young, old])) == ["no audit"]
+    assert names(replace(HEALTHY, audits=[])) == ["no audit"]
+
+
+def test_what_is_parked_for_an_unknown_reason_is_wrong_too():
+    entries = [*parked("something new", "ann"), *parked("rejected", "bob")]
+    health = replace(HEALTHY, parked=2, parked_entries=entries)
+    assert names(health) == ["parked, rejected", "parked, something new"]
+
+
+def test_a_parked_problem_quotes_the_last_error_and_counts_beyond_what_is_read():
+    entries = [one | {"lastError": "code 4: role x"} for one in parked("rejected", "ann", "bob")]
+    [problem] = problems_of(replace(HEALTHY, parked=2, parked_entries=entries))
+    assert (problem.detail, problem.error) == ("2: ann, bob", "code 4: role x")
+    [problem] = problems_of(replace(HEALTHY, parked=5, parked_entries=entries))
+    assert problem.detail == "2 of the first 2: ann, bob"
+
+
+def test_the_reason_that_is_told_is_that_of_those_that_are_late():
+    fresh = [{"state": "waiting", "reason": "begun", "firstFailedAt": NOW}] * 5
+    late = {**fresh[0], "reason": "credentials", "firstFailedAt": NOW - timedelta(hours=1)}
+    health = replace(waiting(60), waiting=6, waiting_entries=[late, *fresh])
+    assert names(health) == ["waiting, credentials"]
+
+
+@pytest.mark.parametrize("odd", [None, 7, "yesterday", NOW + timedelta(hours=1)])
+def test_an_odd_time_is_borne(odd):
+    entries = [{"reason": "begun", "firstFailedAt": odd, "state": "waiting"}]
+    oldest = odd if isinstance(odd, datetime) else None
+    health = replace(HEALTHY, waiting=1, waiting_entries=entries, oldest=oldest)
+    assert names(health) == []
+    assert "-" not in dict(facts_of(health))["outbox"][0]
+
+
+def test_findings_of_users_and_of_channels_are_of_the_last_audit_of_each():
+    whole = night(counts={"users": {"orphan_documents": 1}, "channels": {"only_in_firestore": 1}})
+    of_users = replace(
+        whole, mode="operator", steps=USER_STEPS, counts={"users": {"wrong_kind": 1}}
+    )
+    assert names(replace(HEALTHY, audits=[of_users, whole])) == ["wrong_kind", "only_in_firestore"]
+    running = replace(of_users, state="running")
+    expected = ["orphan_documents", "only_in_firestore"]
+    assert names(replace(HEALTHY, audits=[running, whole])) == expected
+
+
+def test_it_says_how_findings_go_away():
+    found = replace(HEALTHY, audits=[night(counts={"users": {"wrong_kind": 3}})])
+    told = " ".join(screen(found, problems_of(found), COLUMNS, LINES))
+    assert "`audit` looks again" in told
+    assert "looks again" not in " ".join(screen(WORST, problems_of(waiting(60)), COLUMNS, LINES))
 
 
 def test_an_audit_of_some_users_hides_no_finding_of_the_last_whole_one():

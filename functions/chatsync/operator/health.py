@@ -9,14 +9,20 @@ from typing import Any
 from .. import audit as audits
 from .. import daily, outbox
 from ..audit import Audit
-from ..audit.steps import CHANNEL_STEPS, KINDS, USER_STEPS
+from ..audit.steps import (
+    CHANNEL_STEPS,
+    KINDS,
+    KINDS_OF_CHANNELS,
+    KINDS_OF_USERS,
+    USER_STEPS,
+)
 from ..clients import Clients
 from ..daily import Day
 from ..entry import set_up
 from ..outcome import Waiting
 from ..proof import missing_when_checked
 from .explain.explanation import Problem, when
-from .sentences import FINDINGS, OF_THE_WHOLE, PARKED, WAITING
+from .sentences import FINDINGS, OF_THE_WHOLE, PARKED, WAITING, sentence_of_parked
 
 NIGHTS = 30
 
@@ -33,7 +39,7 @@ MOST_PERCENT = 80
 TOLERATED = ("taken_channel",)
 """Findings about which nothing must be done."""
 
-_MOST_NAMED, _LONGEST = 3, 40
+_MOST_NAMED, _LONGEST, _LONGEST_ERROR = 3, 40, 200
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,12 @@ class Health:
     @property
     def last_whole_audit(self) -> Audit | None:
         """The last one that is done and looked at everything."""
-        return next((one for one in self.audits if one.state == "done" and is_whole(one)), None)
+        return self.last_audit_of(*USER_STEPS, *CHANNEL_STEPS)
+
+    def last_audit_of(self, *steps: str) -> Audit | None:
+        """The last one that is done and has all these steps, for all teams."""
+        done = (one for one in self.audits if one.state == "done" and one.team is None)
+        return next((one for one in done if {*steps} <= {*one.steps}), None)
 
 
 def read_health(clients: Clients) -> Health:
@@ -101,11 +112,6 @@ def read_health(clients: Clients) -> Health:
     )
 
 
-def is_whole(audit: Audit) -> bool:
-    """Whether an audit looks at everything, and not at some users only."""
-    return audit.team is None and {*USER_STEPS, *CHANNEL_STEPS} <= set(audit.steps)
-
-
 def is_nightly(audit: Audit) -> bool:
     """Whether it is one of the functions' own; the first one follows the first deployment."""
     return audit.mode in ("nightly", "setup")
@@ -117,7 +123,8 @@ def problems_of(health: Health) -> list[Problem]:
         *_of_functions(health),
         *_of_outbox(health),
         *_of_audits(health),
-        *_of_findings(health.last_whole_audit),
+        *_of_findings(health.last_audit_of(*USER_STEPS), KINDS_OF_USERS),
+        *_of_findings(health.last_audit_of(*CHANNEL_STEPS), KINDS_OF_CHANNELS),
         *_of_limits(health),
     ]
 
@@ -132,19 +139,30 @@ def _of_functions(health: Health) -> Iterator[Problem]:
 
 
 def _of_outbox(health: Health) -> Iterator[Problem]:
-    by_reason: dict[str, list[str]] = {}
+    read = len(health.parked_entries)
+    of = f" of the first {read}" if read < health.parked else ""
+    by_reason: dict[str, list[Mapping[str, Any]]] = {str(one): [] for one in PARKED}
     for entry in health.parked_entries:
-        by_reason.setdefault(str(entry.get("reason")), []).append(name_of_entry(entry))
-    for parked, sentence in PARKED.items():
-        if names := by_reason.get(parked):
-            yield Problem(f"parked, {parked}", sentence, _some(names))
+        by_reason.setdefault(str(entry.get("reason")), []).append(entry)
+    for reason, entries in by_reason.items():
+        if entries:
+            detail = f"{len(entries)}{of}: {_some([name_of_entry(one) for one in entries])}"
+            error = _cut(str(entries[0].get("lastError") or ""), _LONGEST_ERROR)
+            yield Problem(_cut(f"parked, {reason}"), sentence_of_parked(reason), detail, error)
     if health.oldest and health.now - health.oldest > LATE_AFTER and not health.paused_since:
-        [(reason, _)] = reasons_of(health.waiting_entries).most_common(1) or [
+        late_ones = [one for one in health.waiting_entries if _is_late(one, health.now)]
+        [(reason, _)] = reasons_of(late_ones or health.waiting_entries).most_common(1) or [
             (str(Waiting.INTERNAL), 0)
         ]
         why = next((WAITING[one] for one in Waiting if one == reason), WAITING[Waiting.INTERNAL])
         late = f"{health.waiting}, the oldest for {age(health.now - health.oldest)}"
-        yield Problem(f"waiting, {reason}", why, late)
+        yield Problem(_cut(f"waiting, {reason}"), why, late)
+
+
+def _is_late(entry: Mapping[str, Any], now: datetime) -> bool:
+    at = entry.get("firstFailedAt")
+    since = at if isinstance(at, datetime) and outbox.waits_since_it_failed(entry) else now
+    return now - since > LATE_AFTER
 
 
 def _of_audits(health: Health) -> Iterator[Problem]:
@@ -154,9 +172,10 @@ def _of_audits(health: Health) -> Iterator[Problem]:
     backfill = health.last_backfill
     if backfill and not health.paused_since and _has_stopped(backfill, health.now):
         yield _problem("backfill stopped", f"{backfill.seen} are done")
-    done = (one.finished_at for one in health.audits if is_nightly(one) and one.state == "done")
-    last_end = next(done, None)
-    if health.set_up.get("auditId") and (last_end is None or health.now - last_end > ABSENT_AFTER):
+    nightly = [one for one in health.audits if is_nightly(one)]
+    last_end = next((one.finished_at for one in nightly if one.state == "done"), None)
+    since = last_end or min((one.started_at for one in nightly if one.started_at), default=None)
+    if health.set_up.get("auditId") and (since is None or health.now - since > ABSENT_AFTER):
         yield _problem("no audit", f"the last one ended {when(last_end)}" if last_end else "")
 
 
@@ -165,10 +184,10 @@ def _has_stopped(audit: Audit, now: datetime) -> bool:
     return audit.state == "stopped" or (audit.state == "running" and is_dead)
 
 
-def _of_findings(audit: Audit | None) -> Iterator[Problem]:
+def _of_findings(audit: Audit | None, kinds: Sequence[str]) -> Iterator[Problem]:
     """What the last audit found and was not to repair."""
     found = findings_by_kind(audit) if audit else {}
-    for kind in KINDS:
+    for kind in kinds:
         if audit and kind in found and kind not in (*audit.repair, *TOLERATED):
             yield Problem(
                 kind, FINDINGS[kind], f"{found[kind]} in the audit of {when(audit.started_at)}"
@@ -197,7 +216,7 @@ def name_of_entry(entry: Mapping[str, Any]) -> str:
 
 
 def age(of: timedelta) -> str:
-    minutes = int(of.total_seconds() // 60)
+    minutes = max(0, int(of.total_seconds() // 60))
     if minutes < 120:
         return f"{minutes} minutes"
     return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // 60 // 24} days"
@@ -206,11 +225,11 @@ def age(of: timedelta) -> str:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     shown = ", ".join(_cut(one) for one in names[:_MOST_NAMED])
-    return f"{len(names)}: {shown} and {more} more" if more > 0 else f"{len(names)}: {shown}"
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+def _cut(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _problem(name: str, detail: str = "") -> Problem:

@@ -118,6 +118,16 @@ PARKED = {
     ),
 }
 
+UNKNOWN_REASON = Sentence(
+    "this version of chatsync knows no such reason",
+    "`explain UID`; `repair UID --apply` tries it again",
+)
+
+
+def sentence_of_parked(reason: str) -> Sentence:
+    return next((text for one, text in PARKED.items() if one == reason), UNKNOWN_REASON)
+
+
 FAILED = {
     "banned": Sentence(
         "the caller is banned in Stream", "nothing, or unban them in Stream's dashboard"

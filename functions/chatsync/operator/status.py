@@ -8,10 +8,11 @@ from ..audit import Audit
 from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..entry.set_up import lacking
 from . import options
-from .explain.explanation import Explanation, Facts, Problem, verdict_of, when
+from .explain.explanation import Explanation, Facts, Problem, problems_as_json, verdict_of, when
 from .explain.lines import lines_of, wrapped
 from .health import Health, age, problems_of, read_health, reasons_of
 from .options import FINDINGS, IN_SYNC, AsJson
+from .sentences import FINDINGS as FINDINGS_BY_KIND
 from .terminal import percent, print_json
 
 NARROWEST, WIDEST, SHORTEST = 40, 100, 20
@@ -36,7 +37,10 @@ def screen(health: Health, problems: Sequence[Problem], width: int, height: int)
     """At most ``height`` lines, if the first problem leaves room for the rest; pure."""
     head = f"{health.project}: {verdict_of(problems)}."
     state = lines_of(Explanation("", [], facts=facts_of(health)), width)
-    rest = [*wrapped(f"Commands go after `chatsync --project {health.project}`.", width), ""]
+    advice = f"Commands go after `chatsync --project {health.project}`."
+    if any(one.name in FINDINGS_BY_KIND for one in problems):
+        advice += " Findings stay here until an audit is without them: `audit` looks again."
+    rest = [*wrapped(advice, width), ""]
     room = height - len(state) - 2 - (len(rest) if problems else 0)
     told: list[str] = []
     for number, problem in enumerate(problems):
@@ -118,10 +122,7 @@ def report_of(health: Health, problems: Sequence[Problem]) -> dict[str, Any]:
     paused, oldest = health.paused_since, health.oldest
     fields = ("webhookUrl", "auditId", "backfillId")
     return {
-        "problems": [
-            {"name": one.name, "detail": one.detail, "why": one.sentence.why, "do": one.sentence.do}
-            for one in problems
-        ],
+        "problems": problems_as_json(problems),
         "pausedSince": paused.isoformat() if paused else None,
         "setUp": {name: health.set_up.get(name) for name in fields},
         "waiting": health.waiting,
