@@ -77,8 +77,9 @@ FINDINGS = {
     ),
     "wrong_team": Sentence(
         "document, channel and its custom field (`[teams] channel_field`) are of different teams",
-        "`fix-team --all --apply` corrects what leaves no doubt. Of the others decide which team is"
-        " right: `fix-team CHANNEL --team T --apply` corrects both sides",
+        "with `[teams] channel_field`, `fix-team --all --apply` corrects what leaves no doubt. Of"
+        " the others decide which team is right: `fix-team CHANNEL --team T --apply` corrects both"
+        " sides",
     ),
     "orphan_channel": Sentence(
         "the document that owns the channel (`[[channels]] owner`) is gone",
@@ -104,8 +105,8 @@ PARKED = {
     Parked.REJECTED: Sentence(
         "Stream refuses what Firebase says, such as a role it doesn't know: `lastError` quotes its"
         " code",
-        "correct the document: the repair follows. Or correct Stream's settings, or leave the app's"
-        " own roles out by `stream.allowed_roles`; then `repair UID --apply`",
+        "correct the document or Stream's settings, or leave the app's own roles out by"
+        " `stream.allowed_roles`; then `repair UID --apply`, else the nightly audit does it",
     ),
     Parked.DELETED: Sentence(
         "the Stream user was deleted and cannot be restored",
@@ -253,7 +254,8 @@ OF_THE_WHOLE = {
     ),
     "not set up": Sentence("the last deployment is not complete", "`doctor` says what is missing"),
     "events missing": Sentence(
-        "Stream does not send all events, so Firestore lags behind it", "`doctor` says what to set"
+        "when it was last looked, Stream did not send all events: Firestore lags behind it",
+        "`doctor` says what to set; then `resume` looks again, else the nightly audit does",
     ),
     "audit stopped": Sentence(
         "the safeguard stopped an audit or backfill, since a setting seems wrong",
