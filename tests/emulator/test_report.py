@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from chatsync.audit.steps import Finding
 from chatsync.operator.page import page_of
 from dev.seed import run_command
 from tests.emulator.browser import chromium_or_skip
@@ -124,6 +126,29 @@ def test_print_is_light_and_without_what_is_to_be_clicked(page):
 def test_a_small_screen_needs_no_scrolling_to_the_side(page):
     page.set_viewport_size({"width": 380, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_long_words_of_people_need_no_scrolling_to_the_side(browser, tmp_path):
+    word = "x" * 5000
+    entry = {"kind": "user", "key": word, "reason": word, "lastError": word}
+    file = tmp_path / "report.html"
+    health = replace(thirty_nights(), parked_entries=[entry], missing_events=[word])
+    file.write_text(page_of(health, [Finding(word, word, word, word)]), encoding="utf-8")
+    for width in (380, 900):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto(file.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
+
+
+def test_on_a_small_screen_charts_keep_their_size_and_show_the_last_nights(page):
+    page.set_viewport_size({"width": 380, "height": 800})
+    size = page.locator("#sync svg text").first.evaluate("e => e.getBoundingClientRect().height")
+    assert size >= 9
+    [last] = [t for t in page.locator("#sync svg text").all() if t.inner_html() == "99.4%"][-1:]
+    box = last.bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] <= 380
 
 
 def test_an_operator_writes_it_beside_the_emulators(emulators, browser, tmp_path):

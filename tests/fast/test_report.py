@@ -15,12 +15,14 @@ import pytest
 
 from chatsync import daily, outbox
 from chatsync.audit import Audit
+from chatsync.audit.steps import Finding
+from chatsync.daily import Day
 from chatsync.errors import StreamRejected
 from chatsync.ids import Key
 from chatsync.operator import charts
 from chatsync.operator.health import Health
 from chatsync.operator.nights import nights_of
-from chatsync.operator.page import page_of
+from chatsync.operator.page import charts_of, page_of
 from chatsync.outcome import Outcome
 from tests.operators_view import HOSTILE, NOW, findings, thirty_nights
 
@@ -120,6 +122,92 @@ def test_each_chart_is_a_drawing_in_the_colours_of_the_page(page):
         assert all(one.startswith("var(") or one in ("none", "transparent") for one in colours)
 
 
+def rated(*rates: tuple[int, int]) -> Health:
+    """Nights in their order, each with its records and how many agree."""
+    audits = [
+        replace(audited(ago), counts={"users": {"records": records, "agreeing": agreeing}})
+        for ago, (records, agreeing) in enumerate(reversed(rates))
+    ]
+    return Health("demo-app", NOW, audits=audits)
+
+
+def labels(drawing: str) -> list[str]:
+    return re.findall(r">([^<>]+)</text>", drawing)
+
+
+def drawing_of(health: Health, section: str) -> str:
+    [chart] = [one for one in charts_of(health) if one.id == section]
+    return chart.svg
+
+
+@pytest.mark.parametrize(
+    "rates", [[(9, 9)] * 30, [(100_000, 99_990)] * 30, [(10, 10), (10, 0)], [(1, 1)], [(1, 0)]]
+)
+def test_the_axis_of_the_rate_has_no_label_twice_and_none_that_cannot_be(rates):
+    shown = [one for one in labels(drawing_of(rated(*rates), "sync")) if one.endswith("%")][:-1]
+    assert len(shown) == len(set(shown)) > 1
+    assert all(re.fullmatch(r"\d+\.\d%", one) for one in shown)
+
+
+def test_only_what_agrees_whole_is_told_as_whole():
+    [sync, *_] = charts_of(rated((100_000, 100_000), (100_000, 99_999)))
+    assert sync.caption.startswith("99.9% when the last audit began")
+    assert labels(sync.svg).count("100.0%") + labels(sync.svg).count("100%") <= 1
+
+
+def test_a_team_without_any_agreement_is_not_in_sync():
+    teams = {"a": {"records": 3, "agreeing": 0}, "b": {"records": 3, "agreeing": 3}}
+    [_, shown, *_] = charts_of(Health("demo-app", NOW, audits=[replace(audited(0), teams=teams)]))
+    assert shown.caption.startswith("1 of 2 teams were not in sync")
+
+
+def test_teams_with_the_same_beginning_have_a_row_each():
+    teams = {f"organisation-north-{n}": {"records": 10, "agreeing": 9} for n in range(3)}
+    drawn = drawing_of(Health("demo-app", NOW, audits=[replace(audited(0), teams=teams)]), "teams")
+    assert len([one for one in labels(drawn) if "n-north-" in one]) == 3
+
+
+def test_few_nights_are_drawn_as_narrow_as_many():
+    health = thirty_nights()
+    for few in (1, 2):
+        days = dict(list(health.days.items())[-few:])
+        for one in charts_of(replace(health, audits=health.audits[:few], days=days)):
+            dates = [text for text in labels(one.svg) if re.match("Oct|Nov", text)]
+            assert dates[: len(set(dates))] == list(dict.fromkeys(dates)), one.id
+
+
+def test_days_that_were_not_recorded_are_told_and_no_zero():
+    health = thirty_nights()
+    days = {date: day for date, day in health.days.items() if date not in ("2026-11-20",)}
+    for one in charts_of(replace(health, days=days)):
+        if one.id in ("outbox", "limits"):
+            assert "1 of 30 days was not recorded: it is marked." in one.caption
+            assert ("2026-11-20", "not recorded") in [row[:2] for row in one.rows]
+
+
+def test_only_the_last_thirty_days_are_shown_and_none_to_come():
+    days = {"2026-01-01": Day(waiting=5), "2026-11-27": Day(waiting=1), "9999-12-31": Day(7)}
+    [outbox] = [c for c in charts_of(Health("demo-app", NOW, days=days)) if c.id == "outbox"]
+    assert [row[0] for row in outbox.rows] == ["2026-11-27"]
+    assert "The most was 1, on 2026-11-27." in outbox.caption
+
+
+def test_a_file_that_cannot_hold_the_page_is_named(run, tmp_path):
+    for out in ("/dev/full", str(tmp_path / ("x" * 300))):
+        ran = run("report", "--out", out)
+        assert (ran.status, out in ran.err, "bug" in ran.err) == (2, True, False)
+
+
+@pytest.mark.parametrize("odd", [None, 7, b"x", NOW, {"a": 1}, "\ud800\u2028\u202e`x`{{7*7}}"])
+def test_a_finding_or_an_entry_of_another_type_is_shown(odd):
+    health = thirty_nights()
+    entry = dict.fromkeys(("kind", "key", "reason", "lastError", "firstFailedAt"), odd)
+    finding = Finding("wrong_team", odd, odd, odd)
+    page = page_of(replace(health, parked_entries=[entry]), [finding])
+    assert json.loads(re.findall(r'id="tables">(.*?)</script>', page, re.DOTALL)[0])
+    assert "49" not in re.findall(r"<section.*?</section>", page, re.DOTALL)[0]
+
+
 def test_a_thousand_teams_and_a_night_of_nothing_are_drawn():
     health = thirty_nights(teams=1000)
     empty = replace(health.audits[0], teams={}, counts={}, findings=0, repaired=0)
@@ -135,7 +223,7 @@ def test_a_new_project_has_a_page_without_charts():
 
 
 def test_the_scale_of_the_rate_shows_small_differences():
-    [*_, line, _] = charts.sync_rate(nights_of(thirty_nights().audits, NOW))["layer"]
+    [*_, line, _] = charts.sync_rate(nights_of(thirty_nights().audits, NOW), NOW)["layer"]
     low, high = line["encoding"]["y"]["scale"]["domain"]
     assert (high, 0.9 < low < 1) == (1, True)
 

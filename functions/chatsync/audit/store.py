@@ -189,7 +189,8 @@ def findings_of(audit: Audit, clients: Clients) -> Iterable[Finding]:
     query = _reference(audit.id, clients).collection("findings").order_by("__name__")
     for snapshot in query.stream():
         stored = snapshot.to_dict()
-        yield Finding(**{name: stored[name] for name in Finding._fields if name in stored})
+        known = {name: stored[name] for name in Finding._fields if name in stored}
+        yield Finding(**{"kind": "", "key": snapshot.id, **known})
 
 
 def _expires_at(audit: Audit) -> datetime | None:

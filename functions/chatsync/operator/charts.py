@@ -4,13 +4,18 @@ The colours are variables of the page's CSS, so that a chart is readable in ligh
 print.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vl_convert import vegalite_to_svg
 
 from ..daily import Day
+from .explain.lines import plain
+from .health import NIGHTS
 from .nights import Night, rate_of_team
+from .terminal import percent
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -56,69 +61,65 @@ def draw(spec: Spec) -> str:
     return str(vegalite_to_svg(whole, vl_version="5.21"))
 
 
-def sync_rate(nights: Sequence[Night]) -> Spec:
+def sync_rate(nights: Sequence[Night], now: datetime) -> Spec:
     """The share in sync of each night; nights without an audit are marked."""
     rows = [{"date": one.date, "rate": one.rate} for one in nights]
-    rates = [one.rate for one in nights if one.rate is not None]
-    lowest = min(rates, default=1.0)
-    missing = [{"date": one.date} for one in nights if one.audit is None]
-    y = _quantity(
-        "rate", "in sync", number_format=".1%", domain=[lowest - max(0.002, 1 - lowest) / 4, 1]
-    )
-    last = [row for row in rows if row["rate"] is not None][-1:]
+    rates = [(one.date, one.rate) for one in nights if one.rate is not None]
+    lowest = min((rate for _, rate in rates), default=1.0)
+    least = max(0, min(0.99, lowest - (1 - lowest) / 4))
+    y = _quantity("rate", None, number_format=".1%", domain=[least, 1])
+    last = [{"date": date, "rate": rate, "text": percent(rate, 1)} for date, rate in rates[-1:]]
     return {
         **_size(),
+        "padding": {"left": 5, "top": 5, "bottom": 5, "right": 20},
         "layer": [
-            {
-                "data": {"values": missing},
-                "mark": {"type": "bar", "color": _BAD, "opacity": 0.25},
-                "encoding": {"x": _date()},
-            },
+            _without((one.date for one in nights if one.audit is None), now),
             {
                 "data": {"values": rows},
                 "mark": {
                     **{"type": "line", "color": _MAIN, "strokeWidth": 2},
                     **{"point": {"color": _MAIN}, "invalid": "break-paths-show-domains"},
                 },
-                "encoding": {"x": _date(0.5), "y": y},
+                "encoding": {"x": _date(now, 0.5), "y": y},
             },
             {
                 "data": {"values": last},
-                "mark": {"type": "text", "align": "right", "dy": 14, "fontWeight": "bold"},
+                "mark": {"type": "text", "align": "left", "dx": 8, "fontWeight": "bold"},
                 "encoding": {
-                    **{"x": _date(0.5), "y": y},
-                    "text": {"field": "rate", "type": "quantitative", "format": ".1%"},
+                    **{"x": _date(now, 0.5), "y": y},
+                    "text": {"field": "text", "type": "nominal"},
                 },
             },
         ],
     }
 
 
-def teams(nights: Sequence[Night]) -> Spec | None:
+def teams(nights: Sequence[Night], now: datetime) -> Spec | None:
     """The worst teams, each night in the colour of its rate; None if there are no two teams."""
     shown = worst_teams(nights)
     if len(shown) < 2:
         return None
     rows: Rows = []
-    for team, rate in shown:
-        label = f"{_shortened(team)}  {rate:.1%}"
+    for number, (team, _) in enumerate(shown):
         for night in nights:
             value = rate_of_team(night.audit, team) if night.audit else None
             if value is not None:
                 step = next(name for least, name, _ in _STEPS if value >= least)
-                rows.append({"date": night.date, "team": label, "step": step})
-    order = list(dict.fromkeys(row["team"] for row in rows))
+                rows.append({"date": night.date, "team": number, "step": step})
+    # By number: two names may be shortened to the same.
+    labels = json.dumps([f"{_shortened(team)}  {percent(rate, 1)}" for team, rate in shown])
     colours = {name: colour for _, name, colour in _STEPS}
     return {
         **_size(ROW * len(shown), WIDTH + MARGIN - MARGIN_OF_NAMES),
         "data": {"values": rows},
         "mark": {"type": "rect", "stroke": "var(--page)", "strokeWidth": 1},
         "encoding": {
-            "x": _date(),
+            "x": _date(now),
             "y": {
-                **{"field": "team", "type": "nominal", "sort": order, "title": None},
+                **{"field": "team", "type": "ordinal", "title": None},
                 "axis": {
                     **{"domain": False, "ticks": False, "labelLimit": MARGIN_OF_NAMES - 10},
+                    "labelExpr": f"{labels}[datum.value]",
                     **{"minExtent": MARGIN_OF_NAMES, "maxExtent": MARGIN_OF_NAMES},
                 },
             },
@@ -135,7 +136,7 @@ def worst_teams(nights: Sequence[Night]) -> list[tuple[str, float]]:
     return sorted(known, key=lambda one: (one[1], one[0]))[:MOST_TEAMS]
 
 
-def findings(nights: Sequence[Night]) -> Spec:
+def findings(nights: Sequence[Night], now: datetime) -> Spec:
     """What each night found: what the audit repaired, and what it left to a person."""
     rows: Rows = []
     for night in nights:
@@ -145,23 +146,32 @@ def findings(nights: Sequence[Night]) -> Spec:
             rows.append({"date": night.date, "what": "left", "count": left})
     return {
         **_size(),
-        "data": {"values": rows},
-        "mark": {"type": "bar", "width": {"band": 0.8}},
-        "encoding": {
-            "x": _date(),
-            "y": _quantity("count", "findings", number_format="~s", ticks=_ticks(rows, "count", 5)),
-            "color": _colours("what", {"left": _BAD, "repaired": _GOOD}),
-            "order": {"field": "what", "sort": "ascending"},
-        },
+        "layer": [
+            _without((one.date for one in nights if one.audit is None), now),
+            {
+                "data": {"values": rows},
+                "mark": {"type": "bar", "width": {"band": 0.8}},
+                "encoding": {
+                    "x": _date(now),
+                    "y": _quantity(
+                        "count", None, number_format="~s", ticks=_ticks(rows, "count", 5)
+                    ),
+                    "color": _colours("what", {"left": _BAD, "repaired": _MAIN}),
+                    "order": {"field": "what", "sort": "ascending"},
+                },
+            },
+        ],
     }
 
 
-def outbox(days: Mapping[str, Day]) -> Spec:
+def outbox(days: Mapping[str, Day | None], now: datetime) -> Spec:
     """How full the outbox was, how late, and how much was parked: one below the other."""
-    rows = [
+    rows: Rows = [
         {"date": date, "waiting": one.waiting, "oldest": one.oldest_minutes, "parked": one.parked}
         for date, one in days.items()
+        if one
     ]
+    without = _without((date for date, one in days.items() if not one), now)
     titles = {
         "waiting": "Entries that waited, at most",
         "oldest": "Minutes that the oldest of them waited, at most",
@@ -171,40 +181,58 @@ def outbox(days: Mapping[str, Day]) -> Spec:
         {
             **_size(70),
             "title": title,
-            "mark": {"type": "bar", "width": {"band": 0.8}, "color": _MAIN},
-            "encoding": {
-                "x": _date(),
-                "y": _quantity(name, None, number_format="~s", ticks=_ticks(rows, name, 3)),
-            },
+            "layer": [
+                without,
+                {
+                    "data": {"values": rows},
+                    "mark": {"type": "bar", "width": {"band": 0.8}, "color": _MAIN},
+                    "encoding": {
+                        "x": _date(now),
+                        "y": _quantity(
+                            name,
+                            None,
+                            number_format="~s",
+                            domain=[0, max((row[name] for row in rows), default=0) or 1],
+                            ticks=_ticks(rows, name, 3),
+                        ),
+                    },
+                },
+            ],
         }
         for name, title in titles.items()
     ]
-    return {"data": {"values": rows}, "vconcat": charts}
+    return {"vconcat": charts}
 
 
-def limits(days: Mapping[str, Day]) -> Spec | None:
+def limits(days: Mapping[str, Day | None], now: datetime) -> Spec | None:
     """The greatest share of each of Stream's limits by day; None if nothing was used."""
-    rows: Rows = [
-        {"date": date, "operation": name, "share": share}
-        for date, day in days.items()
-        for name, share in day.limits.items()
-    ]
-    names = sorted({row["operation"] for row in rows if row["share"] >= 0.01})
-    rows = [row for row in rows if row["operation"] in names]
-    if not rows:
+    most: dict[str, float] = {}
+    for day in days.values():
+        for name, share in day.limits.items() if day else ():
+            most[name] = max(share, most.get(name, 0))
+    used = sorted((name for name in most if most[name] >= 0.01), key=lambda one: -most[one])
+    names = sorted(used[: len(_LINES)])
+    if not names:
         return None
+    rows: Rows = [
+        {"date": date, "operation": name, "share": day.limits.get(name) if day else None}
+        for date, day in days.items()
+        for name in names
+    ]
     full = {"type": "rule", "color": _BAD, "strokeDash": [4, 3]}
     return {
         **_size(),
         "layer": [
+            _without((date for date, day in days.items() if not day), now),
             {
                 "data": {"values": rows},
-                "mark": {"type": "line", "point": True, "strokeWidth": 2},
+                "mark": {
+                    **{"type": "line", "point": True, "strokeWidth": 2},
+                    "invalid": "break-paths-show-domains",
+                },
                 "encoding": {
-                    "x": _date(0.5),
-                    "y": _quantity(
-                        "share", "of a minute's limit", number_format=".0%", domain=[0, 1]
-                    ),
+                    "x": _date(now, 0.5),
+                    "y": _quantity("share", None, number_format=".0%", domain=[0, 1]),
                     "color": _colours("operation", dict(zip(names, _LINES, strict=False))),
                 },
             },
@@ -217,8 +245,21 @@ def _size(height: int = HEIGHT, width: int = WIDTH) -> Spec:
     return {"width": width, "height": height}
 
 
-def _date(band: float | None = None) -> Spec:
+def _without(dates: Iterable[str], now: datetime) -> Spec:
+    """The layer that marks nights or days of which nothing is known."""
     return {
+        "data": {"values": [{"date": one} for one in dates]},
+        "mark": {"type": "bar", "color": _BAD, "opacity": 0.25},
+        "encoding": {"x": _date(now)},
+    }
+
+
+def _date(now: datetime, band: float | None = None) -> Spec:
+    """Always thirty days, so that all charts are alike, and a night is as wide in all of them."""
+    end = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
+    ends = (end - timedelta(days=NIGHTS), end)
+    return {
+        "scale": {"domain": [1000 * one.timestamp() for one in ends]},
         **{"field": "date", "timeUnit": "utcyearmonthdate", "type": "temporal"},
         **({"bandPosition": band} if band is not None else {}),
         "axis": {"format": "%b %-d", "title": None, "grid": False, "tickCount": 8},
@@ -252,4 +293,6 @@ def _colours(field: str, colours: Mapping[str, str]) -> Spec:
 
 
 def _shortened(team: str) -> str:
-    return team if len(team) <= 18 else f"{team[:17]}…"
+    """Without its middle: what tells teams apart may be at the end."""
+    shown = plain(team)
+    return shown if len(shown) <= 18 else f"{shown[:8]}…{shown[-9:]}"

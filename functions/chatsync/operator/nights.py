@@ -1,10 +1,11 @@
 """The nights of ``report``: the audit that counts for each; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..audit import Audit
+from ..daily import Day
 from .health import NIGHTS, is_nightly
 
 DUE_HOUR = 4
@@ -32,12 +33,24 @@ def nights_of(audits: Sequence[Audit], now: datetime) -> list[Night]:
     if not by_date:
         return []
     first, today = min(by_date), f"{now:%Y-%m-%d}"
-    dates = [f"{now - timedelta(days=ago):%Y-%m-%d}" for ago in reversed(range(NIGHTS))]
     return [
         Night(date, by_date.get(date))
-        for date in dates
+        for date in _last_dates(now)
         if date >= first and (date != today or by_date.get(today) or now.hour >= DUE_HOUR)
     ]
+
+
+def days_of(days: Mapping[str, Day], now: datetime) -> dict[str, Day | None]:
+    """The last thirty days in order, from the first that is recorded on; None if one is not. Today
+    may still be without a record."""
+    dates = _last_dates(now)
+    first = min((date for date in days if date in dates), default="")
+    known = {date: days.get(date) for date in dates if first and date >= first}
+    return {date: day for date, day in known.items() if day or date != dates[-1]}
+
+
+def _last_dates(now: datetime) -> list[str]:
+    return [f"{now - timedelta(days=ago):%Y-%m-%d}" for ago in reversed(range(NIGHTS))]
 
 
 def rate_of_team(audit: Audit, team: str) -> float | None:

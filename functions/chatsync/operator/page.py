@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -15,21 +16,24 @@ import chatsync
 
 from ..audit import Audit
 from ..audit.steps import Finding
+from ..daily import Day
 from . import charts
 from .explain.explanation import verdict_of, when
 from .health import (
-    NIGHTS,
     Health,
     findings_by_kind,
     name_of_entry,
     problems_of,
     reasons_of,
 )
-from .nights import Night, nights_of, rate_of_team
+from .nights import Night, days_of, nights_of, rate_of_team
 from .sentences import FINDINGS, PARKED, Sentence
 from .terminal import percent
 
 _HERE = files(__package__)
+
+
+Rows = Sequence[Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Chart:
     caption: str
     svg: str = ""
     head: Sequence[str] = ()
-    rows: Sequence[Sequence[object]] = ()
+    rows: Rows = ()
 
 
 def page_of(health: Health, found: Sequence[Finding]) -> str:
@@ -79,11 +83,16 @@ def _commands(text: str) -> Markup:
 
 def charts_of(health: Health) -> list[Chart]:
     nights = nights_of(health.audits, health.now)
-    drawn = [_sync_rate(nights), _teams(nights), _findings_per_night(nights)]
-    return [one for one in (*drawn, _outbox(health), _limits(health)) if one]
+    days = days_of(health.days, health.now)
+    drawn = (
+        *(_sync_rate(nights, health.now), _teams(nights, health.now)),
+        *(_findings_per_night(nights, health.now), _outbox(days, health)),
+        _limits(days, health.now),
+    )
+    return [one for one in drawn if one]
 
 
-def _sync_rate(nights: Sequence[Night]) -> Chart:
+def _sync_rate(nights: Sequence[Night], now: datetime) -> Chart:
     title = "In sync"
     rates = [(one.rate, one.date) for one in nights if one.rate is not None]
     if not rates:
@@ -92,31 +101,32 @@ def _sync_rate(nights: Sequence[Night]) -> Chart:
         )
     lowest, date = min(rates)
     missing = sum(one.audit is None for one in nights)
-    caption = f"{rates[-1][0]:.1%} when the last audit began, before it repaired anything;"
-    caption += f" {lowest:.1%} at the lowest, on {date}."
+    caption = f"{percent(rates[-1][0], 1)} when the last audit began, before it repaired anything;"
+    caption += f" {percent(lowest, 1)} at the lowest, on {date}."
     if missing:
         caption += f" {missing} of {len(nights)} nights have no audit: they are marked."
-    rows = [(one.date, percent(one.rate) if one.audit else "no audit") for one in nights]
-    svg = charts.draw(charts.sync_rate(nights))
+    rows = [(one.date, percent(one.rate, 1) if one.audit else "no audit") for one in nights]
+    svg = charts.draw(charts.sync_rate(nights, now))
     return Chart("sync", title, caption, svg, ("night", "in sync"), rows)
 
 
-def _teams(nights: Sequence[Night]) -> Chart | None:
-    spec = charts.teams(nights)
+def _teams(nights: Sequence[Night], now: datetime) -> Chart | None:
+    spec = charts.teams(nights, now)
     if spec is None:
         return None
     worst = charts.worst_teams(nights)
     last = next(one.audit for one in reversed(nights) if one.audit)
-    below = sum((rate_of_team(last, team) or 1) < 1 for team in last.teams)
+    rates = [rate_of_team(last, team) for team in last.teams]
+    below = sum(rate is not None and rate < 1 for rate in rates)
     caption = f"{below} of {len(last.teams)} teams were not in sync on the last night."
     if len(last.teams) > len(worst):
         caption += f" The {len(worst)} lowest are shown."
-    rows = [(team, f"{rate:.1%}") for team, rate in worst]
+    rows = [(team, percent(rate, 1)) for team, rate in worst]
     head = ("team", "in sync on the last night")
     return Chart("teams", "In sync, by team", caption, charts.draw(spec), head, rows)
 
 
-def _findings_per_night(nights: Sequence[Night]) -> Chart | None:
+def _findings_per_night(nights: Sequence[Night], now: datetime) -> Chart | None:
     audited = [(one.date, one.audit) for one in nights if one.audit]
     if not audited:
         return None
@@ -124,44 +134,63 @@ def _findings_per_night(nights: Sequence[Night]) -> Chart | None:
     total = sum(one.findings for _, one in audited)
     repaired = sum(one.repaired for _, one in audited)
     left = audited[-1][1].findings - audited[-1][1].repaired
-    caption = f"{total} in {len(audited)} nights; the audits repaired {repaired} themselves."
+    nights_long = f"{len(audited)} nights" if len(audited) > 1 else "1 night"
+    caption = f"{total} in {nights_long}; the audits repaired {repaired} themselves."
     caption += f" The last one left {left}." if left > 0 else " The last one left none."
-    svg = charts.draw(charts.findings(nights)) if total else ""
+    svg = charts.draw(charts.findings(nights, now)) if total else ""
     head = ("night", "found", "repaired", "failed")
     return Chart("nights", "Findings per night", caption, svg, head, rows)
 
 
-_LAST_DAYS = slice(-NIGHTS, None)
+def _recorded(days: Mapping[str, Day | None]) -> dict[str, Day]:
+    return {date: day for date, day in days.items() if day}
 
 
-def _outbox(health: Health) -> Chart:
-    title, days = "Outbox", dict(list(health.days.items())[_LAST_DAYS])
+def _not_recorded(days: Mapping[str, Day | None]) -> str:
+    missing = len(days) - len(_recorded(days))
+    if not missing:
+        return ""
+    told = "1 of {} days was not recorded: it is marked."
+    if missing > 1:
+        told = f"{missing} of {{}} days were not recorded: they are marked."
+    return f" {told.format(len(days))}"
+
+
+def _rows(days: Mapping[str, Day | None], row: Callable[[Day], Sequence[object]]) -> Rows:
+    return [(date, *(row(day) if day else ("not recorded",))) for date, day in days.items()]
+
+
+def _outbox(days: Mapping[str, Day | None], health: Health) -> Chart:
+    title, recorded = "Outbox", _recorded(days)
     now = f"{health.waiting} entries wait now" if health.waiting else "Nothing waits now"
-    if not days:
+    if not recorded:
         return Chart("outbox", title, f"{now}. `wakeRepairs` has recorded no day yet.")
-    most, date = max((one.waiting, date) for date, one in days.items())
+    most, date = max((one.waiting, date) for date, one in recorded.items())
     caption = (
         f"{now}. The most was {most}, on {date}." if most else f"{now}, and nothing did before."
     )
-    rows = [(date, one.waiting, one.oldest_minutes, one.parked) for date, one in days.items()]
+    caption += _not_recorded(days)
+    rows = _rows(days, lambda one: (one.waiting, one.oldest_minutes, one.parked))
     head = ("day", "waiting, at most", "oldest, in minutes", "parked")
-    return Chart("outbox", title, caption, charts.draw(charts.outbox(days)), head, rows)
+    svg = charts.draw(charts.outbox(days, health.now))
+    return Chart("outbox", title, caption, svg, head, rows)
 
 
-def _limits(health: Health) -> Chart | None:
-    days = dict(list(health.days.items())[_LAST_DAYS])
-    if not days:
+def _limits(days: Mapping[str, Day | None], now: datetime) -> Chart | None:
+    recorded = _recorded(days)
+    if not recorded:
         return None
     title = "Stream's limits"
-    spec = charts.limits(days)
+    spec = charts.limits(days, now)
     if spec is None:
         return Chart("limits", title, "Less than 1% of any limit was used.")
-    seen = [(s, name, date) for date, day in days.items() for name, s in day.limits.items()]
+    seen = [(s, name, date) for date, day in recorded.items() for name, s in day.limits.items()]
     share, name, date = max(seen)
     caption = f"At most {share:.0%} of a minute's limit was used: {name}, on {date}."
     caption += " At 100% Stream refuses calls. The limits are looked at every five minutes."
+    caption += _not_recorded(days)
     names = sorted({name for _, name, _ in seen})
-    rows = [(date, *(f"{day.limits.get(n, 0):.0%}" for n in names)) for date, day in days.items()]
+    rows = _rows(days, lambda day: [f"{day.limits.get(one, 0):.0%}" for one in names])
     return Chart("limits", title, caption, charts.draw(spec), ("day", *names), rows)
 
 
@@ -192,13 +221,15 @@ def tables_of(health: Health, found: Sequence[Finding]) -> list[dict[str, Any]]:
     parked = [
         [
             name_of_entry(one),
-            str(one.get("reason", "")),
+            str(one.get("reason")),
             when(one.get("firstFailedAt")),
             str(one.get("lastError") or ""),
         ]
         for one in health.parked_entries
     ]
-    findings = [[one.kind, one.key, one.team or "", one.detail] for one in found]
+    findings = [
+        [str(cell or "") for cell in (one.kind, one.key, one.team, one.detail)] for one in found
+    ]
     return [
         {
             "section": "parked",

@@ -129,9 +129,11 @@ def patiently(call: Callable[[], Answer], wait: Callable[[int], None]) -> Answer
             time.sleep(2**failures / 2)
 
 
-def percent(rate: float | None) -> str:
+def percent(rate: float | None, digits: int = 0) -> str:
     """Rounded down: 100 % means that all agree."""
-    return "-" if rate is None else f"{math.floor(rate * 100 + 1e-9)}%"
+    if rate is None:
+        return "-"
+    return f"{math.floor(rate * 100 * 10**digits + 1e-9) / 10**digits:.{digits}f}%"
 
 
 def confirm(question: str, yes: bool) -> None:
