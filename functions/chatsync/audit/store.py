@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from firebase_functions import logger
 from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
@@ -137,14 +138,18 @@ def read(audit_id: str, clients: Clients) -> Audit | None:
 
 
 def recent(clients: Clients, since: datetime | None = None) -> list[Audit]:
-    """The audits and backfills that began after ``since``, else all that are kept; newest first."""
+    """The audits and backfills that began after ``since``, else all that are kept; newest first.
+
+    For people: a document with fields of other types is left out, and told in the log.
+    """
     query = clients.firestore.collection(COLLECTION).order_by(
         "startedAt", direction=firestore.Query.DESCENDING
     )
     if since:
         query = query.where(filter=FieldFilter("startedAt", ">=", since))
     with temporary_failures_named():
-        return [_audit(one) for one in query.get(**until(time.monotonic() + CALL_SECONDS))]
+        found = query.get(**until(time.monotonic() + CALL_SECONDS))
+    return [audit for one in found if (audit := _audit_if_sound(one))]
 
 
 def unfinished(mode: str, clients: Clients) -> Audit | None:
@@ -215,6 +220,25 @@ def save(audit: Audit, clients: Clients) -> Audit | None:
     add_write(batch, reference, stored, audit.version, clients.firestore)
     written_at = commit(batch, time.monotonic() + CALL_SECONDS)
     return replace(audit, version=written_at[0]) if written_at else None
+
+
+def _audit_if_sound(snapshot: Any) -> Audit | None:
+    try:
+        audit = _audit(snapshot)
+        tables = (*audit.counts.values(), *audit.teams.values())
+        numbers = (audit.findings, audit.repaired, audit.failed, audit.seen)
+        of_types = (
+            (str, (audit.mode, audit.state, audit.reason, *audit.counts, *audit.teams)),
+            (int, (*numbers, *(number for table in tables for number in table.values()))),
+            (datetime, (audit.started_at,)),
+            (datetime | None, (audit.finished_at,)),
+        )
+        if all(isinstance(value, one) for one, values in of_types for value in values):
+            return audit
+    except (KeyError, TypeError, AttributeError):
+        pass
+    logger.warn(f"{COLLECTION}/{snapshot.id} is no audit that can be read: it is left out")
+    return None
 
 
 def _audit(snapshot: Any) -> Audit:
