@@ -193,7 +193,30 @@ WORST = replace(
 )
 
 
-@pytest.mark.parametrize("health", [HEALTHY, waiting(30), Health("demo-app", NOW), WORST])
+LONG = "x" * 100_000
+OF_LONG_TEXTS = [
+    replace(
+        WORST,
+        paused_since=None,
+        set_up=SET_UP,
+        missing_events=[],
+        waiting=12,
+        parked_entries=[{"kind": LONG, "key": LONG, "reason": one, "lastError": LONG}],
+        waiting_entries=[{"kind": LONG, "key": LONG, "reason": LONG}],
+        audits=[night("unsafe", reason=LONG), night()],
+        days={"2026-11-27": Day(limits={LONG: 1.0})},
+    )
+    for one in ("rejected", LONG)
+]
+OF_LONG_TEXTS += [
+    replace(HEALTHY, missing_events=[LONG] * 9),
+    replace(HEALTHY, audits=[night("unsafe", reason=LONG), night()]),
+]
+
+
+@pytest.mark.parametrize(
+    "health", [HEALTHY, waiting(30), Health("demo-app", NOW), WORST, *OF_LONG_TEXTS]
+)
 def test_it_fits_a_screen_of_80_by_24(health):
     lines = screen(health, problems_of(health), COLUMNS, LINES - 1)
     assert len(lines) < LINES, "\n".join(lines)

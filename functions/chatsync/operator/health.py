@@ -147,8 +147,8 @@ def _of_outbox(health: Health) -> Iterator[Problem]:
     for reason, entries in by_reason.items():
         if entries:
             detail = f"{len(entries)}{of}: {_some([name_of_entry(one) for one in entries])}"
-            error = _cut(str(entries[0].get("lastError") or ""), _LONGEST_ERROR)
-            yield Problem(_cut(f"parked, {reason}"), sentence_of_parked(reason), detail, error)
+            error = cut(str(entries[0].get("lastError") or ""), _LONGEST_ERROR)
+            yield Problem(cut(f"parked, {reason}"), sentence_of_parked(reason), detail, error)
     if health.oldest and health.now - health.oldest > LATE_AFTER and not health.paused_since:
         late_ones = [one for one in health.waiting_entries if _is_late(one, health.now)]
         [(reason, _)] = reasons_of(late_ones or health.waiting_entries).most_common(1) or [
@@ -156,7 +156,7 @@ def _of_outbox(health: Health) -> Iterator[Problem]:
         ]
         why = next((WAITING[one] for one in Waiting if one == reason), WAITING[Waiting.INTERNAL])
         late = f"{health.waiting}, the oldest for {age(health.now - health.oldest)}"
-        yield Problem(_cut(f"waiting, {reason}"), why, late)
+        yield Problem(cut(f"waiting, {reason}"), why, late)
 
 
 def _is_late(entry: Mapping[str, Any], now: datetime) -> bool:
@@ -224,13 +224,14 @@ def age(of: timedelta) -> str:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
-    shown = ", ".join(_cut(one) for one in names[:_MOST_NAMED])
+    shown = ", ".join(cut(one) for one in names[:_MOST_NAMED])
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _cut(text: str, most: int = _LONGEST) -> str:
+def cut(text: str, most: int = _LONGEST) -> str:
+    """The beginning: what people or other systems wrote may be of any length."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _problem(name: str, detail: str = "") -> Problem:
-    return Problem(name, OF_THE_WHOLE[name], detail)
+    return Problem(name, OF_THE_WHOLE[name], cut(detail, _LONGEST_ERROR))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..audit import Audit
@@ -10,12 +11,15 @@ from ..entry.set_up import lacking
 from . import options
 from .explain.explanation import Explanation, Facts, Problem, problems_as_json, verdict_of, when
 from .explain.lines import lines_of, wrapped
-from .health import Health, age, problems_of, read_health, reasons_of
+from .health import Health, age, cut, problems_of, read_health, reasons_of
 from .options import FINDINGS, IN_SYNC, AsJson
 from .sentences import FINDINGS as FINDINGS_BY_KIND
 from .terminal import percent, print_json
 
 NARROWEST, WIDEST, SHORTEST = 40, 100, 20
+
+_LONGEST = 20
+"""Of a name in a line."""
 
 _ENTRY_FIELDS = ("kind", "key", "reason", "lastError", "attempts")
 
@@ -47,6 +51,8 @@ def screen(health: Health, problems: Sequence[Problem], width: int, height: int)
         lines = lines_of(Explanation("", [problem]), width)
         others = "; ".join(dict.fromkeys(one.name for one in problems[number:]))
         also = [*wrapped(f"Also: {others}. `report` tells all.", width), ""]
+        if len(lines) + len(also) > room:  # the page and `explain` tell the error, too
+            lines = lines_of(Explanation("", [replace(problem, error="")]), width)
         is_last = number == len(problems) - 1
         if number and len(told) + len(lines) + (0 if is_last else len(also)) > room:
             told += also
@@ -83,7 +89,7 @@ def _outbox(health: Health) -> str:
 def _counted(total: int, entries: Sequence[Mapping[str, Any]]) -> str:
     """``12 (10 stream_unavailable, 2 begun)``, of all or of those that were read."""
     reasons = reasons_of(entries).most_common(3)
-    shown = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    shown = ", ".join(f"{count} {cut(reason, _LONGEST)}" for reason, count in reasons)
     of = "" if total == len(entries) else f"of {len(entries)}: "
     return f"{total} ({of}{shown})"
 
@@ -95,11 +101,11 @@ def described(audit: Audit | None) -> str:
     sections = {"users": USER_STEPS, "channels": CHANNEL_STEPS}
     only = [name for name, steps in sections.items() if set(steps) & set(audit.steps)]
     limits = [f"{only[0]} only"] if len(only) == 1 else []
-    limits += [f"team {audit.team}"] if audit.team else []
-    mode = [audit.mode] if audit.mode != "backfill" else []
+    limits += [f"team {cut(str(audit.team), _LONGEST)}"] if audit.team else []
+    mode = [cut(audit.mode, _LONGEST)] if audit.mode != "backfill" else []
     head = ", ".join([when(audit.started_at), *mode, *limits, audit.state])
     if audit.state == "unsafe":
-        return f"{head}: {audit.reason}"
+        return f"{head}: {cut(audit.reason, 60)}"
     left = f", {audit.failed} failed" if audit.failed else ""
     if audit.mode == "backfill":
         return f"{head}: {audit.seen} compared, {audit.repaired} repaired{left}"
@@ -113,7 +119,7 @@ def _limits(health: Health) -> str:
     if not health.days:
         return "how much of its limits is used is not known yet"
     [(operation, percent)] = health.limits.most_common(1) or [("", 0)]
-    of = f" ({operation})" if operation else ""
+    of = f" ({cut(operation, _LONGEST)})" if operation else ""
     return f"at most {percent}% of a limit was used since yesterday{of}"
 
 
