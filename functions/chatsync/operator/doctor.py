@@ -102,11 +102,11 @@ def _set_up_verdict(clients: Clients) -> tuple[bool, str]:
     """Before the first deployment nothing is wrong; after it, only tasks can be forbidden."""
     done = set_up.read(clients)
     account = done.get("serviceAccount")
-    if not account:
-        return True, "not deployed yet"
     if done.get("auditId"):
         left = set_up.lacking(done)
         return not left, "; ".join(left) or "done"
+    if not account:
+        return True, "not deployed yet"
     return False, (
         "the functions may not call each other. Run: gcloud iam service-accounts"
         f" add-iam-policy-binding {account} --member=serviceAccount:{account}"
