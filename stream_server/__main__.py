@@ -101,7 +101,8 @@ async def serve(
             # All but the live connections of one SDK works without it.
             print(f"Cannot listen on {host}:{websocket_port} as well: {error}", file=sys.stderr)
     print(
-        f"Local Stream server ready on http://{host}:{port} (key {API_KEY}, secret {API_SECRET})",
+        f"Local Stream server ready on http://{host}:{port} with its inspector at "
+        f"http://{host}:{port}/_control/ (key {API_KEY}, secret {API_SECRET})",
         flush=True,
     )
     # A killed parent ends nobody, so look whether this process has become an orphan.

@@ -1,5 +1,8 @@
 """The control surface, outside of Stream's namespace and without authentication.
 
+Pages of other origins can't use it (see own_origin.py). ``/_control/`` itself is for people: see
+inspector/.
+
     GET    /_control/state              counts, calls by operation and status as far as the log of
                                         requests goes back, switches, limits and faults
     POST   /_control/reset              forget everything but the limits and where webhooks go,
@@ -59,7 +62,9 @@ from aiohttp import web
 
 from . import steering
 from .errors import StreamError
+from .inspector import forms, pages
 from .operations import documented_limits
+from .own_origin import refuse_other_origins
 from .payloads import json_object
 from .state import Json, State
 from .steering import ControlError
@@ -75,7 +80,7 @@ def create_app(state: State) -> web.Application:
             state.save()
         return response
 
-    app = web.Application(middlewares=[explain_refusals, save_changes])
+    app = web.Application(middlewares=[refuse_other_origins, explain_refusals, save_changes])
     for method, path, handler in (
         ("GET", "/state", get_state),
         ("POST", "/reset", reset),
@@ -90,6 +95,8 @@ def create_app(state: State) -> web.Application:
         ("POST", "/deliveries/{n}/again", deliver_again),
     ):
         app.router.add_route(method, path, partial(handler, state))
+    pages.add_routes(app, state)
+    forms.add_routes(app, state)
     return app
 
 

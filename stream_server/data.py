@@ -33,6 +33,7 @@ NOT_KEPT = {
     "unknown_to_channels_until",
     "faults",
     "requests",
+    "bodies",
     "request_count",
     "resets",
     "data",

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from . import browsers, control, errors, timestamps, uploads
 from .auth import authorize
+from .bodies import body_of
 from .errors import StreamError, not_found, too_large
 from .faults import NoAnswerError
 from .limits import Limit
@@ -29,6 +30,7 @@ from .state import Caller, Json, State
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
 STATE = web.AppKey("state", State)
+CALLER = web.RequestKey("caller", str)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ def create_app() -> web.Application:
     )
     app[STATE] = state
     app.on_response_prepare.append(browsers.allow_origin)
+    app.router.add_get("/_control", to_inspector)
     app.add_subapp("/_control", control.create_app(state))
     app.router.add_get("/connect", partial(connect, state))
     app.router.add_get(uploads.PATH, partial(uploads.get_file, state))
@@ -52,6 +55,10 @@ def create_app() -> web.Application:
     app.on_shutdown.append(partial(close, state))
     app.on_cleanup.append(partial(close_data, state))  # when no call is under way any more
     return app
+
+
+async def to_inspector(request: web.Request) -> web.Response:
+    raise web.HTTPFound("/_control/")
 
 
 async def close(state: State, app: web.Application) -> None:
@@ -68,15 +75,22 @@ async def answer(state: State, operation: Operation, request: web.Request) -> we
     started = time.monotonic()
     raw = await request.read()
     entry = log_entry(state, operation, request, raw)
+    exchange = state.bodies.keep(entry["n"], request.query_string, raw)
     try:
         response = await through_faults(state, operation, request, raw)
         entry["status"] = response.status
+        exchange.answered = body_of(bytes_of(response))
     except NoAnswerError:
         if request.transport:
             request.transport.abort()
         response = web.Response()  # aiohttp wants one, and finds nobody to send it to.
+    exchange.caller = request.get(CALLER, "")
     entry["duration_ms"] = round(1000 * (time.monotonic() - started), 2)
     return response
+
+
+def bytes_of(response: web.Response) -> bytes:
+    return response.body if isinstance(response.body, bytes) else b""
 
 
 async def through_faults(
@@ -108,6 +122,7 @@ def perform(state: State, operation: Operation, request: web.Request, raw: bytes
         if operation.handler is None:  # NOWHERE
             raise not_found("Not Found")
         state.caller = authorize(request, state, operation.client_side)
+        request[CALLER] = state.caller.user_id or "server"
         lift_ended_bans(state, timestamps.now())
         if operation.is_upload:
             body = form_fields(raw, request.headers.get("Content-Type", ""))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .bodies import Bodies
 from .connections import Connections
 from .data import Data
 from .faults import Fault
@@ -166,6 +167,8 @@ class State:
     faults: list[Fault] = field(default_factory=list)
     requests: deque[Json] = field(default_factory=lambda: deque(maxlen=MAX_LOGGED_REQUESTS))
     request_count: int = 0
+    bodies: Bodies = field(default_factory=Bodies)
+    """Of the last requests."""
     resets: int = 0
     data: Data | None = None
 

@@ -114,6 +114,10 @@ class Webhooks:
             if entry["n"] > since
         ]
 
+    def body(self, number: int) -> bytes:
+        """What a logged attempt sent, unpacked."""
+        return self._made[number].body.encode()
+
     def reset(self) -> None:
         """Forgets all deliveries and options; those under way end. Their numbers go on."""
         for task in self._tasks:
