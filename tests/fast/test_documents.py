@@ -25,6 +25,7 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 CALLABLES = ROOT / "docs" / "callables.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")]
 DOCUMENTS += ROOT.glob("examples/**/README.md")
+DOCUMENTS += [ROOT / "stream_server" / "README.md"]
 PACKAGE = ROOT / "functions" / "chatsync"
 
 

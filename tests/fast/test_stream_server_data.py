@@ -264,6 +264,15 @@ def test_a_seed_leaves_alone_what_is_there(file, seed_file):
     assert {user["id"]: user.get("name") for user in users} == {"ann": "Another", "bob": None}
 
 
+def test_the_seed_in_the_readme_is_one(tmp_path):
+    text = (REPOSITORY / "stream_server" / "README.md").read_text(encoding="utf-8")
+    path = tmp_path / "seed.json"
+    path.write_text(text.split("```json\n")[1].split("```")[0])
+    with running("--seed", path) as (_, chat, _):
+        replies = chat.channel("messaging", "general").get_replies("m1")["messages"]
+    assert [reply["user"]["name"] for reply in replies] == ["Bob"]
+
+
 def test_a_seed_needs_no_file_of_data(seed_file):
     with running("--seed", seed_file) as (_, chat, _):
         (channel,) = chat.query_channels({"id": "general"})["channels"]
