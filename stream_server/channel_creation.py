@@ -131,6 +131,8 @@ def create(
         "messages": {},
         "reads": {},
         "thread_reads": {},
+        "hidden": {},
+        "cleared": {},
         "config_overrides": data.get("config_overrides", {}),
         "distinct": list(members) if channel_id.startswith("!") else None,
     }

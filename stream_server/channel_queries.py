@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from .channel_shapes import channel_state, member_shape
+from .channel_views import ChannelView, named_fields, refuse_unanswerable
 from .errors import NO_ACCESS_TO_CHANNELS, StreamError, bad_input
 from .filters import (
     COMPARISON,
@@ -18,7 +16,7 @@ from .filters import (
 )
 from .membership import existing_channel
 from .paging import MAX_MESSAGES, Page
-from .payloads import MAX_ITEMS, json_object
+from .payloads import MAX_ITEMS, given_fields, json_object, refuse_wrong_types
 from .permissions import client, is_participant, refuse_unless_participant
 from .state import Json, State
 from .watching import refuse_servers_watching, subscribe
@@ -29,9 +27,8 @@ MAX_OFFSET = 1000
 DEFAULT_MESSAGES = 25
 DEFAULT_MEMBERS, MAX_MEMBERS = 100, 300
 MAX_MEMBERS_OFFSET = 10_000
+READER_FLAGS = ("archived", "has_unread", "hidden", "joined", "muted", "pinned")
 
-# About the reader, whom a server hasn't got.
-OF_READER = {"archived", "has_unread", "hidden", "invite", "joined", "muted", "pinned"}
 CHANNELS = Schema(
     name="channels",
     operators={
@@ -44,11 +41,11 @@ CHANNELS = Schema(
         "members": {"$in", "$eq"},
         "filter_tags": {"$in", "$eq"},
         **dict.fromkeys(("frozen", "disabled", "distinct"), EQUALITY),
-        **dict.fromkeys(OF_READER, EQUALITY),
+        **dict.fromkeys((*READER_FLAGS, "invite"), EQUALITY),
     },
     times=frozenset({"created_at", "updated_at", "last_message_at", "last_updated"}),
-    flags=frozenset({"frozen", "disabled", "distinct"}),
-    texts=frozenset({"cid", "id", "type", "created_by_id", "name"}),
+    flags=frozenset({"frozen", "disabled", "distinct", *READER_FLAGS}),
+    texts=frozenset({"cid", "id", "type", "created_by_id", "name", "invite"}),
     numbers=frozenset({"member_count"}),
     lists=frozenset({"members", "filter_tags"}),
     not_searchable=frozenset({"config", "created_by", "own_capabilities", "last_activity"}),
@@ -68,32 +65,14 @@ MEMBERS = Schema(
 )
 
 
-@dataclass(frozen=True)
-class ChannelView:
-    """A channel as filters and sorts see it."""
-
-    record: Json
-
-    def get(self, field: str, default: Any = None) -> Any:
-        own = self.record["channel"]
-        match field:
-            case "members":
-                return list(self.record["members"])
-            case "member_count":
-                return len(self.record["members"])
-            case "created_by_id":
-                return self.record["created_by_id"]
-            case "distinct":
-                return self.record["distinct"] is not None
-            case "last_updated":
-                return own.get("last_message_at") or own["created_at"]
-        return own.get(field, default)
-
-
 def query_channels(state: State, params: Json, body: Json) -> Json:
+    """For a client, or the user whom a server names; what they hid only if the filter asks."""
     conditions = body.get("filter_conditions") or {}
     matches = CHANNELS.compile(conditions)
-    refuse_unanswerable(state, conditions)
+    refuse_wrong_types(given_fields(body), {"user_id": str}, "query")
+    reader = state.caller.user_id or body.get("user_id")
+    asked_fields = named_fields(conditions)
+    refuse_unanswerable(asked_fields, reader)
     refuse_servers_watching(state, body)
     # Stream takes a higher limit without a word, and answers 30.
     limit = min(whole_number(body, "limit", 10**9) or DEFAULT_CHANNELS, MAX_CHANNELS)
@@ -101,10 +80,12 @@ def query_channels(state: State, params: Json, body: Json) -> Json:
     messages = whole_number(body, "message_limit", MAX_MESSAGES) or DEFAULT_MESSAGES
     members = whole_number(body, "member_limit", MAX_ITEMS) or MAX_ITEMS
     asked = candidates(state.channels, conditions, "cid")
-    views = [view for view in map(ChannelView, asked) if matches(view)]
+    views = [view for one in asked if matches(view := ChannelView(state, one, reader))]
+    if "hidden" not in asked_fields:
+        views = [view for view in views if not view.get("hidden")]
     views = in_order(views, body.get("sort"), [("last_updated", -1), ("cid", -1)])
     found = [view.record for view in views[offset : offset + limit]]
-    refuse_hidden(state, found)
+    refuse_inaccessible(state, found)
     subscribe(state, body, found)
     page = Page(messages) if body.get("state") else None
     return {
@@ -114,21 +95,14 @@ def query_channels(state: State, params: Json, body: Json) -> Json:
     }
 
 
-def refuse_unanswerable(state: State, conditions: Json) -> None:
-    for field in OF_READER & conditions.keys():
-        if not state.caller.user_id:
-            raise bad_input(f"{field} requires a valid user")
-        raise bad_input(f"{field} is not known to the local Stream server")
-
-
-def refuse_hidden(state: State, records: list[Json]) -> None:
+def refuse_inaccessible(state: State, records: list[Json]) -> None:
     """One channel without access spoils the query; the text is assumed."""
     user = client(state)
     if user is None:
         return
-    hidden = [one["channel"]["cid"] for one in records if not is_participant(state, user, one)]
-    if hidden:
-        detail = f"no access to the channels [{' '.join(hidden)}]"
+    closed = [one["channel"]["cid"] for one in records if not is_participant(state, user, one)]
+    if closed:
+        detail = f"no access to the channels [{' '.join(closed)}]"
         raise StreamError(403, NO_ACCESS_TO_CHANNELS, detail)
 
 

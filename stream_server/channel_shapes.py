@@ -3,7 +3,7 @@
 A channel is kept as {"channel": its own and custom fields, "created_by_id", "members": user id ->
 membership, "messages": message id -> message, in order of time, "reads": user id ->
 {"last_read", ...}, "thread_reads": parent id -> {user id: time}, "distinct": member ids or None};
-"config_overrides" too; users and counts are joined in here.
+"config_overrides" too, and what reader.py tells; users and counts are joined in here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .message_shapes import message_shapes, pinned_messages
 from .paging import Page, page_of
 from .payloads import MAX_ITEMS
 from .permissions import client
+from .reader import reader_fields, sees
 from .state import Json, State
 from .unread import is_in_main_list, unread_messages
 from .user_checks import shares
@@ -28,6 +29,7 @@ OWN_FIELDS = {
     "updated_at",
     "last_message_at",
     "deleted_at",
+    "truncated_at",
     "team",
     "frozen",
     "disabled",
@@ -38,9 +40,11 @@ OWN_FIELDS = {
 
 def channel_shape(state: State, record: Json) -> Json:
     """As events show it, to whom it may concern."""
+    truncated_by = record.get("truncated_by_id")
     return {
         **record["channel"],
         "created_by": state.users.get(record["created_by_id"]),
+        **({"truncated_by": short_shape(state, truncated_by)} if truncated_by else {}),
         "member_count": len(record["members"]),
         "config": config(record),
         **({"config_overrides": record["config_overrides"]} if record["config_overrides"] else {}),
@@ -51,7 +55,13 @@ def channel_answer(state: State, record: Json) -> Json:
     """As the answer to a call shows it: to a client, with what its user may do there."""
     shape = channel_shape(state, record)
     user = client(state)
-    return {**shape, "own_capabilities": own_capabilities(state, user, record)} if user else shape
+    if user is None:
+        return shape
+    return {
+        **shape,
+        **reader_fields(state, record, user["id"]),
+        "own_capabilities": own_capabilities(state, user, record),
+    }
 
 
 def deleted_shape(state: State, record: Json, deleted_at: str) -> Json:
@@ -107,8 +117,10 @@ def channel_state(
     if watchers:
         answer["watchers"] = watcher_shapes(state, record, watchers, watchers_offset)
     caller = state.caller.user_id
-    if caller is not None and caller in record["members"]:
-        answer["membership"] = member_shape(state, record, caller)
+    if caller is not None:
+        answer |= reader_fields(state, record, caller)
+        if caller in record["members"]:
+            answer["membership"] = member_shape(state, record, caller)
     return answer
 
 
@@ -121,12 +133,19 @@ def watcher_shapes(state: State, record: Json, limit: int, offset: int) -> list[
 def shown_messages(state: State, record: Json, page: Page | None) -> list[Json]:
     if page is None:
         return []
-    messages = [message for message in record["messages"].values() if is_in_main_list(message)]
+    reader = state.caller.user_id
+    messages = [
+        message
+        for message in record["messages"].values()
+        if is_in_main_list(message) and sees(record, message, reader)
+    ]
     return message_shapes(state, page_of(messages, page))
 
 
 def shown_pins(state: State, record: Json) -> list[Json]:
-    return message_shapes(state, pinned_messages(record)[-MAX_ITEMS:])
+    reader = state.caller.user_id
+    pinned = [one for one in pinned_messages(record) if sees(record, one, reader)]
+    return message_shapes(state, pinned[-MAX_ITEMS:])
 
 
 def shown_readers(state: State, record: Json) -> list[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from . import timestamps
-from .channel_shapes import custom_fields, member_shapes
+from .channel_shapes import channel_shape, custom_fields, member_shapes
 from .state import Json, State
+from .user_shapes import short_shape
 from .webhooks import targets
 
 MAX_MEMBERS = 50
@@ -44,6 +45,19 @@ def channel_event(
     affected = [one for one in state.connections.of_users(about) if one not in watching]
     for connection in [*watching, *affected]:
         connection.send({**event, **personal(connection.user_id)})
+
+
+def personal_event(
+    state: State, event_type: str, record: Json, user_id: str, **fields: object
+) -> None:
+    """For webhooks and the user's own clients: what only this user sees of the channel."""
+    if not is_heard(state, event_type):
+        return
+    about = {"channel": channel_shape(state, record), "user": short_shape(state, user_id)}
+    event = {**new_event(event_type), **channel_fields(record), **about, **fields}
+    to_webhooks(state, {"members": member_shapes(state, record, MAX_MEMBERS), **event})
+    for connection in state.connections.of_users([user_id]):
+        connection.send(event)
 
 
 def notification(

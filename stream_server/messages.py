@@ -9,6 +9,7 @@ from .channel_config import refuse_feature_off
 from .channel_shapes import channel_shape
 from .errors import bad_input
 from .events import channel_event, notification
+from .hiding import unhide
 from .membership import existing_channel, refuse_unusable_users
 from .message_changes import announce_change
 from .message_checks import acting_user
@@ -43,9 +44,7 @@ def send_message(state: State, params: Json, body: Json) -> Json:
 
 def add_message(state: State, record: Json, given: object, kind: str = "regular") -> Json:
     message = new_message(state, record, given, kind)
-    record["messages"][message["id"]] = message
-    state.message_cids[message["id"]] = message["cid"]
-    record["channel"]["last_message_at"] = message["created_at"]
+    keep_message(state, record, message)
     parent = record["messages"].get(message.get("parent_id"))
     if parent:
         add_reply(record, parent, message)
@@ -53,6 +52,14 @@ def add_message(state: State, record: Json, given: object, kind: str = "regular"
         read_up_to(record, message["user_id"], message)
     announce(state, record, message, parent)
     return message_shape(state, message, state.caller.user_id)
+
+
+def keep_message(state: State, record: Json, message: Json) -> None:
+    record["messages"][message["id"]] = message
+    state.message_cids[message["id"]] = message["cid"]
+    record["channel"]["last_message_at"] = message["created_at"]
+    if is_in_main_list(message):
+        unhide(record, message)
 
 
 def new_message(state: State, record: Json, given: object, kind: str) -> Json:

@@ -44,6 +44,11 @@ def is_too_deep(value: object) -> bool:
     return True
 
 
+def given_fields(body: dict[str, Any]) -> dict[str, Any]:
+    """Without those that are null, which Stream's SDKs send for what an app left out."""
+    return {key: value for key, value in body.items() if value is not None}
+
+
 def refuse_wrong_types(data: dict[str, Any], types: dict[str, type], label: str) -> None:
     for field, expected in types.items():
         if field not in data:

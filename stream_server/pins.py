@@ -8,6 +8,7 @@ from .message_shapes import message_shapes, pinned_messages
 from .paging import asked_page, page_of
 from .payloads import json_object
 from .permissions import refuse_unless_participant
+from .reader import sees
 from .state import Json, State
 
 # Cursors of pinned messages have their own names in Stream.
@@ -37,7 +38,8 @@ def get_pinned_messages(state: State, params: Json, body: Json) -> Json:
     refuse_unless_participant(state, record, "ReadChannel")
     payload = json_object(params.get("payload") or "{}")
     by_pin = {CURSORS.get(name, name): value for name, value in payload.items()}
-    dated = [{**one, "created_at": one["pin"]["at"]} for one in pinned_messages(record)]
+    seen = [one for one in pinned_messages(record) if sees(record, one, state.caller.user_id)]
+    dated = [{**one, "created_at": one["pin"]["at"]} for one in seen]
     page = asked_page(by_pin, {one["id"]: one for one in dated})
     shown = [record["messages"][one["id"]] for one in page_of(dated, page)]
     return {"messages": message_shapes(state, shown)}

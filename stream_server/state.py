@@ -177,7 +177,8 @@ class State:
         self.cids_by_member.setdefault(user_id, {})[record["channel"]["cid"]] = None
 
     def leave(self, record: Json, user_id: str) -> None:
-        record["members"].pop(user_id, None)
+        for part in ("members", "hidden", "cleared"):
+            record[part].pop(user_id, None)
         self.cids_by_member.get(user_id, {}).pop(record["channel"]["cid"], None)
 
     def channels_of(self, user_id: str) -> list[Json]:

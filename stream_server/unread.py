@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .reader import history_start
 from .state import Json, State
 
 
@@ -23,7 +24,8 @@ def unread_messages(record: Json, user_id: str) -> list[Json]:
     read = record["reads"].get(user_id)
     if read is None:
         return []
-    newer = later_than(record["messages"], read["last_read"])
+    since = max(read["last_read"], history_start(record, user_id))
+    newer = later_than(record["messages"], since)
     return [message for message in newer if counts_as_unread(message, user_id)]
 
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from contextlib import asynccontextmanager
 
 import aiohttp
 import jwt
@@ -14,62 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from stream_server import connections
 from stream_server import server as server_module
 from stream_server.user_client import user_token
+from tests.fast.stream_clients import DEADLINE_S, connected, in_thread, opened
 from tests.waiting import wait_for
-
-DEADLINE_S = 30
-
-
-class Client:
-    """A user's connection, and calls of Stream's API that belong to it."""
-
-    def __init__(self, socket, session, server, token):
-        self.socket, self.session, self.server, self.token = socket, session, server, token
-        self.seen = []
-
-    async def event(self, event_type):
-        """The next event of this type; the others are kept in ``seen``."""
-        while True:
-            event = await self.socket.receive_json(timeout=DEADLINE_S)
-            if event.get("type") == event_type:
-                return event
-            self.seen.append(event["type"])
-
-    async def query(self, path, **body):
-        """With the connection's id, as Stream's JS SDK makes its calls."""
-        params = {"api_key": self.server.key, "connection_id": self.id}
-        headers = {"Authorization": self.token, "stream-auth-type": "jwt"}
-        async with self.session.post(
-            f"{self.server.url}/{path}", params=params, headers=headers, json=body
-        ) as response:
-            assert response.status == 201, await response.text()
-            return await response.json()
-
-    async def watch(self, channel_id="c1"):
-        return await self.query(f"channels/messaging/{channel_id}/query", watch=True, state=True)
-
-
-@asynccontextmanager
-async def opened(server, token, user_id="ann", details=None):
-    query = {
-        "api_key": server.key,
-        "authorization": token,
-        "stream-auth-type": "jwt",
-        "json": json.dumps({"user_id": user_id, "user_details": details or {"id": user_id}}),
-    }
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(f"{server.url}/connect", params=query) as socket,
-    ):
-        yield Client(socket, session, server, token)
-
-
-@asynccontextmanager
-async def connected(server, user_id, **details):
-    token = user_token(server, user_id)
-    async with opened(server, token, user_id, {"id": user_id, **details}) as client:
-        first = await client.event("health.check")
-        client.id, client.me = first["connection_id"], first["me"]
-        yield client
 
 
 async def refusal(server, token, user_id="ann", details=None):
@@ -81,12 +25,6 @@ async def refusal(server, token, user_id="ann", details=None):
     assert first.keys() == {"error"}
     assert first["error"]["message"].startswith("Connect failed with error: ")
     return first["error"]["StatusCode"], first["error"]["code"]
-
-
-async def in_thread(call, *arguments, **options):
-    return await asyncio.get_running_loop().run_in_executor(
-        None, lambda: call(*arguments, **options)
-    )
 
 
 @pytest.fixture

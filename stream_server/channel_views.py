@@ -1,0 +1,63 @@
+"""Channels as filters and sorts see them: what they are, and what they are to a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import bad_input
+from .reader import is_hidden
+from .state import Json, State
+from .unread import unread_messages
+
+# About the reader, whom a server must name.
+OF_READER: dict[str, Callable[[State, Json, str], Any]] = {
+    "has_unread": lambda state, record, user_id: bool(unread_messages(record, user_id)),
+    "hidden": is_hidden,
+    "joined": lambda state, record, user_id: user_id in record["members"],
+    "unread_count": lambda state, record, user_id: len(unread_messages(record, user_id)),
+}
+NOT_KNOWN_HERE = {"archived", "invite", "muted", "pinned"}
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    state: State
+    record: Json
+    reader: str | None
+
+    def get(self, field: str, default: Any = None) -> Any:
+        own = self.record["channel"]
+        match field:
+            case "members":
+                return list(self.record["members"])
+            case "member_count":
+                return len(self.record["members"])
+            case "created_by_id":
+                return self.record["created_by_id"]
+            case "distinct":
+                return self.record["distinct"] is not None
+            case "last_updated":
+                return own.get("last_message_at") or own["created_at"]
+        if field in OF_READER:
+            return OF_READER[field](self.state, self.record, self.reader) if self.reader else None
+        return own.get(field, default)
+
+
+def named_fields(conditions: object) -> set[str]:
+    """All fields that a filter asks for, in its logic too."""
+    found: set[str] = set()
+    if isinstance(conditions, dict):
+        for field, condition in conditions.items():
+            parts = condition if field.startswith("$") and isinstance(condition, list) else []
+            found |= {field}.union(*(named_fields(part) for part in parts))
+    return found
+
+
+def refuse_unanswerable(fields: set[str], reader: str | None) -> None:
+    for field in sorted(fields & (OF_READER.keys() | NOT_KNOWN_HERE)):
+        if not reader:
+            raise bad_input(f"{field} requires a valid user")
+        if field in NOT_KNOWN_HERE:
+            raise bad_input(f"{field} is not known to the local Stream server")

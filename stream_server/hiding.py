@@ -1,0 +1,52 @@
+"""Hiding a channel from one's own lists until a new message comes, and showing it again."""
+
+from __future__ import annotations
+
+from . import timestamps
+from .errors import not_allowed
+from .events import personal_event
+from .membership import existing_channel, refuse_unusable_users
+from .message_checks import acting_user
+from .payloads import given_fields, refuse_wrong_types
+from .permissions import refuse_unless_participant
+from .state import Json, State
+
+
+def hide_channel(state: State, params: Json, body: Json) -> Json:
+    """With ``clear_history``, its messages up to now are gone for the user, too."""
+    given = given_fields(body)
+    refuse_wrong_types(given, {"clear_history": bool}, "hide")
+    record, user_id = own_channel(state, params, given, "hide")
+    now = timestamps.now()
+    record["hidden"][user_id] = now
+    clears = given.get("clear_history", False)
+    if clears:
+        last = next(reversed(record["messages"].values()), None)
+        record["cleared"][user_id] = max(now, last["created_at"]) if last else now
+    personal_event(state, "channel.hidden", record, user_id, clear_history=clears)
+    return {}
+
+
+def show_channel(state: State, params: Json, body: Json) -> Json:
+    """Messages that were cleared stay so."""
+    record, user_id = own_channel(state, params, given_fields(body), "show")
+    record["hidden"].pop(user_id, None)
+    personal_event(state, "channel.visible", record, user_id)
+    return {}
+
+
+def own_channel(state: State, params: Json, given: Json, action: str) -> tuple[Json, str]:
+    """The channel and its member who acts on it; the refusal of others is assumed."""
+    record = existing_channel(state, params)
+    refuse_unless_participant(state, record, "ReadChannel")
+    user_id = acting_user(state, given)
+    refuse_unusable_users(state, [user_id], f"channel {action}")
+    if user_id not in record["members"]:
+        raise not_allowed(f"only members can {action} a channel")
+    return record, user_id
+
+
+def unhide(record: Json, message: Json) -> None:
+    """A new message shows the channel again, without an event: Stream's SDKs know by themselves."""
+    if not message["shadowed"]:
+        record["hidden"].clear()
