@@ -22,10 +22,10 @@ BUILT = (
     "quotes",
     "reactions",
     "uploads",
+    "mutes",
 )
 NOT_BUILT = (
     "search",
-    "mutes",
     "url_enrichment",
     "push_notifications",
     "reminders",

@@ -9,6 +9,7 @@ from .events import channel_event, notification
 from .membership import existing_channel
 from .payloads import refuse_unless_one_to_hundred
 from .permissions import refuse_unless_manager
+from .reader import forget_channel
 from .state import Json, State
 from .tasks import new_task
 
@@ -47,6 +48,7 @@ def remove_channel(state: State, record: Json, *, hard: bool) -> Json:
     for user_id in list(record["members"]):
         state.leave(record, user_id)
     del state.channels[cid]
+    forget_channel(state, cid)
     for message_id in record["messages"]:
         del state.message_cids[message_id]
     for connection in state.connections.watching(cid):

@@ -14,7 +14,7 @@ from .message_shapes import message_shapes, pinned_messages
 from .paging import Page, page_of
 from .payloads import MAX_ITEMS
 from .permissions import client
-from .reader import reader_fields, sees
+from .reader import is_muted, reader_fields, sees
 from .state import Json, State
 from .unread import is_in_main_list, unread_messages
 from .user_checks import shares
@@ -80,6 +80,8 @@ def member_shape(state: State, record: Json, user_id: str) -> Json:
     role = "moderator" if is_moderator else "member"
     return {
         **membership,
+        # Assumed, as Stream's Android and iOS SDKs describe it.
+        "notifications_muted": is_muted(state, record, user_id),
         "user": state.users[user_id],
         # Deprecated by Stream, for channel_role.
         "role": "owner" if user_id == record["created_by_id"] else role,
@@ -160,5 +162,5 @@ def read_shape(state: State, record: Json, user_id: str) -> Json:
     return {
         "user": short_shape(state, user_id),
         **record["reads"][user_id],
-        "unread_messages": len(unread_messages(record, user_id)),
+        "unread_messages": len(unread_messages(state, record, user_id)),
     }

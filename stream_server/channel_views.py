@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import bad_input
-from .reader import is_hidden
+from .reader import is_hidden, is_muted
 from .state import Json, State
 from .unread import unread_messages
 
 # About the reader, whom a server must name.
 OF_READER: dict[str, Callable[[State, Json, str], Any]] = {
-    "has_unread": lambda state, record, user_id: bool(unread_messages(record, user_id)),
+    "has_unread": lambda state, record, user_id: bool(unread_messages(state, record, user_id)),
     "hidden": is_hidden,
     "joined": lambda state, record, user_id: user_id in record["members"],
-    "unread_count": lambda state, record, user_id: len(unread_messages(record, user_id)),
+    "muted": is_muted,
+    "unread_count": lambda state, record, user_id: len(unread_messages(state, record, user_id)),
 }
-NOT_KNOWN_HERE = {"archived", "invite", "muted", "pinned"}
+NOT_KNOWN_HERE = {"archived", "invite", "pinned"}
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,17 @@ def user_event(state: State, event_type: str, user: Json, **fields: object) -> N
             connection.send(event)
 
 
+def own_event(state: State, event_type: str, user_id: str, **fields: object) -> None:
+    """For the user's own clients; webhooks get none."""
+    for connection in state.connections.of_users([user_id]):
+        connection.send({**new_event(event_type), **fields})
+
+
+def webhook_event(state: State, event_type: str, **fields: object) -> None:
+    """For webhooks only."""
+    to_webhooks(state, {**new_event(event_type), **fields})
+
+
 def is_heard(state: State, event_type: str) -> bool:
     return bool(state.connections) or bool(targets(state.app, event_type))
 

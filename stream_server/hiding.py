@@ -9,6 +9,7 @@ from .membership import existing_channel, refuse_unusable_users
 from .message_checks import acting_user
 from .payloads import given_fields, refuse_wrong_types
 from .permissions import refuse_unless_participant
+from .reader import is_muted
 from .state import Json, State
 
 
@@ -46,7 +47,8 @@ def own_channel(state: State, params: Json, given: Json, action: str) -> tuple[J
     return record, user_id
 
 
-def unhide(record: Json, message: Json) -> None:
+def unhide(state: State, record: Json, message: Json) -> None:
     """A new message shows the channel again, without an event: Stream's SDKs know by themselves."""
-    if not message["shadowed"]:
-        record["hidden"].clear()
+    for user_id in list(record["hidden"]):
+        if not message["shadowed"] and not is_muted(state, record, user_id):
+            del record["hidden"][user_id]

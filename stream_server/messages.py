@@ -59,7 +59,7 @@ def keep_message(state: State, record: Json, message: Json) -> None:
     state.message_cids[message["id"]] = message["cid"]
     record["channel"]["last_message_at"] = message["created_at"]
     if is_in_main_list(message):
-        unhide(record, message)
+        unhide(state, record, message)
 
 
 def new_message(state: State, record: Json, given: object, kind: str) -> Json:

@@ -21,6 +21,7 @@ from . import (
     message_queries,
     messages,
     moderation,
+    mutes,
     pins,
     queries,
     reactions,
@@ -77,6 +78,15 @@ OPERATIONS = [
     ),
     Operation("Ban", "POST", "/moderation/ban", moderation.ban, 300),
     Operation("Unban", "DELETE", "/moderation/ban", moderation.unban, 300),
+    *(
+        Operation(name, "POST", "/moderation" + path, handler, 300, client_side=True)
+        for name, path, handler in (
+            ("Mute", "/mute", mutes.mute_users),
+            ("Unmute", "/unmute", mutes.unmute_users),
+            ("MuteChannel", "/mute/channel", mutes.mute_channels),
+            ("UnmuteChannel", "/unmute/channel", mutes.unmute_channels),
+        )
+    ),
     Operation(
         "QueryChannels",
         "POST",

@@ -9,10 +9,10 @@ from operator import itemgetter
 
 from .errors import bad_input, not_allowed
 from .filters import COMPARISON, EQUALITY, Schema, candidates, in_order, whole_number
+from .own_user import full_shape
 from .payloads import MAX_ITEMS, json_object
 from .permissions import client
 from .state import Json, State
-from .user_shapes import full_shape
 from .users import INPUT_TYPES, RESERVED
 from .watching import refuse_servers_watching, subscribe_to_users
 

@@ -1,4 +1,4 @@
-"""What a channel is to one of its users: hidden, or without its older messages.
+"""What a channel is to one of its users: hidden, muted, or without its older messages.
 
 A channel's record keeps for it "hidden": user id -> time, and "cleared": user id -> time up to
 which the user sees no messages.
@@ -6,6 +6,7 @@ which the user sees no messages.
 
 from __future__ import annotations
 
+from . import timestamps
 from .state import Json, State
 
 
@@ -23,9 +24,41 @@ def history_start(record: Json, user_id: str) -> str:
     return start
 
 
+def valid_mutes(mutes: dict[str, dict[str, Json]], user_id: str) -> dict[str, Json]:
+    """The user's, without those whose time is over."""
+    now = timestamps.now()
+    found = mutes.get(user_id, {})
+    return {key: one for key, one in found.items() if one.get("expires", now) >= now}
+
+
+def mute_of_channel(state: State, record: Json, user_id: str) -> Json | None:
+    if user_id not in state.channel_mutes:
+        return None
+    return valid_mutes(state.channel_mutes, user_id).get(record["channel"]["cid"])
+
+
+def is_muted(state: State, record: Json, user_id: str) -> bool:
+    return mute_of_channel(state, record, user_id) is not None
+
+
 def reader_fields(state: State, record: Json, user_id: str) -> Json:
     """Of a channel, as the answer to its reader shows it."""
-    fields: Json = {"hidden": is_hidden(state, record, user_id)}
+    mute = mute_of_channel(state, record, user_id)
+    fields: Json = {"hidden": is_hidden(state, record, user_id), "muted": mute is not None}
     if start := history_start(record, user_id):
         fields["hide_messages_before"] = start
+    if mute and "expires" in mute:
+        fields["mute_expires_at"] = mute["expires"]
     return fields
+
+
+def forget_channel(state: State, cid: str) -> None:
+    for mutes in state.channel_mutes.values():
+        mutes.pop(cid, None)
+
+
+def forget_user(state: State, user_id: str) -> None:
+    state.channel_mutes.pop(user_id, None)
+    state.user_mutes.pop(user_id, None)
+    for mutes in state.user_mutes.values():
+        mutes.pop(user_id, None)

@@ -18,12 +18,13 @@ from .connections import Connection
 from .errors import StreamError, bad_input
 from .events import user_event
 from .moderation import lift_ended_bans
+from .own_user import full_shape
 from .payloads import json_object
 from .permissions import refuse_promoting_oneself
 from .presence import end_connection, update_presence
 from .state import Caller, Json, State
 from .user_checks import refuse_bad_id
-from .user_shapes import full_shape, new_user
+from .user_shapes import new_user
 from .users import IGNORED_IN_UPSERTS, RESERVED, SERVER_SET, checked, store
 
 OPERATION = "Connect"

@@ -160,6 +160,9 @@ class State:
     ban_ends: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
     """When a ban for a time ends: by user, channel (None: from the app) and flag."""
     files: dict[str, Json] = field(default_factory=dict)
+    user_mutes: dict[str, dict[str, Json]] = field(default_factory=dict)
+    channel_mutes: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """What each user muted: user id or cid -> {"created_at", "updated_at", "expires"?}."""
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}

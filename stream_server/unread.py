@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .reader import history_start
+from .reader import history_start, is_muted, valid_mutes
 from .state import Json, State
 
 
@@ -13,20 +13,25 @@ def is_in_main_list(message: Json) -> bool:
     return not message.get("parent_id") or message["written"].get("show_in_channel") is True
 
 
-def counts_as_unread(message: Json, user_id: str) -> bool:
+def counts_as_unread(message: Json) -> bool:
     """As Stream's JS SDK counts by itself."""
     is_hidden = message["written"]["silent"] or message["shadowed"] or "deleted_at" in message
-    return message["user_id"] != user_id and not is_hidden and is_in_main_list(message)
+    return not is_hidden and is_in_main_list(message)
 
 
-def unread_messages(record: Json, user_id: str) -> list[Json]:
-    """The newest first; none for who has no read state in the channel."""
+def unread_messages(state: State, record: Json, user_id: str) -> list[Json]:
+    """The newest first; none for who has no read state in the channel, or muted it."""
     read = record["reads"].get(user_id)
-    if read is None:
+    if read is None or is_muted(state, record, user_id):
         return []
+    not_counted = {user_id, *valid_mutes(state.user_mutes, user_id)}
     since = max(read["last_read"], history_start(record, user_id))
     newer = later_than(record["messages"], since)
-    return [message for message in newer if counts_as_unread(message, user_id)]
+    return [
+        message
+        for message in newer
+        if message["user_id"] not in not_counted and counts_as_unread(message)
+    ]
 
 
 def later_than(messages: dict[str, Json], time: str) -> Iterator[Json]:
@@ -71,7 +76,7 @@ def thread_users(record: Json, parent: Json) -> dict[str, None]:
 def totals(state: State, user_id: str) -> Json:
     """Over all channels of which the user is a member."""
     records = state.channels_of(user_id)
-    counts = [len(unread_messages(record, user_id)) for record in records]
+    counts = [len(unread_messages(state, record, user_id)) for record in records]
     return {
         "total_unread_count": sum(counts),
         "unread_count": sum(counts),

@@ -32,7 +32,7 @@ def mark_unread(state: State, params: Json, body: Json) -> Json:
         record["thread_reads"].setdefault(parent["id"], {})[user_id] = parent["created_at"]
         fields = {"thread_id": parent["id"]}
     else:
-        fields = read_only_before(record, user_id, first_unread(record, body))
+        fields = read_only_before(state, record, user_id, first_unread(record, body))
     fields |= {"user": state.users[user_id], **totals(state, user_id)}
     event_type = "notification.mark_unread"
     notification(state, event_type, record, [user_id], also_watching=True, **fields)
@@ -52,7 +52,7 @@ def first_unread(record: Json, body: Json) -> Json:
     raise bad_input("there is no message at or after message_timestamp")
 
 
-def read_only_before(record: Json, user_id: str, message: Json) -> Json:
+def read_only_before(state: State, record: Json, user_id: str, message: Json) -> Json:
     """What the event of it tells."""
     earlier = [
         one
@@ -69,7 +69,7 @@ def read_only_before(record: Json, user_id: str, message: Json) -> Json:
         "first_unread_message_id": message["id"],
         "last_read_at": read["last_read"],
         **({"last_read_message_id": earlier[-1]["id"]} if earlier else {}),
-        "unread_messages": len(unread_messages(record, user_id)),
+        "unread_messages": len(unread_messages(state, record, user_id)),
     }
 
 
@@ -93,7 +93,7 @@ def unread_counts(state: State, user_id: str) -> Json:
             "last_read": record["reads"][user_id]["last_read"],
         }
         for record in records
-        if (count := len(unread_messages(record, user_id)))
+        if (count := len(unread_messages(state, record, user_id)))
     ]
     by_type: dict[str, Json] = {}
     for channel in channels:

@@ -9,11 +9,12 @@ from .channel_removal import remove_channel
 from .errors import bad_input
 from .events import user_event
 from .message_changes import remove_message
+from .own_user import full_shape
 from .payloads import user_ids
+from .reader import forget_user
 from .state import Json, State
 from .tasks import new_task
 from .user_checks import existing_user, unknown_user
-from .user_shapes import full_shape
 from .users import checked, store
 
 
@@ -83,6 +84,7 @@ def mark_deleted(state: State, user: Json, modes: dict[str, str]) -> None:
         record["reads"].pop(user["id"], None)
     if modes["delete_user"] != "soft":
         del state.users[user["id"]]
+        forget_user(state, user["id"])
         state.erased_ids.add(user["id"])
 
 

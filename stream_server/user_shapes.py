@@ -1,13 +1,11 @@
 """Users as answers show them.
 
-A user is kept in the short shape that members and events carry; an answer about users adds what
-is kept per reader.
+A user is kept in the short shape that members and events carry; own_user.py adds the rest.
 """
 
 from __future__ import annotations
 
 from .state import Json, State
-from .unread import totals
 
 
 def new_user(user_id: str, now: str) -> Json:
@@ -23,16 +21,6 @@ def new_user(user_id: str, now: str) -> Json:
         "online": False,
         "invisible": False,
         "blocked_user_ids": [],
-    }
-
-
-def full_shape(state: State, user: Json) -> Json:
-    return {
-        **user,
-        "devices": [],
-        "mutes": [],
-        "channel_mutes": [],
-        **totals(state, user["id"]),
     }
 
 

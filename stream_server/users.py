@@ -11,6 +11,7 @@ from typing import Any
 from . import timestamps
 from .errors import bad_input
 from .events import user_event
+from .own_user import full_shape
 from .payloads import (
     patched,
     refuse_big_custom_data,
@@ -28,7 +29,7 @@ from .user_checks import (
     refuse_deleted,
     refuse_taken_name,
 )
-from .user_shapes import full_shape, new_user
+from .user_shapes import new_user
 
 ROLES = (
     "user",

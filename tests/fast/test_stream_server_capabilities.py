@@ -20,6 +20,8 @@ NEEDED = {
     "delivery-events": "MarkDelivered",
     "freeze-channel": "UpdateChannelPartial",
     "leave-channel": "UpdateChannel",
+    "mute-channel": "MuteChannel",
+    "mutes": "MuteChannel",
     "pin-message": "UpdateMessagePartial",
     "quote-message": "SendMessage",
     "read-events": "MarkRead",
