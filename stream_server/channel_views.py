@@ -15,11 +15,14 @@ from .unread import unread_messages
 OF_READER: dict[str, Callable[[State, Json, str], Any]] = {
     "has_unread": lambda state, record, user_id: bool(unread_messages(state, record, user_id)),
     "hidden": is_hidden,
+    "archived": lambda state, record, user_id: bool(time_of(record, user_id, "archived_at")),
+    "pinned": lambda state, record, user_id: bool(time_of(record, user_id, "pinned_at")),
+    "pinned_at": lambda state, record, user_id: time_of(record, user_id, "pinned_at"),
     "joined": lambda state, record, user_id: user_id in record["members"],
     "muted": is_muted,
     "unread_count": lambda state, record, user_id: len(unread_messages(state, record, user_id)),
 }
-NOT_KNOWN_HERE = {"archived", "invite", "pinned"}
+NOT_KNOWN_HERE = {"invite"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class ChannelView:
         if field in OF_READER:
             return OF_READER[field](self.state, self.record, self.reader) if self.reader else None
         return own.get(field, default)
+
+
+def time_of(record: Json, user_id: str, field: str) -> str | None:
+    """When the user pinned or archived the channel."""
+    time: str | None = record["members"].get(user_id, {}).get(field)
+    return time
 
 
 def named_fields(conditions: object) -> set[str]:

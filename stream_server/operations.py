@@ -17,6 +17,7 @@ from . import (
     channel_updates,
     hiding,
     live_events,
+    member_updates,
     message_changes,
     message_queries,
     messages,
@@ -134,6 +135,10 @@ OPERATIONS = [
         for name, method, path, handler, limit in (
             ("UpdateChannel", "POST", "", channel_updates.update_channel, 300),
             ("UpdateChannelPartial", "PATCH", "", channel_updates.update_channel_partial, 300),
+            *(
+                ("UpdateMemberPartial", "PATCH", path, member_updates.update_member_partial, 300)
+                for path in ("/member", "/member/{user_id}")
+            ),
             ("DeleteChannel", "DELETE", "", channel_removal.delete_channel, 60),
             ("TruncateChannel", "POST", "/truncate", truncation.truncate_channel, 60),
             ("HideChannel", "POST", "/hide", hiding.hide_channel, 300),

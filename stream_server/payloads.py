@@ -67,11 +67,7 @@ def refuse_reserved(data: dict[str, Any], reserved: set[str], label: str) -> Non
 
 def patched(record: dict[str, Any], change: dict[str, Any], label: str) -> dict[str, Any]:
     """A copy with a partial update's dotted paths set and unset."""
-    to_set, to_unset = change.get("set") or {}, change.get("unset") or []
-    if not isinstance(to_set, dict) or not isinstance(to_unset, list):
-        raise bad_input(f"{label} needs an object in set and an array in unset")
-    if not all(isinstance(path, str) for path in to_unset):
-        raise bad_input(f"{label}.unset must be an array of strings")
+    to_set, to_unset = set_and_unset(change, label)
     draft = deepcopy(record)
     for path, value in to_set.items():
         *parents, key = segments(path)
@@ -80,6 +76,15 @@ def patched(record: dict[str, Any], change: dict[str, Any], label: str) -> dict[
         *parents, key = segments(path)
         parent_object(draft, parents, path).pop(key, None)
     return draft
+
+
+def set_and_unset(change: dict[str, Any], label: str) -> tuple[dict[str, Any], list[str]]:
+    to_set, to_unset = change.get("set") or {}, change.get("unset") or []
+    if not isinstance(to_set, dict) or not isinstance(to_unset, list):
+        raise bad_input(f"{label} needs an object in set and an array in unset")
+    if not all(isinstance(path, str) for path in to_unset):
+        raise bad_input(f"{label}.unset must be an array of strings")
+    return to_set, to_unset
 
 
 def segments(path: str) -> list[str]:
