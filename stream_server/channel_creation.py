@@ -7,6 +7,7 @@ import hashlib
 import re
 
 from . import timestamps
+from .blocking import without_blockers
 from .channel_config import CHANNEL_TYPES
 from .channel_data import STORED, checked_data, custom_data
 from .channel_shapes import (
@@ -140,7 +141,7 @@ def create(
         raise refusal(state, user, record, "RecreateChannel")
     state.users |= new_users
     state.channels[cid] = record
-    add_members(state, record, members)
+    add_members(state, record, without_blockers(state, members))
     state.deleted_cids.discard(cid)
     announce_channel(state, record)
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import timestamps
+from .blocking import without_blockers
 from .channel_config import checked_overrides
 from .channel_data import (
     NOT_IN_PARTIAL_UPDATES,
@@ -66,6 +67,7 @@ def update_channel(state: State, params: Json, body: Json) -> Json:
     known = record["members"].keys() | members.keys()
     new_moderators = [one for one in lists["add_moderators"] if one not in known]
     members |= memberships(new_moderators, "add_moderators")
+    members = without_blockers(state, members)
     removed = strings_in(lists["remove_members"], "remove_members")
     if both := members.keys() & set(removed):
         raise bad_input(f"cannot add and remove the same members: [{' '.join(sorted(both))}]")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 from . import timestamps
 from .channel_shapes import channel_shape, custom_fields, member_shapes
+from .connections import Connection
+from .reader import is_blocked, reader_fields
 from .state import Json, State
 from .user_shapes import short_shape
 from .webhooks import targets
@@ -44,7 +46,7 @@ def channel_event(
     watching = state.connections.watching(cid)
     affected = [one for one in state.connections.of_users(about) if one not in watching]
     for connection in [*watching, *affected]:
-        connection.send({**event, **personal(connection.user_id)})
+        send(state, connection, record, {**event, **personal(connection.user_id)})
 
 
 def personal_event(
@@ -53,7 +55,8 @@ def personal_event(
     """For webhooks and the user's own clients: what only this user sees of the channel."""
     if not is_heard(state, event_type):
         return
-    about = {"channel": channel_shape(state, record), "user": short_shape(state, user_id)}
+    channel = {**channel_shape(state, record), **reader_fields(state, record, user_id)}
+    about = {"channel": channel, "user": short_shape(state, user_id)}
     event = {**new_event(event_type), **channel_fields(record), **about, **fields}
     to_webhooks(state, {"members": member_shapes(state, record, MAX_MEMBERS), **event})
     for connection in state.connections.of_users([user_id]):
@@ -76,7 +79,7 @@ def notification(
     event = {**new_event(event_type), **channel_fields(record), **fields}
     for connection in state.connections.of_users(user_ids):
         if also_watching or record["channel"]["cid"] not in connection.watched:
-            connection.send({**event, **personal(connection.user_id)})
+            send(state, connection, record, {**event, **personal(connection.user_id)})
 
 
 def watchers_event(state: State, event_type: str, record: Json, **fields: object) -> None:
@@ -86,6 +89,14 @@ def watchers_event(state: State, event_type: str, record: Json, **fields: object
         return
     event = {**new_event(event_type), **channel_fields(record), **fields}
     for connection in watching:
+        send(state, connection, record, event)
+
+
+def send(state: State, connection: Connection, record: Json, event: Json) -> None:
+    """Unless its user blocks the channel, and the event is another's doing."""
+    reader = connection.user_id
+    is_own = event.get("user", {}).get("id") == reader
+    if is_own or not is_blocked(state, record, reader):
         connection.send(event)
 
 

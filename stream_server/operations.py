@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from . import (
     application,
+    blocking,
     channel_creation,
     channel_queries,
     channel_removal,
@@ -66,6 +67,14 @@ OPERATIONS = [
         "UpdateUsersPartial", "PATCH", "/users", users.update_users_partial, 300, client_side=True
     ),
     Operation("QueryUsers", "GET", "/users", queries.query_users, 1_000, client_side=True),
+    *(
+        Operation(name, method, path, handler, 300, client_side=True)
+        for name, method, path, handler in (
+            ("BlockUsers", "POST", "/users/block", blocking.block_user),
+            ("UnblockUsers", "POST", "/users/unblock", blocking.unblock_user),
+            ("GetBlockedUsers", "GET", "/users/block", blocking.get_blocked_users),
+        )
+    ),
     Operation("DeleteUser", "DELETE", "/users/{user_id}", user_removal.delete_user, 60),
     Operation("DeleteUsers", "POST", "/users/delete", user_removal.delete_users, 6),
     Operation("RestoreUsers", "POST", "/users/restore", user_removal.restore_users, 60),

@@ -1,4 +1,4 @@
-"""What a channel is to one of its users: hidden, muted, or without its older messages.
+"""What a channel is to one of its users: hidden, blocked, muted, or without older messages.
 
 A channel's record keeps for it "hidden": user id -> time, and "cleared": user id -> time up to
 which the user sees no messages.
@@ -11,7 +11,16 @@ from .state import Json, State
 
 
 def is_hidden(state: State, record: Json, user_id: str) -> bool:
-    return user_id in record["hidden"]
+    return user_id in record["hidden"] or is_blocked(state, record, user_id)
+
+
+def is_blocked(state: State, record: Json, user_id: str) -> bool:
+    """A distinct channel of two whose other one the user blocked."""
+    blocked = state.blocks.get(user_id)
+    pair = record["distinct"]
+    if not blocked or not pair or len(pair) != 2 or user_id not in pair:
+        return False
+    return any(one in blocked for one in pair)
 
 
 def sees(record: Json, message: Json, user_id: str | None) -> bool:
@@ -47,6 +56,8 @@ def reader_fields(state: State, record: Json, user_id: str) -> Json:
     fields: Json = {"hidden": is_hidden(state, record, user_id), "muted": mute is not None}
     if start := history_start(record, user_id):
         fields["hide_messages_before"] = start
+    if is_blocked(state, record, user_id):
+        fields["blocked"] = True
     if mute and "expires" in mute:
         fields["mute_expires_at"] = mute["expires"]
     return fields
@@ -60,5 +71,9 @@ def forget_channel(state: State, cid: str) -> None:
 def forget_user(state: State, user_id: str) -> None:
     state.channel_mutes.pop(user_id, None)
     state.user_mutes.pop(user_id, None)
+    state.blocks.pop(user_id, None)
     for mutes in state.user_mutes.values():
         mutes.pop(user_id, None)
+    for blocker, blocks in state.blocks.items():
+        if blocks.pop(user_id, None):
+            state.users[blocker]["blocked_user_ids"] = list(blocks)

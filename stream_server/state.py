@@ -163,6 +163,8 @@ class State:
     user_mutes: dict[str, dict[str, Json]] = field(default_factory=dict)
     channel_mutes: dict[str, dict[str, Json]] = field(default_factory=dict)
     """What each user muted: user id or cid -> {"created_at", "updated_at", "expires"?}."""
+    blocks: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Since when each user blocks whom."""
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .reader import history_start, is_muted, valid_mutes
+from .reader import history_start, is_blocked, is_muted, valid_mutes
 from .state import Json, State
 
 
@@ -20,9 +20,9 @@ def counts_as_unread(message: Json) -> bool:
 
 
 def unread_messages(state: State, record: Json, user_id: str) -> list[Json]:
-    """The newest first; none for who has no read state in the channel, or muted it."""
+    """The newest first; none for who has no read state in the channel, or muted or blocked it."""
     read = record["reads"].get(user_id)
-    if read is None or is_muted(state, record, user_id):
+    if read is None or is_muted(state, record, user_id) or is_blocked(state, record, user_id):
         return []
     not_counted = {user_id, *valid_mutes(state.user_mutes, user_id)}
     since = max(read["last_read"], history_start(record, user_id))
