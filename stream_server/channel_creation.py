@@ -18,6 +18,7 @@ from .channel_shapes import (
 from .errors import bad_input, not_allowed, not_found
 from .events import channel_event
 from .filters import whole_number
+from .invites import invitations
 from .membership import (
     add_members,
     announce_members,
@@ -50,6 +51,7 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
     refuse_servers_watching(state, body)
     data = checked_data(body.get("data") or {})
     members = memberships(data.get("members", []), "data.members")
+    members |= invitations(data.get("invites", []), "data.invites")
     channel_id = params["id"] if "id" in params else distinct_id(state, members)
     record = state.channels.get(f"{channel_type}:{channel_id}")
     shown = parts_shown(body, record["messages"] if record else {})

@@ -34,6 +34,7 @@ INPUT_TYPES = {
     "created_by": dict,
     "created_by_id": str,
     "members": list,
+    "invites": list,
     "team": str,
     "frozen": bool,
     "disabled": bool,
@@ -43,7 +44,7 @@ INPUT_TYPES = {
     "auto_translation_language": str,
     "truncated_by_id": str,
 }
-UNKNOWN_HERE = ("invites", "auto_translation_enabled", "auto_translation_language")
+UNKNOWN_HERE = ("auto_translation_enabled", "auto_translation_language")
 STORED = {"team", "frozen", "disabled", "filter_tags"}
 
 
@@ -56,8 +57,9 @@ def checked_data(data: object) -> Json:
             raise bad_input(f"data.{field} is not known to the local Stream server")
     data = typed(data)
     checked_overrides(data.get("config_overrides", {}))
-    if len(data.get("members", [])) > MAX_ITEMS:
-        raise bad_input(f"data.members must contain at most {MAX_ITEMS} items")
+    for field in ("members", "invites"):
+        if len(data.get(field, [])) > MAX_ITEMS:
+            raise bad_input(f"data.{field} must contain at most {MAX_ITEMS} items")
     refuse_big_custom_data(custom_data(data), "channel")
     return data
 
@@ -71,7 +73,7 @@ def typed(data: Json) -> Json:
 
 
 def custom_data(data: Json) -> Json:
-    return {key: value for key, value in data.items() if key not in {*INPUT_TYPES, "invites"}}
+    return {key: value for key, value in data.items() if key not in INPUT_TYPES}
 
 
 def checked_list(body: Json, name: str) -> list[object]:

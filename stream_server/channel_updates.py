@@ -24,6 +24,7 @@ from .channel_shapes import (
 )
 from .errors import bad_input, not_allowed
 from .events import channel_event
+from .invites import answer_invite, asked_answer, invitations
 from .membership import (
     add_members,
     announce_members,
@@ -58,8 +59,6 @@ def update_channel(state: State, params: Json, body: Json) -> Json:
     """
     record = existing_channel(state, params)
     lists = {name: checked_list(body, name) for name in MEMBER_LISTS}
-    if lists["invites"] or body.get("accept_invite") or body.get("reject_invite"):
-        raise bad_input("invites are not known to the local Stream server")
     if body.get("hide_history") or body.get("hide_history_before"):
         raise bad_input("hide_history is not known to the local Stream server")
     members = memberships(lists["add_members"], "add_members")
@@ -67,19 +66,21 @@ def update_channel(state: State, params: Json, body: Json) -> Json:
     known = record["members"].keys() | members.keys()
     new_moderators = [one for one in lists["add_moderators"] if one not in known]
     members |= memberships(new_moderators, "add_moderators")
+    members |= invitations(lists["invites"], "invites")
     members = without_blockers(state, members)
     removed = strings_in(lists["remove_members"], "remove_members")
     if both := members.keys() & set(removed):
         raise bad_input(f"cannot add and remove the same members: [{' '.join(sorted(both))}]")
     if not_members := roles.keys() - record["members"].keys() - members.keys():
         raise bad_input(f"only members have roles: [{' '.join(sorted(not_members))}]")
-    refuse_update(state, record, body, removed)
+    invite_answer = asked_answer(state, record, body)
+    refuse_update(state, record, body, removed, invite_answer)
     new_fields = changed_tags(replaced_fields(state, record, body), lists)
     involved = [*members, *(user_id for user_id in roles if user_id not in members)]
     refuse_unusable_users(state, involved, "channel update")
     refuse_team_mismatch(state, new_fields.get("team"), list(members))
     refuse_outsiders(record, members)
-    return applied_update(state, record, body, new_fields, members, removed, roles)
+    return applied_update(state, record, body, new_fields, members, removed, roles, invite_answer)
 
 
 def changed_roles(lists: dict[str, list[object]]) -> dict[str, str]:
@@ -98,11 +99,15 @@ def changed_roles(lists: dict[str, list[object]]) -> dict[str, str]:
     return roles
 
 
-def refuse_update(state: State, record: Json, body: Json, removed: list[str]) -> None:
-    """Members may leave; all else is for who manages the channel."""
+def refuse_update(
+    state: State, record: Json, body: Json, removed: list[str], invite_answer: object
+) -> None:
+    """Members may leave and answer an invite; all else is for who manages the channel."""
     changed = {key for key in (*MEMBER_LISTS, "data") if body.get(key)}
     if changed == {"remove_members"} and removed == [state.caller.user_id]:
         refuse_unless_participant(state, record, "RemoveOwnChannelMembership")
+    elif invite_answer and not changed:
+        refuse_unless_participant(state, record, "ReadChannel")
     elif changed and "data" not in changed:
         refuse_unless_manager(state, record, "UpdateChannelMembers")
     else:
@@ -117,7 +122,7 @@ def replaced_fields(state: State, record: Json, body: Json) -> Json:
     if body.get("data") is None:
         return fields
     data = checked_data(body["data"])
-    if data.get("members"):
+    if data.get("members") or data.get("invites"):
         raise bad_input("data.members cannot be updated, use add_members or remove_members")
     refuse_moving(state, old, data.get("team", old.get("team")))
     kept = {key: value for key, value in fields.items() if key in OWN_FIELDS}
@@ -160,6 +165,7 @@ def applied_update(
     members: dict[str, Json],
     removed: list[str],
     roles: dict[str, str],
+    invite_answer: tuple[str, str] | None,
 ) -> Json:
     answer = {}
     if body.get("message"):
@@ -167,7 +173,7 @@ def applied_update(
         answer["message"] = add_message(state, record, actors_message(body), kind="system")
     if overrides := (body.get("data") or {}).get("config_overrides"):
         record["config_overrides"] = overrides
-    if fields != record["channel"] or body.get("data") is not None or answer:
+    if fields != record["channel"] or body.get("data") is not None or answer or invite_answer:
         last = {key: v for key, v in record["channel"].items() if key == "last_message_at"}
         record["channel"] = {**fields, **last, "updated_at": timestamps.now()}
         announce_update(state, record, answer.get("message"))
@@ -175,6 +181,8 @@ def applied_update(
     for user_id in removed:
         remove_member(state, record, user_id)
     change_roles(state, record, roles)
+    if invite_answer:
+        answer_invite(state, record, *invite_answer)
     shapes = member_shapes(state, record)
     return {**answer, "channel": channel_answer(state, record), "members": shapes}
 

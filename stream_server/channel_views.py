@@ -18,11 +18,11 @@ OF_READER: dict[str, Callable[[State, Json, str], Any]] = {
     "archived": lambda state, record, user_id: bool(time_of(record, user_id, "archived_at")),
     "pinned": lambda state, record, user_id: bool(time_of(record, user_id, "pinned_at")),
     "pinned_at": lambda state, record, user_id: time_of(record, user_id, "pinned_at"),
-    "joined": lambda state, record, user_id: user_id in record["members"],
+    "invite": lambda state, record, user_id: invite_of(record, user_id),
+    "joined": lambda state, record, user_id: has_joined(record, user_id),
     "muted": is_muted,
     "unread_count": lambda state, record, user_id: len(unread_messages(state, record, user_id)),
 }
-NOT_KNOWN_HERE = {"invite"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,16 @@ def time_of(record: Json, user_id: str, field: str) -> str | None:
     return time
 
 
+def invite_of(record: Json, user_id: str) -> str | None:
+    """How the user answered it; None for who was not invited."""
+    membership = record["members"].get(user_id, {})
+    return membership["status"] if membership.get("invited") else None
+
+
+def has_joined(record: Json, user_id: str) -> bool:
+    return user_id in record["members"] and invite_of(record, user_id) in (None, "accepted")
+
+
 def named_fields(conditions: object) -> set[str]:
     """All fields that a filter asks for, in its logic too."""
     found: set[str] = set()
@@ -66,8 +76,6 @@ def named_fields(conditions: object) -> set[str]:
 
 
 def refuse_unanswerable(fields: set[str], reader: str | None) -> None:
-    for field in sorted(fields & (OF_READER.keys() | NOT_KNOWN_HERE)):
+    for field in sorted(fields & OF_READER.keys()):
         if not reader:
             raise bad_input(f"{field} requires a valid user")
-        if field in NOT_KNOWN_HERE:
-            raise bad_input(f"{field} is not known to the local Stream server")

@@ -86,14 +86,12 @@ def invite(state: State, record: Json, user_id: str) -> None:
     """Whoever finds a channel by their own call needs no notification of it."""
     if user_id != state.caller.user_id:
         member = member_shape(state, record, user_id)
-        notification(
-            state,
-            "notification.added_to_channel",
-            record,
-            [user_id],
-            channel=channel_shape(state, record),
-            member=member,
-        )
+        is_pending = member["status"] == "pending"
+        fields: Json = {"channel": channel_shape(state, record), "member": member}
+        if is_pending:
+            fields["user"] = member["user"]
+        event_type = "notification.invited" if is_pending else "notification.added_to_channel"
+        notification(state, event_type, record, [user_id], **fields)
 
 
 def remove_member(state: State, record: Json, user_id: str) -> None:

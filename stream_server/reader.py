@@ -50,6 +50,13 @@ def is_muted(state: State, record: Json, user_id: str) -> bool:
     return mute_of_channel(state, record, user_id) is not None
 
 
+def counts(state: State, record: Json, user_id: str) -> bool:
+    """Whether anything counts as unread: not before an invite is accepted."""
+    status = record["members"].get(user_id, {}).get("status")
+    is_quiet = is_muted(state, record, user_id) or is_blocked(state, record, user_id)
+    return not is_quiet and status not in ("pending", "rejected")
+
+
 def reader_fields(state: State, record: Json, user_id: str) -> Json:
     """Of a channel, as the answer to its reader shows it."""
     mute = mute_of_channel(state, record, user_id)

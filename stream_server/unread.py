@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .reader import history_start, is_blocked, is_muted, valid_mutes
+from .reader import counts, history_start, valid_mutes
 from .state import Json, State
 
 
@@ -20,9 +20,9 @@ def counts_as_unread(message: Json) -> bool:
 
 
 def unread_messages(state: State, record: Json, user_id: str) -> list[Json]:
-    """The newest first; none for who has no read state in the channel, or muted or blocked it."""
+    """The newest first; none for who has no read state in the channel, or wants to see none."""
     read = record["reads"].get(user_id)
-    if read is None or is_muted(state, record, user_id) or is_blocked(state, record, user_id):
+    if read is None or not counts(state, record, user_id):
         return []
     not_counted = {user_id, *valid_mutes(state.user_mutes, user_id)}
     since = max(read["last_read"], history_start(record, user_id))
@@ -76,10 +76,10 @@ def thread_users(record: Json, parent: Json) -> dict[str, None]:
 def totals(state: State, user_id: str) -> Json:
     """Over all channels of which the user is a member."""
     records = state.channels_of(user_id)
-    counts = [len(unread_messages(state, record, user_id)) for record in records]
+    unread = [len(unread_messages(state, record, user_id)) for record in records]
     return {
-        "total_unread_count": sum(counts),
-        "unread_count": sum(counts),
-        "unread_channels": sum(count > 0 for count in counts),
+        "total_unread_count": sum(unread),
+        "unread_count": sum(unread),
+        "unread_channels": sum(count > 0 for count in unread),
         "unread_threads": sum(len(unread_threads(record, user_id)) for record in records),
     }

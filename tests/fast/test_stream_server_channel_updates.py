@@ -158,7 +158,7 @@ def test_a_message_without_sender_refuses_the_whole_update(channel):
         {"cooldown": 121},
         {"add_filter_tags": [{}]},
         {"data": {"filter_tags": [1]}},
-        {"invites": ["cid"]},
+        {"invites": [1]},
     ],
     ids=str,
 )
