@@ -16,6 +16,7 @@ from .state import Json, State
 READING: dict[str, str | None] = {
     "connect-events": "connect_events",
     "delivery-events": "delivery_events",
+    "flag-message": None,
     "mute-channel": "mutes",
     "read-events": "read_events",
     "typing-events": "typing_events",

@@ -16,6 +16,8 @@ from . import (
     channel_queries,
     channel_removal,
     channel_updates,
+    devices,
+    flags,
     hiding,
     live_events,
     member_updates,
@@ -88,11 +90,24 @@ OPERATIONS = [
     ),
     Operation("Ban", "POST", "/moderation/ban", moderation.ban, 300),
     Operation("Unban", "DELETE", "/moderation/ban", moderation.unban, 300),
+    Operation(
+        "QueryMessageFlags", "GET", "/moderation/flags/message", flags.query_message_flags, 300
+    ),
+    *(
+        Operation(name, method, "/devices", handler, 300, client_side=True)
+        for name, method, handler in (
+            ("CreateDevice", "POST", devices.create_device),
+            ("ListDevices", "GET", devices.list_devices),
+            ("DeleteDevice", "DELETE", devices.delete_device),
+        )
+    ),
     *(
         Operation(name, "POST", "/moderation" + path, handler, 300, client_side=True)
         for name, path, handler in (
             ("Mute", "/mute", mutes.mute_users),
             ("Unmute", "/unmute", mutes.unmute_users),
+            ("Flag", "/flag", flags.flag),
+            ("Unflag", "/unflag", flags.unflag),
             ("MuteChannel", "/mute/channel", mutes.mute_channels),
             ("UnmuteChannel", "/unmute/channel", mutes.unmute_channels),
         )

@@ -12,7 +12,7 @@ from .user_shapes import short_shape
 def full_shape(state: State, user: Json) -> Json:
     return {
         **user,
-        "devices": [],
+        "devices": list(state.devices.get(user["id"], {}).values()),
         "mutes": user_mutes(state, user["id"]),
         "channel_mutes": channel_mutes(state, user["id"]),
         **totals(state, user["id"]),

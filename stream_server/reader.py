@@ -79,6 +79,7 @@ def forget_user(state: State, user_id: str) -> None:
     state.channel_mutes.pop(user_id, None)
     state.user_mutes.pop(user_id, None)
     state.blocks.pop(user_id, None)
+    state.devices.pop(user_id, None)
     for mutes in state.user_mutes.values():
         mutes.pop(user_id, None)
     for blocker, blocks in state.blocks.items():

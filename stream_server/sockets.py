@@ -15,11 +15,12 @@ from aiohttp import WSMsgType, web
 from . import timestamps
 from .auth import authorize_connection, request_info
 from .connections import Connection
+from .devices import add_device
 from .errors import StreamError, bad_input
 from .events import user_event
 from .moderation import lift_ended_bans
 from .own_user import full_shape
-from .payloads import json_object
+from .payloads import given_fields, json_object
 from .permissions import refuse_promoting_oneself
 from .presence import end_connection, update_presence
 from .state import Caller, Json, State
@@ -89,5 +90,9 @@ def connected_user(state: State, request: web.Request) -> Json:
     if any(draft.get(key) != old.get(key) for key in changes) or user_id not in state.users:
         store(state, {user_id: draft})
         user_event(state, "user.updated", draft)
+    if given.get("device"):
+        if not isinstance(given["device"], dict):
+            raise bad_input("device must be an object")
+        add_device(state, user_id, given_fields(given["device"]))
     state.users[user_id]["last_active"] = now
     return state.users[user_id]

@@ -165,6 +165,10 @@ class State:
     """What each user muted: user id or cid -> {"created_at", "updated_at", "expires"?}."""
     blocks: dict[str, dict[str, str]] = field(default_factory=dict)
     """Since when each user blocks whom."""
+    devices: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """Of each user, by the device's id."""
+    flags: dict[str, Json] = field(default_factory=dict)
+    """By what is flagged, and who did; see flags.py."""
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}

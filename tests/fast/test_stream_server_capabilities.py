@@ -18,6 +18,7 @@ NEEDED = {
     "delete-channel": "DeleteChannel",
     "delete-own-message": "DeleteMessage",
     "delivery-events": "MarkDelivered",
+    "flag-message": "Flag",
     "freeze-channel": "UpdateChannelPartial",
     "leave-channel": "UpdateChannel",
     "mute-channel": "MuteChannel",
