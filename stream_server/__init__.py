@@ -16,6 +16,6 @@ whose description says what was assumed. Stream's own Python and JS SDKs are the
 Everything lives in memory, and with ``--data`` in a file as well (see data.py); every write is
 visible at once. What isn't here is refused or has no endpoint, and a channel's config and
 own_capabilities say so: invites, search, truncation, mutes, polls, push, custom roles, permissions
-finer than those in permissions.py, limits for clients, the placeholder that owns a deleted user's
-channels, and what a deactivation does to messages.
+finer than those in permissions.py, limits for clients, and the placeholder that owns a deleted
+user's channels.
 """

@@ -49,6 +49,8 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
     if channel_type not in CHANNEL_TYPES:
         raise not_found(f"{channel_type} is not a defined channel type")
     refuse_servers_watching(state, body)
+    if body.get("hide_for_creator"):
+        raise bad_input("hide_for_creator is not known to the local Stream server")
     data = checked_data(body.get("data") or {})
     members = memberships(data.get("members", []), "data.members")
     members |= invitations(data.get("invites", []), "data.invites")

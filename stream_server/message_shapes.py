@@ -12,7 +12,7 @@ from .reaction_shapes import reaction_fields
 from .state import Json, State
 from .user_shapes import short_shape
 
-JOINED = {"written", "user_id", "reply_ids", "pin", "reactions"}
+JOINED = {"written", "user_id", "reply_ids", "pin", "reactions", "deleted_with_user"}
 
 
 def message_shape(state: State, message: Json, reader: str | None = None) -> Json:

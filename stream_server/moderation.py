@@ -19,6 +19,8 @@ def ban(state: State, params: Json, body: Json) -> Json:
     minutes = whole_number(body, "timeout", MAX_MINUTES)
     if body.get("ip_ban"):
         raise bad_input("the local Stream server bans no addresses")
+    if body.get("delete_messages"):
+        raise bad_input("delete_messages is not known to the local Stream server")
     expires = timestamps.text(datetime.now(UTC) + timedelta(minutes=minutes)) if minutes else None
     return set_banned(state, body, to=True, expires=expires)
 

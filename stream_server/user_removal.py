@@ -101,13 +101,12 @@ def delete_messages(state: State, user: Json, mode: str) -> None:
     """The event of the user tells it, so there is none for each message."""
     if not mode:
         return
-    for record in state.channels.values():
-        of_user = [one for one in record["messages"].values() if one["user_id"] == user["id"]]
-        for message in of_user:
-            if mode == "soft":
-                message.setdefault("deleted_at", timestamps.now())
-            elif message["id"] in record["messages"]:  # not gone with its thread
-                remove_message(state, record, message)
+    for message in messages_of(state, user["id"]):
+        record = state.channels[message["cid"]]
+        if mode == "soft":
+            message.setdefault("deleted_at", timestamps.now())
+        elif message["id"] in record["messages"]:  # not gone with its thread
+            remove_message(state, record, message)
 
 
 def restore_users(state: State, params: Json, body: Json) -> Json:
@@ -127,9 +126,33 @@ def deactivate_user(state: State, params: Json, body: Json) -> Json:
     user = existing_user(state, params["user_id"])
     if "deactivated_at" in user and state.switches["repeated_deactivation"] == "refused":
         raise bad_input(f"the user {user['id']} is already deactivated")
-    user.setdefault("deactivated_at", timestamps.now())
-    user_event(state, "user.deactivated", user, **created_by(state, body))
+    deactivate(state, user, body)
     return {"user": full_shape(state, user)}
+
+
+def deactivate(state: State, user: Json, body: Json) -> None:
+    user.setdefault("deactivated_at", timestamps.now())
+    if body.get("mark_messages_deleted"):
+        for message in messages_of(state, user["id"]):
+            if "deleted_at" not in message:
+                message |= {"deleted_at": timestamps.now(), "deleted_with_user": True}
+    user_event(state, "user.deactivated", user, **created_by(state, body))
+
+
+def restore_messages(state: State, user: Json, body: Json) -> None:
+    """Those that the deactivation marked as deleted, if the call asks for it."""
+    for message in messages_of(state, user["id"]) if body.get("restore_messages") else []:
+        if message.pop("deleted_with_user", False):
+            message.pop("deleted_at", None)
+
+
+def messages_of(state: State, user_id: str) -> list[Json]:
+    return [
+        message
+        for record in state.channels.values()
+        for message in record["messages"].values()
+        if message["user_id"] == user_id
+    ]
 
 
 def reactivate_user(state: State, params: Json, body: Json) -> Json:
@@ -141,22 +164,27 @@ def reactivate_user(state: State, params: Json, body: Json) -> Json:
         draft["name"] = body["name"]
     draft = checked(draft, f"users[{user['id']}]", timestamps.now())
     store(state, {user["id"]: draft})
+    restore_messages(state, draft, body)
     user_event(state, "user.reactivated", draft, **created_by(state, body))
     return {"user": full_shape(state, draft)}
 
 
 def deactivate_users(state: State, params: Json, body: Json) -> Json:
+    if body.get("mark_channels_deleted"):
+        raise bad_input("mark_channels_deleted is not known to the local Stream server")
     users = [existing_user(state, user_id) for user_id in user_ids(body)]
     for user in users:
-        user.setdefault("deactivated_at", timestamps.now())
-        user_event(state, "user.deactivated", user, **created_by(state, body))
+        deactivate(state, user, body)
     return new_task(state, {"users": deepcopy(users)})
 
 
 def reactivate_users(state: State, params: Json, body: Json) -> Json:
+    if body.get("restore_channels"):
+        raise bad_input("restore_channels is not known to the local Stream server")
     users = [existing_user(state, user_id) for user_id in user_ids(body)]
     for user in users:
         user.pop("deactivated_at", None)
+        restore_messages(state, user, body)
         user_event(state, "user.reactivated", user, **created_by(state, body))
     return new_task(state, {"users": deepcopy(users)})
 

@@ -269,3 +269,8 @@ def test_the_answer_counts_what_members_have_not_read(pair):
 
 def unread(channel):
     return {one["user"]["id"]: one["unread_messages"] for one in channel.query()["read"]}
+
+
+def test_a_channel_that_is_to_be_hidden_is_refused(pair):
+    channel = pair.channel("messaging", "c1", {"created_by_id": "ann"})
+    assert refusal(channel.query, hide_for_creator=True) == (400, 4)

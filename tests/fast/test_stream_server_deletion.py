@@ -211,3 +211,24 @@ def test_a_deletion_can_mark_messages_deleted(ann, said):
 def test_a_deletion_can_remove_messages(ann, said):
     ann.delete_users(["ann"], "soft", messages="hard")
     assert said() == {"m2": "regular", "m2-bea": "reply"}
+
+
+def test_a_deactivation_can_mark_messages_deleted_until_it_ends(ann, said):
+    kept = said()
+    ann.deactivate_user("ann", mark_messages_deleted=True)
+    marked = {**kept, "m1": "deleted", "m2-ann": "deleted"}
+    assert said() == marked
+    ann.reactivate_user("ann")
+    assert said() == marked
+    ann.deactivate_user("ann")
+    ann.reactivate_user("ann", restore_messages=True)
+    assert said() == kept
+
+
+def test_a_batch_does_not_do_what_is_not_known(chat, ann):
+    for path, option in (
+        ("deactivate", "mark_channels_deleted"),
+        ("reactivate", "restore_channels"),
+    ):
+        body = {"user_ids": ["ann"], option: True}
+        assert refusal(chat.post, f"users/{path}", data=body)[:2] == (400, 4)

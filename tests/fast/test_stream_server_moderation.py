@@ -91,7 +91,11 @@ def test_a_ban_that_cannot_be_is_refused(ann, call, user_id, options, refusal):
     assert (caught.value.status_code, caught.value.error_code) == refusal
 
 
-@pytest.mark.parametrize("options", [{"timeout": -1}, {"timeout": "1"}, {"ip_ban": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": -1}, {"timeout": "1"}, {"ip_ban": True}, {"delete_messages": "soft"}],
+    ids=str,
+)
 def test_a_ban_in_a_way_that_is_not_known_is_refused(ann, options):
     assert refused(ann.ban_user, "ann", **options) == (400, 4)
 
