@@ -409,6 +409,7 @@ def fill_up(chat):
         chat.upsert_user({"id": f"u{number}", "text": "x" * 4000})
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can fill up a file")
 def test_what_could_not_be_written_was_not_answered_with_success(file):
     """A full disk, say. Once there is room again, the next write makes up for it."""
     with running("--data", file) as (_, chat, process):
