@@ -46,15 +46,26 @@ def without_secrets(text: str) -> str:
 
 def shown(body: Body) -> str:
     """A whole body; "" if there was none."""
-    try:
-        text = body.start.decode()
-    except UnicodeDecodeError:
-        if body.size == len(body.start):
-            return f"({body.size} bytes that are no text)"
-        text = body.start.decode(errors="replace")
+    text = text_of(body)
+    if text is None:
+        return no_text(body)
     if len(body.start) < body.size:
         return without_secrets(text) + f"\n\n(cut: all of it are {body.size} bytes)"
     return without_secrets(indented(text))
+
+
+def text_of(body: Body) -> str | None:
+    """None of what is no text, such as a picture."""
+    try:
+        return body.start.decode()
+    except UnicodeDecodeError as error:
+        # Where a body is cut, its last character may be, too.
+        is_cut_there = len(body.start) < body.size and error.start >= len(body.start) - 3
+        return body.start[: error.start].decode() if is_cut_there else None
+
+
+def no_text(body: Body) -> str:
+    return f"({body.size} bytes that are no text)"
 
 
 def indented(text: str) -> str:
@@ -90,7 +101,9 @@ def preview(body: Body | None) -> str:
     """The beginning on one line; of a refusal of Stream's, the reason."""
     if body is None or not body.size:
         return ""
-    text = body.start[:PREVIEW_BYTES].decode(errors="replace")
+    text = text_of(Body(body.start[:PREVIEW_BYTES], body.size))
+    if text is None:
+        return no_text(body)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

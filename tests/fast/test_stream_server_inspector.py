@@ -165,7 +165,14 @@ def test_secrets_are_hidden_however_they_are_written(content, expected):
 
 def test_a_body_that_is_no_text_is_only_counted():
     assert shown(bodies.body_of(b"\xff\xd8\xff")) == "(3 bytes that are no text)"
+    assert preview(bodies.body_of(b"\xff\xd8\xff" * 50_000)) == "(150000 bytes that are no text)"
     assert shown(bodies.body_of(b"[" * 60_000)) == "[" * 60_000
+
+
+def test_a_body_that_is_cut_within_a_character_is_text_all_the_same():
+    content = "xä".encode() * 50_000
+    assert shown(bodies.body_of(content[1:])).startswith("äx")
+    assert shown(bodies.body_of(content)).startswith("xä")
 
 
 def test_what_cannot_be_seen_is_spelled_out():
@@ -211,10 +218,12 @@ def test_a_channel_shows_its_messages_in_order_and_its_members(stream, channel):
     channel.send_message({"id": "m1", "text": "first"}, "ann")
     channel.send_message({"text": "in the thread", "parent_id": "m1"}, "bob")
     channel.send_message({"text": "last"}, "bob")
+    channel.send_reaction("m1", {"type": "love"}, "bob")
     page = get(stream, "channel", cid="messaging:general")
     texts = re.findall(r'<p class="text" dir="auto">(.*?)</p>', page)
     assert texts == ["first", "in the thread", "last"]
     assert "1 in its thread" in page
+    assert "<bdi>love</bdi> 1" in page
     assert page.index("channel_member") > page.index("Members")
 
 
