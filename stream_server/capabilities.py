@@ -19,6 +19,7 @@ READING: dict[str, str | None] = {
     "flag-message": None,
     "mute-channel": "mutes",
     "read-events": "read_events",
+    "search-messages": "search",
     "typing-events": "typing_events",
 }
 SENDING: dict[str, str | None] = {

@@ -23,9 +23,9 @@ BUILT = (
     "reactions",
     "uploads",
     "mutes",
+    "search",
 )
 NOT_BUILT = (
-    "search",
     "url_enrichment",
     "push_notifications",
     "reminders",

@@ -68,20 +68,15 @@ MEMBERS = Schema(
 def query_channels(state: State, params: Json, body: Json) -> Json:
     """For a client, or the user whom a server names; what they hid only if the filter asks."""
     conditions = body.get("filter_conditions") or {}
-    matches = CHANNELS.compile(conditions)
     refuse_wrong_types(given_fields(body), {"user_id": str}, "query")
-    reader = state.caller.user_id or body.get("user_id")
-    asked_fields = named_fields(conditions)
-    refuse_unanswerable(asked_fields, reader)
+    views = matching_channels(state, conditions, state.caller.user_id or body.get("user_id"))
     refuse_servers_watching(state, body)
     # Stream takes a higher limit without a word, and answers 30.
     limit = min(whole_number(body, "limit", 10**9) or DEFAULT_CHANNELS, MAX_CHANNELS)
     offset = whole_number(body, "offset", MAX_OFFSET)
     messages = whole_number(body, "message_limit", MAX_MESSAGES) or DEFAULT_MESSAGES
     members = whole_number(body, "member_limit", MAX_ITEMS) or MAX_ITEMS
-    asked = candidates(state.channels, conditions, "cid")
-    views = [view for one in asked if matches(view := ChannelView(state, one, reader))]
-    if "hidden" not in asked_fields:
+    if "hidden" not in named_fields(conditions):
         views = [view for view in views if not view.get("hidden")]
     views = in_order(views, body.get("sort"), [("last_updated", -1), ("cid", -1)])
     found = [view.record for view in views[offset : offset + limit]]
@@ -93,6 +88,13 @@ def query_channels(state: State, params: Json, body: Json) -> Json:
             channel_state(state, record, messages=page, members=members) for record in found
         ]
     }
+
+
+def matching_channels(state: State, conditions: object, reader: str | None) -> list[ChannelView]:
+    matches = CHANNELS.compile(conditions)
+    refuse_unanswerable(named_fields(conditions), reader)
+    asked = candidates(state.channels, conditions, "cid")
+    return [view for one in asked if matches(view := ChannelView(state, one, reader))]
 
 
 def refuse_inaccessible(state: State, records: list[Json]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from .errors import bad_input
 from .state import Json
 
 MAX_SORTS = 5
+WORD = re.compile(r"\w+")
 
 COMPARISON = {"$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$exists"}
 EQUALITY = {"$eq", "$ne"}
@@ -40,6 +42,8 @@ class Schema:
     texts: frozenset[str]
     numbers: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
+    any_of: frozenset[str] = frozenset()
+    """Lists that equal a value if one of theirs does."""
     not_searchable: frozenset[str] = frozenset()
 
     def compile(self, conditions: object) -> Matcher:
@@ -75,13 +79,15 @@ class Schema:
         for operator in tests:
             self._refuse_operator(field, operator)
         operands = {op: self._operand(field, op, operand) for op, operand in tests.items()}
+        if field in self.any_of and "$eq" in operands:
+            operands["$contains"] = operands.pop("$eq")
         absent = False if field in self.flags else None
         return lambda record: all(
             satisfies(record.get(field, absent), op, operand) for op, operand in operands.items()
         )
 
     def _refuse_operator(self, field: str, operator: str) -> None:
-        if operator not in ALL_OPERATORS:
+        if operator not in ALL_OPERATORS.union(*self.operators.values()):
             raise bad_input(f"unsupported operator {operator}")
         if operator not in self.operators.get(field, CUSTOM_OPERATORS):
             raise bad_input(f'operator "{operator}" is not allowed for field "{field}"')
@@ -91,9 +97,9 @@ class Schema:
             if not isinstance(operand, bool):
                 raise bad_input("$exists must be true or false")
             return operand
-        if operator == "$autocomplete":
+        if operator in ("$autocomplete", "$q"):
             if not isinstance(operand, str) or not operand.strip():
-                raise bad_input("$autocomplete field is empty or contains invalid characters")
+                raise bad_input(f"{operator} field is empty or contains invalid characters")
             return operand
         if operator in ("$in", "$nin"):
             if not isinstance(operand, list):
@@ -156,6 +162,8 @@ def satisfies(value: Any, operator: str, operand: Any) -> bool:
         return isinstance(value, str) and any(
             word.startswith(operand.lower()) for word in [value.lower(), *value.lower().split()]
         )
+    if operator == "$q":
+        return has_words(value, operand)
     try:
         comparisons: dict[str, Callable[[], bool]] = {
             "$gt": lambda: value > operand,
@@ -166,6 +174,13 @@ def satisfies(value: Any, operator: str, operand: Any) -> bool:
         return comparisons[operator]()
     except TypeError:
         return False
+
+
+def has_words(value: Any, query: str) -> bool:
+    """All words of the query begin a word of the text: assumed."""
+    words = WORD.findall(value.lower()) if isinstance(value, str) else []
+    asked = WORD.findall(query.lower())
+    return bool(asked) and all(any(one.startswith(word) for one in words) for word in asked)
 
 
 def contains(value: Any, one: Any) -> bool:

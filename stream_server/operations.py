@@ -31,6 +31,7 @@ from . import (
     reactions,
     reading,
     replies,
+    search,
     tasks,
     threads,
     truncation,
@@ -131,6 +132,7 @@ OPERATIONS = [
             ("GetThread", "GET", "/threads/{message_id}", threads.get_thread),
             ("QueryThreads", "POST", "/threads", threads.query_threads),
             ("UnreadCounts", "GET", "/unread", unreading.get_unread),
+            ("Search", "GET", "/search", search.search),
         )
     ),
     Operation("UnreadCountsBatch", "POST", "/unread_batch", unreading.get_unread_batch, 10_000),

@@ -28,6 +28,8 @@ NEEDED = {
     "read-events": "MarkRead",
     "replies": "GetReplies",
     "quotes": "SendMessage",
+    "search": "Search",
+    "search-messages": "Search",
     "send-custom-events": "SendEvent",
     "send-links": "SendMessage",
     "send-message": "SendMessage",
