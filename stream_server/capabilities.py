@@ -43,7 +43,12 @@ MANAGING = (
     "update-channel",
     "update-channel-members",
 )
-MODERATING = ("delete-any-message", "skip-slow-mode", "update-any-message")
+MODERATING = (
+    "ban-channel-members",
+    "delete-any-message",
+    "skip-slow-mode",
+    "update-any-message",
+)
 
 
 def own_capabilities(state: State, user: Json, record: Json) -> list[str]:

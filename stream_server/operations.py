@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from . import (
     application,
+    ban_queries,
     blocking,
     channel_creation,
     channel_queries,
@@ -89,8 +90,14 @@ OPERATIONS = [
     Operation(
         "ReactivateUser", "POST", "/users/{user_id}/reactivate", user_removal.reactivate_user, 60
     ),
-    Operation("Ban", "POST", "/moderation/ban", moderation.ban, 300),
-    Operation("Unban", "DELETE", "/moderation/ban", moderation.unban, 300),
+    *(
+        Operation(name, method, path, handler, 300, client_side=True)
+        for name, method, path, handler in (
+            ("Ban", "POST", "/moderation/ban", moderation.ban),
+            ("Unban", "DELETE", "/moderation/ban", moderation.unban),
+            ("QueryBannedUsers", "GET", "/query_banned_users", ban_queries.query_banned_users),
+        )
+    ),
     Operation(
         "QueryMessageFlags", "GET", "/moderation/flags/message", flags.query_message_flags, 300
     ),

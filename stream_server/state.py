@@ -157,8 +157,8 @@ class State:
     """The channel of each message by the message's id, which is unique in the app."""
     deleted_cids: set[str] = field(default_factory=set)
     """Of channels that were deleted softly and not created again."""
-    ban_ends: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
-    """When a ban for a time ends: by user, channel (None: from the app) and flag."""
+    bans: dict[tuple[str, str | None, str], Json] = field(default_factory=dict)
+    """By user, channel (None: from the app) and flag; see moderation.py."""
     files: dict[str, Json] = field(default_factory=dict)
     user_mutes: dict[str, dict[str, Json]] = field(default_factory=dict)
     channel_mutes: dict[str, dict[str, Json]] = field(default_factory=dict)

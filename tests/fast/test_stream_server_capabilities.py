@@ -10,6 +10,7 @@ from tests.fast.refusals import refusal
 
 # The operation without which a capability, or a feature of a channel, would be a lie.
 NEEDED = {
+    "ban-channel-members": "Ban",
     "connect-events": "StopWatchingChannel",
     "create-attachment": "SendMessage",
     "create-mention": "SendMessage",
