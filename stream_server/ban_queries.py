@@ -63,7 +63,7 @@ def refuse_unless_moderated(state: State, conditions: Json) -> None:
 
 
 def ban_shape(state: State, ban: Json) -> Json:
-    shape = {
+    shape: Json = {
         "user": short_shape(state, ban["user_id"]),
         "created_at": ban["created_at"],
         "shadow": ban["flag"] == "shadow_banned",

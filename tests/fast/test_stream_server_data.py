@@ -223,7 +223,7 @@ def test_the_state_read_is_the_state_written(file, seed_file):
     with running("--data", file, "--seed", seed_file) as (_, chat, _):
         chat.ban_user("bob", target_user_id="bob", banned_by_id="ann", timeout=60)
     state = loaded(file)
-    assert [*state.ban_ends] == [("bob", None, "banned")]
+    assert [*state.bans] == [("bob", None, "banned")]
     assert list(state.users) == ["ann", "bob"]
     assert state.users["ann"]["name"] == SEED["users"][0]["name"]
     assert list(state.channels) == ["messaging:general", "team:empty"]
