@@ -17,6 +17,7 @@ from chatsync.operator import command as cli
 from chatsync.operator import sentences
 from chatsync.outcome import Parked, Waiting
 from chatsync.settings import BEFORE_THE_FILE
+from dev import stream_operations
 from dev.alerts import ALERTS
 
 ROOT = Path(__file__).parents[2]
@@ -232,3 +233,9 @@ def test_every_file_that_a_document_names_exists(path):
     ours = {name for name in names if not re.search(r"/\.env\.(local|my)|\.env$", name)}
     for name in ours - made_later:
         assert (ROOT / name).exists(), name
+
+
+def test_the_table_of_the_local_stream_servers_operations_is_as_they_are():
+    text = stream_operations.README.read_text(encoding="utf-8")
+    assert stream_operations.with_table(text) == text, "run `python -m dev.stream_operations`"
+    assert len(re.findall("<!-- .*operations -->", text)) == 2
