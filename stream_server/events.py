@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from . import timestamps
 from .channel_shapes import channel_shape, custom_fields, member_shapes
 from .connections import Connection
+from .event_log import NOTIFICATIONS, remember
 from .reader import is_blocked, reader_fields
 from .state import Json, State
 from .user_shapes import short_shape
@@ -37,9 +38,10 @@ def channel_event(
 
     What is ``personal`` depends on whose client hears it.
     """
+    event = {**new_event(event_type), **channel_fields(record), **fields}
+    remember(state, event)
     if not is_heard(state, event_type):
         return
-    event = {**new_event(event_type), **channel_fields(record), **fields}
     members = {"members": member_shapes(state, record, MAX_MEMBERS)}
     to_webhooks(state, {**members, **event})
     cid = record["channel"]["cid"]
@@ -53,11 +55,10 @@ def personal_event(
     state: State, event_type: str, record: Json, user_id: str, **fields: object
 ) -> None:
     """For webhooks and the user's own clients: what only this user sees of the channel."""
-    if not is_heard(state, event_type):
-        return
     channel = {**channel_shape(state, record), **reader_fields(state, record, user_id)}
     about = {"channel": channel, "user": short_shape(state, user_id)}
     event = {**new_event(event_type), **channel_fields(record), **about, **fields}
+    remember(state, event, [user_id])
     to_webhooks(state, {"members": member_shapes(state, record, MAX_MEMBERS), **event})
     for connection in state.connections.of_users([user_id]):
         connection.send(event)
@@ -74,9 +75,13 @@ def notification(
     **fields: object,
 ) -> None:
     """For clients of these users, unless they watch the channel; webhooks get none."""
-    if not state.connections:
+    is_remembered = event_type in NOTIFICATIONS
+    if not state.connections and not is_remembered:
         return
     event = {**new_event(event_type), **channel_fields(record), **fields}
+    if is_remembered:
+        user_ids = list(user_ids)
+        remember(state, event, user_ids)
     for connection in state.connections.of_users(user_ids):
         if also_watching or record["channel"]["cid"] not in connection.watched:
             send(state, connection, record, {**event, **personal(connection.user_id)})

@@ -33,6 +33,7 @@ from . import (
     reading,
     replies,
     search,
+    sync,
     tasks,
     threads,
     truncation,
@@ -140,6 +141,7 @@ OPERATIONS = [
             ("QueryThreads", "POST", "/threads", threads.query_threads),
             ("UnreadCounts", "GET", "/unread", unreading.get_unread),
             ("Search", "GET", "/search", search.search),
+            ("Sync", "POST", "/sync", sync.sync),
         )
     ),
     Operation("UnreadCountsBatch", "POST", "/unread_batch", unreading.get_unread_batch, 10_000),

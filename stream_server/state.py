@@ -169,6 +169,10 @@ class State:
     """Of each user, by the device's id."""
     flags: dict[str, Json] = field(default_factory=dict)
     """By what is flagged, and who did; see flags.py."""
+    events: dict[tuple[str, str, str | None], str] = field(default_factory=dict)
+    """The last of channels; see event_log.py."""
+    forgotten_events: dict[str, str] = field(default_factory=dict)
+    """ "until": the time of the last event that is not among them any more."""
     tasks: dict[str, Json] = field(default_factory=dict)
     switches: dict[str, Any] = field(
         default_factory=lambda: {name: switch.default for name, switch in SWITCHES.items()}
