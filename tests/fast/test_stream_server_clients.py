@@ -164,7 +164,7 @@ def test_a_user_keeps_role_and_teams(as_user, people):
         ("delete_users", [["ann"], "soft"]),
         ("restore_users", [["ann"]]),
         ("deactivate_user", ["ann"]),
-        ("ban_user", ["bea"]),
+        ("query_message_flags", [{}]),
         ("delete_channels", [["messaging:c1"]]),
         ("get_task", ["x"]),
         ("get_rate_limits", []),
