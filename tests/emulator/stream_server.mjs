@@ -337,6 +337,176 @@ const scenes = {
     };
   },
 
+  async hide(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const channel = ann.channel("messaging", "c1");
+    await channel.watch();
+    const { message } = await channel.sendMessage({ text: "old" });
+    const ids = async () => (await ann.queryChannels({ type: "messaging" })).map((one) => one.id);
+    const hidden = next(channel, "channel.hidden");
+    await channel.hide(null, true);
+    await hidden;
+    const after = [channel.data.hidden, channel.state.messages.length, await ids()];
+    const visible = next(channel, "channel.visible");
+    await channel.show();
+    await visible;
+    const { messages } = await channel.query({ messages: { limit: 10 } });
+    return {
+      after,
+      shown: [channel.data.hidden, await ids()],
+      left: messages.length,
+      wasSent: Boolean(message.id),
+    };
+  },
+
+  async truncate(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const bea = await connected("bea", tokens.bea);
+    const hers = bea.channel("messaging", "c1");
+    await hers.watch();
+    const mine = ann.channel("messaging", "c1");
+    await mine.watch();
+    const came = next(hers, "message.new");
+    await mine.sendMessage({ text: "old" });
+    await came;
+    const before = [hers.state.messages.length, hers.countUnread()];
+    const truncated = next(hers, "channel.truncated");
+    await mine.truncate({ message: { text: "all gone" } });
+    await truncated;
+    return {
+      before,
+      after: hers.state.messages.map((one) => [one.text, one.type]),
+      unread: hers.countUnread(),
+    };
+  },
+
+  async mute(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const bea = await connected("bea", tokens.bea);
+    const hers = bea.channel("messaging", "c1");
+    await hers.watch();
+    const mutedUsers = next(bea, "notification.mutes_updated");
+    await bea.muteUser("cid");
+    await mutedUsers;
+    const mutedChannels = next(bea, "notification.channel_mutes_updated");
+    await hers.mute();
+    await mutedChannels;
+    const heard = next(hers, "message.new");
+    await ann.channel("messaging", "c1").sendMessage({ text: "quiet" });
+    await heard;
+    const unread = hers.countUnread();
+    const again = await connected("bea", tokens.bea);
+    const known = [again.userMuteStatus("cid"), again._muteStatus("messaging:c1").muted];
+    const unmuted = next(bea, "notification.channel_mutes_updated");
+    await hers.unmute();
+    await unmuted;
+    return {
+      user: bea.userMuteStatus("cid"),
+      unread,
+      total: again.user.total_unread_count,
+      known,
+      after: hers.muteStatus().muted,
+    };
+  },
+
+  async pin(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const channel = ann.channel("messaging", "c1");
+    await channel.watch();
+    const pinned = next(channel, "member.updated");
+    await channel.pin();
+    await pinned;
+    const isPinned = Boolean(channel.state.membership.pinned_at);
+    const found = await ann.queryChannels({ pinned: true, archived: false }, { pinned_at: -1 });
+    const unpinned = next(channel, "member.updated");
+    await channel.unpin();
+    await unpinned;
+    const archived = next(channel, "member.updated");
+    await channel.archive();
+    await archived;
+    const custom = await channel.updateMemberPartial({ set: { mood: "good" } });
+    return {
+      isPinned,
+      found: found.map((one) => one.id),
+      isStillPinned: Boolean(channel.state.membership.pinned_at),
+      isArchived: Boolean(channel.state.membership.archived_at),
+      mood: custom.channel_member.mood,
+      shown: (await ann.queryChannels({ archived: false })).length,
+    };
+  },
+
+  async block(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const pair = ann.channel("messaging", { members: ["ann", "bea"] });
+    await pair.watch();
+    const hidden = next(pair, "channel.hidden");
+    await ann.blockUser("bea");
+    await hidden;
+    const { userIds } = ann.blockedUsers.getLatestValue();
+    const { blocks } = await ann.getBlockedUsers();
+    const again = await connected("ann", tokens.ann);
+    const visible = next(pair, "channel.visible");
+    const state = [pair.data.hidden, pair.data.blocked];
+    await ann.unBlockUser("bea");
+    await visible;
+    return {
+      userIds,
+      blocks: blocks.map((one) => one.blocked_user_id),
+      known: again.blockedUsers.getLatestValue().userIds,
+      state,
+      after: [pair.data.hidden, pair.data.blocked],
+    };
+  },
+
+  async invite(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const cid = await connected("cid", tokens.cid);
+    const mine = ann.channel("messaging", "c1");
+    await mine.watch();
+    const invited = next(cid, "notification.invited");
+    const joined = next(mine, "member.added");
+    await mine.inviteMembers(["cid"]);
+    const { channel } = await invited;
+    await joined;
+    const pending = await cid.queryChannels({ invite: "pending" });
+    const accepted = next(mine, "notification.invite_accepted");
+    const updated = next(mine, "member.updated");
+    await pending[0].acceptInvite({ message: { text: "cid joined" } });
+    await accepted;
+    await updated;
+    return {
+      told: channel.cid,
+      pending: pending.map((one) => one.id),
+      status: mine.state.members.cid.status,
+      left: (await cid.queryChannels({ invite: "pending" })).length,
+    };
+  },
+
+  async find(tokens) {
+    const ann = await connected("ann", tokens.ann);
+    const channel = ann.channel("messaging", "c1");
+    const { channel: created } = await channel.watch();
+    const { message } = await channel.sendMessage({ text: "a needle in the hay" });
+    await channel.sendMessage({ text: "only hay" });
+    const inChannel = await channel.search("needle");
+    const everywhere = await ann.search({ members: { $in: ["ann"] } }, { text: "hay" }, {
+      sort: { created_at: -1 },
+      limit: 1,
+    });
+    const { events } = await ann.sync(["messaging:c1"], created.created_at);
+    const flag = await ann.flagMessage(message.id);
+    await ann.addDevice("d1", "firebase");
+    const { devices } = await ann.getDevices();
+    return {
+      inChannel: inChannel.results.map((one) => one.message.text),
+      everywhere: everywhere.results.map((one) => one.message.text),
+      more: Boolean(everywhere.next),
+      missed: events.filter((one) => one.type === "message.new").map((one) => one.message.text),
+      flagged: flag.flag.target_message_id === message.id,
+      devices: devices.map((one) => one.id),
+    };
+  },
+
   async stranger(tokens) {
     const cid = await connected("cid", tokens.cid);
     const { code, status } = await refusal(cid.channel("messaging", "c1").watch());

@@ -222,5 +222,73 @@ def test_a_banned_user_sees_that_they_cannot_send(play, channel):
     assert play("restricted") == {"code": 17, "maySend": False, "uploads": True}
 
 
+def test_a_channel_is_hidden_and_its_history_cleared(play):
+    assert play("hide") == {
+        "after": [True, 0, []],
+        "shown": [False, ["c1"]],
+        "left": 0,
+        "wasSent": True,
+    }
+
+
+def test_a_truncation_empties_the_other_client(play):
+    assert play("truncate") == {
+        "before": [1, 1],
+        "after": [["all gone", "system"]],
+        "unread": 0,
+    }
+
+
+def test_who_and_what_is_muted_is_quiet(play):
+    assert play("mute") == {
+        "user": True,
+        "unread": 0,
+        "total": 0,
+        "known": [True, True],
+        "after": False,
+    }
+
+
+def test_a_channel_is_pinned_and_archived(play):
+    assert play("pin") == {
+        "isPinned": True,
+        "found": ["c1"],
+        "isStillPinned": False,
+        "isArchived": True,
+        "mood": "good",
+        "shown": 0,
+    }
+
+
+def test_who_is_blocked_is_known_to_all_clients(play):
+    assert play("block") == {
+        "userIds": ["bea"],
+        "blocks": ["bea"],
+        "known": ["bea"],
+        "state": [True, True],
+        "after": [False, False],
+    }
+
+
+def test_an_invite_is_accepted(play):
+    assert play("invite") == {
+        "told": "messaging:c1",
+        "pending": ["c1"],
+        "status": "accepted",
+        "left": 0,
+    }
+
+
+def test_messages_and_missed_events_are_found(play):
+    assert play("find") == {
+        "inChannel": ["a needle in the hay"],
+        "everywhere": ["only hay"],
+        "more": True,
+        "missed": ["a needle in the hay", "only hay"],
+        "flagged": True,
+        "devices": ["d1"],
+    }
+
+
 def test_a_stranger_is_refused(play):
     assert play("stranger") == {"code": 17, "status": 403}
