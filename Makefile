@@ -15,7 +15,7 @@ LOCK = UV_PYTHON=$(VENV)/python UV_PYTHON_DOWNLOADS=never $(VENV)/uv pip compile
 
 .DEFAULT_GOAL := help
 # `tests` and `monitoring` are folders: make would call them up to date.
-.PHONY: help setup setup-python demo start test tests ci-fast ci-emulators test-fast test-pythons coverage chaos bench check format monitoring lock clean
+.PHONY: help setup setup-python demo start test tests ci-fast ci-emulators ci-examples test-fast test-pythons coverage chaos bench check format monitoring lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -32,15 +32,19 @@ UNTRACED := stream_server or test_dev_ or test_locks or test_documents or confor
 	or hundred or of_any_shape
 
 # Where CI is set, it measures coverage too, and runs the fast tests beside those on the emulators,
-# which wait more than they compute. What each of the two prints comes at its end.
+# which wait more than they compute. The examples have stacks of their own. What each of the three
+# prints comes at its end.
 test: setup  ## run all tests
-	@$(if $(CI),$(MAKE) --no-print-directory --jobs=2 --output-sync ci-fast ci-emulators,$(VENV)/pytest)
+	@$(if $(CI),$(MAKE) --no-print-directory --jobs=3 --output-sync ci-fast ci-emulators ci-examples,$(VENV)/pytest)
 
 ci-fast: coverage
 	@$(VENV)/pytest tests/fast -k "$(UNTRACED)"
 
 ci-emulators:
-	@$(VENV)/pytest tests/emulator examples
+	@$(VENV)/pytest tests/emulator
+
+ci-examples:
+	@$(VENV)/pytest examples
 
 tests: test
 
