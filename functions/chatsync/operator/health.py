@@ -121,7 +121,8 @@ def problems_of(health: Health) -> list[Problem]:
     """What is wrong, the gravest first; pure."""
     return [
         *_of_functions(health),
-        *_of_outbox(health),
+        *_of_parked(health),
+        *_of_waiting(health),
         *_of_audits(health),
         *_of_findings(health.last_audit_of(*USER_STEPS), KINDS_OF_USERS),
         *_of_findings(health.last_audit_of(*CHANNEL_STEPS), KINDS_OF_CHANNELS),
@@ -138,7 +139,7 @@ def _of_functions(health: Health) -> Iterator[Problem]:
         yield _problem("events missing", ", ".join(health.missing_events))
 
 
-def _of_outbox(health: Health) -> Iterator[Problem]:
+def _of_parked(health: Health) -> Iterator[Problem]:
     read = len(health.parked_entries)
     of = f" of the first {read}" if read < health.parked else ""
     by_reason: dict[str, list[Mapping[str, Any]]] = {str(one): [] for one in PARKED}
@@ -149,14 +150,17 @@ def _of_outbox(health: Health) -> Iterator[Problem]:
             detail = f"{len(entries)}{of}: {_some([name_of_entry(one) for one in entries])}"
             error = cut(str(entries[0].get("lastError") or ""), _LONGEST_ERROR)
             yield Problem(cut(f"parked, {reason}"), sentence_of_parked(reason), detail, error)
-    if health.oldest and health.now - health.oldest > LATE_AFTER and not health.paused_since:
-        late_ones = [one for one in health.waiting_entries if _is_late(one, health.now)]
-        [(reason, _)] = reasons_of(late_ones or health.waiting_entries).most_common(1) or [
-            (str(Waiting.INTERNAL), 0)
-        ]
+
+
+def _of_waiting(health: Health) -> Iterator[Problem]:
+    waits = health.now - health.oldest if health.oldest else timedelta(0)
+    if waits > LATE_AFTER and not health.paused_since:
+        late = [one for one in health.waiting_entries if _is_late(one, health.now)]
+        reasons = reasons_of(late or health.waiting_entries) or Counter([str(Waiting.INTERNAL)])
+        [(reason, _)] = reasons.most_common(1)
         why = next((WAITING[one] for one in Waiting if one == reason), WAITING[Waiting.INTERNAL])
-        late = f"{health.waiting}, the oldest for {age(health.now - health.oldest)}"
-        yield Problem(cut(f"waiting, {reason}"), why, late)
+        detail = f"{health.waiting}, the oldest for {age(waits)}"
+        yield Problem(cut(f"waiting, {reason}"), why, detail)
 
 
 def _is_late(entry: Mapping[str, Any], now: datetime) -> bool:
