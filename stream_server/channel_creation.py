@@ -28,7 +28,7 @@ from .membership import (
     refuse_unusable_users,
 )
 from .paging import asked_page
-from .payloads import MAX_ITEMS
+from .payloads import MAX_ITEMS, given_fields, refuse_wrong_types
 from .permissions import (
     client,
     refusal,
@@ -49,8 +49,7 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
     if channel_type not in CHANNEL_TYPES:
         raise not_found(f"{channel_type} is not a defined channel type")
     refuse_servers_watching(state, body)
-    if body.get("hide_for_creator"):
-        raise bad_input("hide_for_creator is not known to the local Stream server")
+    refuse_wrong_types(given_fields(body), {"hide_for_creator": bool}, "channel")
     data = checked_data(body.get("data") or {})
     members = memberships(data.get("members", []), "data.members")
     members |= invitations(data.get("invites", []), "data.invites")
@@ -63,6 +62,8 @@ def get_or_create_channel(state: State, params: Json, body: Json) -> Json:
                 f'channel id "{channel_id}" must be 1 to 64 characters of a-z A-Z 0-9 _ -'
             )
         record = create(state, channel_type, channel_id, data, members)
+        if body.get("hide_for_creator") and record["created_by_id"] in record["members"]:
+            record["hidden"][record["created_by_id"]] = timestamps.now()
     else:
         refuse_unless_participant(state, record, "ReadChannel")
         if state.switches["existing_channel_adds_members"]:

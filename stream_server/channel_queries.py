@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .channel_shapes import channel_state, member_shape
-from .channel_views import ChannelView, named_fields, refuse_unanswerable
+from .channel_views import ChannelView, has_joined, invite_of, named_fields, refuse_unanswerable
 from .errors import NO_ACCESS_TO_CHANNELS, StreamError, bad_input
 from .filters import (
     COMPARISON,
@@ -27,6 +27,7 @@ MAX_OFFSET = 1000
 DEFAULT_MESSAGES = 25
 DEFAULT_MEMBERS, MAX_MEMBERS = 100, 300
 MAX_MEMBERS_OFFSET = 10_000
+MEMBER_FLAGS = ("banned", "is_moderator", "joined", "notifications_muted", "shadow_banned")
 READER_FLAGS = ("archived", "has_unread", "hidden", "joined", "muted", "pinned")
 
 CHANNELS = Schema(
@@ -39,6 +40,7 @@ CHANNELS = Schema(
         "name": COMPARISON | {"$autocomplete"},
         "team": COMPARISON,
         "members": {"$in", "$eq"},
+        "member.user.name": {"$eq", "$autocomplete"},
         "filter_tags": {"$in", "$eq"},
         **dict.fromkeys(("frozen", "disabled", "distinct"), EQUALITY),
         **dict.fromkeys((*READER_FLAGS, "invite"), EQUALITY),
@@ -48,20 +50,25 @@ CHANNELS = Schema(
     texts=frozenset({"cid", "id", "type", "created_by_id", "name", "invite"}),
     numbers=frozenset({"member_count"}),
     lists=frozenset({"members", "filter_tags"}),
-    not_searchable=frozenset({"config", "created_by", "own_capabilities", "last_activity"}),
+    any_of=frozenset({"member.user.name"}),
+    not_searchable=frozenset(
+        {"app_banned", "config", "created_by", "own_capabilities", "last_activity"}
+    ),
 )
 MEMBERS = Schema(
     name="members",
     operators={
         **dict.fromkeys(("user_id", "id"), COMPARISON | {"$ne", "$nin"}),
         **dict.fromkeys(("name", "user.name"), COMPARISON | {"$autocomplete"}),
-        **dict.fromkeys(("created_at", "updated_at"), COMPARISON),
-        **dict.fromkeys(("banned", "shadow_banned"), EQUALITY),
-        "channel_role": CUSTOM_OPERATORS,
+        **dict.fromkeys(("created_at", "updated_at", "last_active"), COMPARISON),
+        **dict.fromkeys(MEMBER_FLAGS, EQUALITY),
+        **dict.fromkeys(("channel_role", "user.email"), CUSTOM_OPERATORS),
+        "invite": EQUALITY,
     },
-    times=frozenset({"created_at", "updated_at"}),
-    flags=frozenset({"banned", "shadow_banned"}),
-    texts=frozenset({"user_id", "id", "name", "user.name"}),
+    times=frozenset({"created_at", "updated_at", "last_active"}),
+    flags=frozenset(MEMBER_FLAGS),
+    texts=frozenset({"user_id", "id", "name", "user.name", "user.email", "invite"}),
+    not_searchable=frozenset({"cid", "user"}),
 )
 
 
@@ -123,11 +130,24 @@ def query_members(state: State, params: Json, body: Json) -> Json:
     found = []
     for user_id in record["members"]:
         member = member_shape(state, record, user_id)
-        name = member["user"].get("name")
-        if matches({**member, "id": user_id, "name": name, "user.name": name}):
+        if matches({**member, **joined_fields(record, member)}):
             found.append(member)
     found = in_order(found, payload.get("sort"), [("created_at", 1)])
     return {"members": found[offset : offset + limit]}
+
+
+def joined_fields(record: Json, member: Json) -> Json:
+    """What filters know of a member beside the member's own fields."""
+    user = member["user"]
+    return {
+        "id": user["id"],
+        "name": user.get("name"),
+        "user.name": user.get("name"),
+        "user.email": user.get("email"),
+        "last_active": user.get("last_active"),
+        "invite": invite_of(record, user["id"]),
+        "joined": has_joined(record, user["id"]),
+    }
 
 
 def asked_channel(state: State, payload: Json) -> Json:

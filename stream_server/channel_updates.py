@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from . import timestamps
 from .blocking import without_blockers
 from .channel_config import checked_overrides
@@ -24,6 +26,7 @@ from .channel_shapes import (
 )
 from .errors import bad_input, not_allowed
 from .events import channel_event
+from .hiding import asked_history
 from .invites import answer_invite, asked_answer, invitations
 from .membership import (
     add_members,
@@ -59,8 +62,7 @@ def update_channel(state: State, params: Json, body: Json) -> Json:
     """
     record = existing_channel(state, params)
     lists = {name: checked_list(body, name) for name in MEMBER_LISTS}
-    if body.get("hide_history") or body.get("hide_history_before"):
-        raise bad_input("hide_history is not known to the local Stream server")
+    history_end = asked_history(record, body)
     members = memberships(lists["add_members"], "add_members")
     roles = changed_roles(lists)
     known = record["members"].keys() | members.keys()
@@ -80,7 +82,8 @@ def update_channel(state: State, params: Json, body: Json) -> Json:
     refuse_unusable_users(state, involved, "channel update")
     refuse_team_mismatch(state, new_fields.get("team"), list(members))
     refuse_outsiders(record, members)
-    return applied_update(state, record, body, new_fields, members, removed, roles, invite_answer)
+    changes = Changes(members, removed, roles, invite_answer, history_end)
+    return applied_update(state, record, body, new_fields, changes)
 
 
 def changed_roles(lists: dict[str, list[object]]) -> dict[str, str]:
@@ -157,32 +160,43 @@ def refuse_outsiders(record: Json, members: dict[str, Json]) -> None:
         )
 
 
-def applied_update(
-    state: State,
-    record: Json,
-    body: Json,
-    fields: Json,
-    members: dict[str, Json],
-    removed: list[str],
-    roles: dict[str, str],
-    invite_answer: tuple[str, str] | None,
-) -> Json:
+@dataclass(frozen=True)
+class Changes:
+    """Who comes, who goes, and who is what in a channel."""
+
+    members: dict[str, Json]
+    removed: list[str]
+    roles: dict[str, str]
+    invite_answer: tuple[str, str] | None
+    history_end: str | None
+    """Up to when new members see no messages."""
+
+
+def applied_update(state: State, record: Json, body: Json, fields: Json, changes: Changes) -> Json:
     answer = {}
     if body.get("message"):
         # First, because it can still be refused.
         answer["message"] = add_message(state, record, actors_message(body), kind="system")
     if overrides := (body.get("data") or {}).get("config_overrides"):
         record["config_overrides"] = overrides
-    if fields != record["channel"] or body.get("data") is not None or answer or invite_answer:
+    if (
+        fields != record["channel"]
+        or body.get("data") is not None
+        or answer
+        or changes.invite_answer
+    ):
         last = {key: v for key, v in record["channel"].items() if key == "last_message_at"}
         record["channel"] = {**fields, **last, "updated_at": timestamps.now()}
         announce_update(state, record, answer.get("message"))
-    announce_members(state, record, add_members(state, record, members))
-    for user_id in removed:
+    added = add_members(state, record, changes.members)
+    if changes.history_end:
+        record["cleared"] |= dict.fromkeys(added, changes.history_end)
+    announce_members(state, record, added)
+    for user_id in changes.removed:
         remove_member(state, record, user_id)
-    change_roles(state, record, roles)
-    if invite_answer:
-        answer_invite(state, record, *invite_answer)
+    change_roles(state, record, changes.roles)
+    if changes.invite_answer:
+        answer_invite(state, record, *changes.invite_answer)
     shapes = member_shapes(state, record)
     return {**answer, "channel": channel_answer(state, record), "members": shapes}
 

@@ -36,6 +36,8 @@ class ChannelView:
         match field:
             case "members":
                 return list(self.record["members"])
+            case "member.user.name":
+                return [self.state.users[one].get("name") for one in self.record["members"]]
             case "member_count":
                 return len(self.record["members"])
             case "created_by_id":

@@ -43,7 +43,7 @@ class Schema:
     numbers: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
     any_of: frozenset[str] = frozenset()
-    """Lists that equal a value if one of theirs does."""
+    """Lists that fit if one of their values does."""
     not_searchable: frozenset[str] = frozenset()
 
     def compile(self, conditions: object) -> Matcher:
@@ -79,9 +79,12 @@ class Schema:
         for operator in tests:
             self._refuse_operator(field, operator)
         operands = {op: self._operand(field, op, operand) for op, operand in tests.items()}
-        if field in self.any_of and "$eq" in operands:
-            operands["$contains"] = operands.pop("$eq")
         absent = False if field in self.flags else None
+        if field in self.any_of:
+            return lambda record: any(
+                all(satisfies(one, op, operand) for op, operand in operands.items())
+                for one in record.get(field, [])
+            )
         return lambda record: all(
             satisfies(record.get(field, absent), op, operand) for op, operand in operands.items()
         )

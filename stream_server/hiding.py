@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import timestamps
-from .errors import not_allowed
+from .errors import bad_input, not_allowed
 from .events import personal_event
 from .membership import existing_channel, refuse_unusable_users
 from .message_checks import acting_user
@@ -18,12 +18,10 @@ def hide_channel(state: State, params: Json, body: Json) -> Json:
     given = given_fields(body)
     refuse_wrong_types(given, {"clear_history": bool}, "hide")
     record, user_id = own_channel(state, params, given, "hide")
-    now = timestamps.now()
-    record["hidden"][user_id] = now
+    record["hidden"][user_id] = timestamps.now()
     clears = given.get("clear_history", False)
     if clears:
-        last = next(reversed(record["messages"].values()), None)
-        record["cleared"][user_id] = max(now, last["created_at"]) if last else now
+        record["cleared"][user_id] = end_of_history(record)
     personal_event(state, "channel.hidden", record, user_id, clear_history=clears)
     return {}
 
@@ -45,6 +43,24 @@ def own_channel(state: State, params: Json, given: Json, action: str) -> tuple[J
     if user_id not in record["members"]:
         raise not_allowed(f"only members can {action} a channel")
     return record, user_id
+
+
+def asked_history(record: Json, body: Json) -> str | None:
+    """Up to which time a call hides the messages from the members that it adds; None: none."""
+    given = given_fields(body)
+    refuse_wrong_types(given, {"hide_history": bool, "hide_history_before": str}, "channel")
+    if "hide_history_before" in given:
+        before = timestamps.parse(given["hide_history_before"], "hide_history_before")
+        if before > timestamps.now():
+            raise bad_input("hide_history_before must be in the past")
+        return timestamps.just_before(before)
+    return end_of_history(record) if given.get("hide_history") else None
+
+
+def end_of_history(record: Json) -> str:
+    """Now, but not before the last message, which may be a moment ahead."""
+    last = next(reversed(record["messages"].values()), None)
+    return max(timestamps.now(), last["created_at"]) if last else timestamps.now()
 
 
 def unhide(state: State, record: Json, message: Json) -> None:

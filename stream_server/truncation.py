@@ -10,6 +10,7 @@ from . import timestamps
 from .channel_shapes import channel_answer, channel_shape
 from .errors import bad_input
 from .events import channel_event, notification
+from .hiding import end_of_history
 from .membership import existing_channel, refuse_unusable_users
 from .message_changes import remove_message
 from .message_checks import acting_user
@@ -60,8 +61,7 @@ def truncate_channel(state: State, params: Json, body: Json) -> Json:
 def end_of_truncation(record: Json, given: Json) -> str:
     if "truncated_at" in given:
         return timestamps.parse(given["truncated_at"], "truncated_at")
-    last = next(reversed(record["messages"].values()), None)
-    return max(timestamps.now(), last["created_at"]) if last else timestamps.now()
+    return end_of_history(record)
 
 
 def truncating_user(state: State, given: Json) -> str | None:

@@ -273,4 +273,4 @@ def unread(channel):
 
 def test_a_channel_that_is_to_be_hidden_is_refused(pair):
     channel = pair.channel("messaging", "c1", {"created_by_id": "ann"})
-    assert refusal(channel.query, hide_for_creator=True) == (400, 4)
+    assert refusal(channel.query, hide_for_creator="yes") == (400, 4)

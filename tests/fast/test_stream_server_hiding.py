@@ -124,3 +124,30 @@ def test_what_is_unread_can_be_asked_for(channel, ann):
     assert found(ann.client, {}, sort=by_unread) == ["c1"]
     channel.mark_read("ann")
     assert found(ann.client, {"has_unread": True}) == []
+
+
+def test_new_members_may_be_kept_from_the_history(chat, stream, channel):
+    second = channel.send_message({"id": "m2", "text": "later"}, "bea")["message"]
+    chat.upsert_users([{"id": "dan"}, {"id": "eve"}])
+
+    def seen(user_id):
+        state = user_client(stream, user_id).channel("messaging", "c1").query()
+        return [one["id"] for one in state["messages"]]
+
+    hello = {"id": "m3", "text": "Cid joined", "user_id": "ann"}
+    channel.add_members(["cid", "bea"], hello, hide_history=True)
+    channel.add_members(["dan"], hide_history=True, hide_history_before=second["created_at"])
+    channel.add_members(["eve"])
+    assert seen("cid") == ["m3"]
+    assert seen("dan") == ["m2", "m3"]
+    assert seen("eve") == seen("bea") == ["m1", "m2", "m3"]
+
+
+def test_a_channel_can_begin_hidden_for_its_creator(chat, stream, channel):
+    data = {"members": ["ann", "bea"], "created_by_id": "ann"}
+    path = "channels/messaging/c2/query"
+    chat.post(path, data={"data": data, "hide_for_creator": True})
+    ann, bea = user_client(stream, "ann"), user_client(stream, "bea")
+    assert (found(ann, {"id": "c2"}), found(bea, {"id": "c2"})) == ([], ["c2"])
+    chat.channel("messaging", "c2").send_message({"text": "hi"}, "bea")
+    assert found(ann, {"id": "c2"}) == ["c2"]

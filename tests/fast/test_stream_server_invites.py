@@ -127,3 +127,17 @@ def test_strangers_are_not_invited_to_a_distinct_channel(chat, channel):
     assert refusal(pair.invite_members, ["cid"]) == (403, 17)
     assert refusal(channel.invite_members, ["ghost"]) == (400, 4)
     assert refusal(channel.update, {"invites": ["cid"]}) == (400, 4)
+
+
+def test_members_are_found_by_their_invites(chat, channel):
+    def ids(**conditions):
+        return [one["user_id"] for one in channel.query_members(conditions)]
+
+    channel.invite_members(["cid"])
+    chat.channel("messaging", "c1").accept_invite("cid")
+    assert (ids(invite="pending"), ids(invite="accepted")) == (["bea"], ["cid"])
+    assert (ids(joined=True), ids(joined=False)) == (["ann", "cid"], ["bea"])
+    channel.add_moderators(["cid"])
+    channel.mute("ann")
+    assert (ids(is_moderator=True), ids(notifications_muted=True)) == (["cid"], ["ann"])
+    assert refusal(channel.query_members, {"cid": "messaging:c1"}) == (400, 4)
