@@ -11,6 +11,7 @@ from .message_checks import existing_message
 from .message_shapes import message_shapes, replies_to
 from .paging import MAX_MESSAGES, MAX_OFFSET, asked_page, page_of
 from .permissions import refuse_unless_participant
+from .reader import sees
 from .state import Json, State
 from .unread import thread_users
 
@@ -23,7 +24,8 @@ def get_replies(state: State, params: Json, body: Json) -> Json:
     refuse_unless_participant(state, record, "ReadChannel")
     given = {**params, **{name: number_in_query(params, name, most) for name, most in MOST.items()}}
     page = asked_page(given, record["messages"], is_forward=is_oldest_first(params.get("sort")))
-    return {"messages": message_shapes(state, page_of(replies_to(state, parent), page))}
+    seen = [one for one in replies_to(state, parent) if sees(record, one, state.caller.user_id)]
+    return {"messages": message_shapes(state, page_of(seen, page))}
 
 
 def is_oldest_first(sort: str | None) -> bool:

@@ -13,7 +13,7 @@ from .membership import refuse_unusable_users
 from .message_checks import acting_user
 from .payloads import given_fields, refuse_wrong_types
 from .permissions import is_participant
-from .reader import is_blocked
+from .reader import is_blocked, sees
 from .state import Json, State
 from .user_shapes import short_shape
 from .watching import refuse_servers_watching, subscribe
@@ -54,7 +54,11 @@ def sync(state: State, params: Json, body: Json) -> Json:
     heard = {
         record["channel"]["cid"] for record in records if not is_blocked(state, record, user_id)
     }
-    events = list(missed(state, heard, user_id, since))
+    events = [
+        event
+        for event in missed(state, heard, user_id, since)
+        if "message" not in event or sees(state.channels[event["cid"]], event["message"], user_id)
+    ]
     if len(events) > MAX_MISSED or not is_complete(state, since):
         raise bad_input("Too many events to sync, please use a more recent last_sync_at parameter")
     subscribe(state, given, records)

@@ -7,6 +7,7 @@ from .filters import COMPARISON, Schema, in_order, number_in_query, whole_number
 from .message_checks import acting_user, existing_message
 from .message_shapes import message_shape, message_shapes, thread_shape
 from .permissions import refuse_unless_participant
+from .reader import sees
 from .state import Json, State
 from .unread import thread_users, unread_in_thread
 from .user_checks import existing_user
@@ -70,7 +71,8 @@ def views_of(state: State, user_id: str) -> list[Json]:
     for record in state.channels_of(user_id):
         for parent_id in record["thread_reads"]:
             parent = record["messages"][parent_id]
-            if parent["reply_ids"] and user_id in thread_users(record, parent):
+            is_seen = bool(parent["reply_ids"]) and sees(record, parent, user_id)
+            if is_seen and user_id in thread_users(record, parent):
                 unread = bool(unread_in_thread(record, parent, user_id))
                 shape = thread_shape(state, parent)
                 found.append({**shape, "has_unread": unread, "record": record, "parent": parent})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .reader import counts, history_start, valid_mutes
+from .reader import counts, history_start, is_blocked, sees, valid_mutes
 from .state import Json, State
 
 
@@ -50,7 +50,9 @@ def unread_threads(record: Json, user_id: str) -> list[str]:
         parent_id
         for parent_id in record["thread_reads"]
         for parent in [record["messages"][parent_id]]
-        if user_id in thread_users(record, parent) and unread_in_thread(record, parent, user_id)
+        if sees(record, parent, user_id)
+        and user_id in thread_users(record, parent)
+        and unread_in_thread(record, parent, user_id)
     ]
 
 
@@ -81,5 +83,9 @@ def totals(state: State, user_id: str) -> Json:
         "total_unread_count": sum(unread),
         "unread_count": sum(unread),
         "unread_channels": sum(count > 0 for count in unread),
-        "unread_threads": sum(len(unread_threads(record, user_id)) for record in records),
+        "unread_threads": sum(
+            len(unread_threads(record, user_id))
+            for record in records
+            if not is_blocked(state, record, user_id)
+        ),
     }

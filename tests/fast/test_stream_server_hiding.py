@@ -151,3 +151,15 @@ def test_a_channel_can_begin_hidden_for_its_creator(chat, stream, channel):
     assert (found(ann, {"id": "c2"}), found(bea, {"id": "c2"})) == ([], ["c2"])
     chat.channel("messaging", "c2").send_message({"text": "hi"}, "bea")
     assert found(ann, {"id": "c2"}) == ["c2"]
+
+
+def test_cleared_threads_and_replies_are_gone_too(chat, stream, channel, ann):
+    channel.send_message({"id": "r1", "text": "old", "parent_id": "m1"}, "ann")
+    channel.send_message({"id": "r2", "text": "old", "parent_id": "m1"}, "bea")
+    assert me(stream, "ann")["unread_threads"] == 1
+    hide(ann, clear_history=True)
+    channel.send_message({"id": "r3", "text": "new", "parent_id": "m1"}, "bea")
+    assert [one["id"] for one in ann.get_replies("m1")["messages"]] == ["r3"]
+    assert ann.client.post("threads", data={})["threads"] == []
+    assert me(stream, "ann")["unread_threads"] == 0
+    assert len(channel.get_replies("m1")["messages"]) == 3

@@ -83,6 +83,16 @@ def test_what_is_for_one_user_is_for_nobody_else(channel, missed):
     assert types(missed(since, "ann")) == []
 
 
+def test_what_a_user_may_not_see_is_not_told_afterwards(channel, missed):
+    since = now()
+    channel.send_message({"text": "secret"}, "ann")
+    channel.add_members(["cid"], hide_history=True)
+    channel.send_message({"text": "hello Cid"}, "ann")
+    events = missed(since, "cid")["events"]
+    texts = [event["message"]["text"] for event in events if "message" in event]
+    assert texts == ["hello Cid"]
+
+
 def test_a_channel_that_cannot_be_read_yields_a_removal(chat, channel, missed):
     since = now()
     channel.remove_members(["bea"])
