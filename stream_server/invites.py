@@ -27,22 +27,30 @@ def invitations(invited: list[object], label: str) -> dict[str, Json]:
 
 
 def asked_answer(state: State, record: Json, body: Json) -> tuple[str, str] | None:
-    """Whose answer a call gives, and which; that only a pending invite takes one is assumed."""
+    """Whose answer a call gives, and which. That another one than before counts is assumed."""
     asked = [status for name, status in ANSWERS.items() if body.get(name)]
     if not asked:
         return None
     if len(asked) > 1:
         raise bad_input("cannot accept and reject an invite at once")
     user_id = acting_user(state, given_fields(body))
-    if record["members"].get(user_id, {}).get("status") != "pending":
-        raise bad_input(f"user {user_id} has no pending invite to the channel")
+    if not record["members"].get(user_id, {}).get("invited"):
+        raise bad_input(f"user {user_id} is not invited to the channel")
     return user_id, asked[0]
 
 
 def answer_invite(state: State, record: Json, user_id: str, status: str) -> None:
-    """That all members hear of it is assumed: who invited did, and nobody else was asked."""
+    """The same answer again is none.
+
+    That all members hear of it is assumed: who invited did, and nobody else was asked.
+    """
+    if record["members"][user_id]["status"] == status:
+        return
     now = timestamps.now()
-    record["members"][user_id] |= {"status": status, f"invite_{status}_at": now, "updated_at": now}
+    membership = record["members"][user_id]
+    for other in ANSWERS.values():
+        membership.pop(f"invite_{other}_at", None)
+    membership |= {"status": status, f"invite_{status}_at": now, "updated_at": now}
     member = member_shape(state, record, user_id)
     fields = {"member": member, "user": member["user"]}
     channel_event(state, "member.updated", record, [user_id], **fields)

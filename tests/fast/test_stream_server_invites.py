@@ -110,14 +110,23 @@ def answered(channel):
     channel.accept_invite("new")
 
 
-def test_only_who_is_invited_answers_and_only_once(stream, channel):
+def test_an_answer_again_changes_nothing_and_another_one_does(stream, channel):
+    bea = own(stream, "bea")
+    accept(bea)
+    first = member(channel)
+    accept(bea)
+    assert member(channel) == first
+    bea.client.post(channel.url, data={"reject_invite": True})
+    assert member(channel)["status"] == "rejected"
+    assert "invite_accepted_at" not in member(channel)
+
+
+def test_only_who_is_invited_answers(stream, channel):
     assert refusal(accept, own(stream, "ann")) == (400, 4)
     assert refusal(accept, own(stream, "cid")) == (400, 4)
     assert refusal(accept, channel) == (400, 4)
     assert refusal(accept, own(stream, "bea"), reject_invite=True) == (400, 4)
     assert refusal(accept, own(stream, "bea"), data={"name": "mine"}) == (403, 17)
-    assert accept(own(stream, "bea")).is_ok()
-    assert refusal(accept, own(stream, "bea")) == (400, 4)
     assert refusal(own(stream, "bea").invite_members, ["cid"]) == (403, 17)
 
 
