@@ -135,7 +135,7 @@ def query_message_flags(state: State, params: Json, body: Json) -> Json:
 
 
 def filtered_fields(state: State, flag: Json, message: Json) -> dict[str, Any]:
-    """The user is the author of the message: assumed."""
+    """The user is the author of the message."""
     return {
         "channel_cid": message["cid"],
         "team": state.channels[message["cid"]]["channel"].get("team"),

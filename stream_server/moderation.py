@@ -49,7 +49,7 @@ def set_banned(state: State, given: Json, *, to: bool, expires: str | None = Non
     is_shadow = given.get("shadow") in (True, "true")
     refuse_unless_may_ban(state, given)
     event_type = "user.banned" if to else "user.unbanned"
-    by_id = state.caller.user_id or given.get("banned_by_id")
+    by_id = state.caller.user_id or given.get("banned_by_id") or given.get("user_id")
     about = {"reason": given.get("reason"), "expires": expires, "banned_by_id": by_id}
     details = {key: value for key, value in about.items() if isinstance(value, str)}
     fields: Json = {"user": user, "shadow": is_shadow}
@@ -60,13 +60,13 @@ def set_banned(state: State, given: Json, *, to: bool, expires: str | None = Non
     if expires:
         fields["expiration"] = expires
     if is_from_app(given):
-        mark(state, user["id"], None, is_shadow, details if to else None)
+        mark_all(state, user["id"], None, is_shadow, details if to else None)
         user_event(state, event_type, **fields)
         return {}
     record = existing_channel(state, given)
     if user["id"] not in record["members"]:
         raise bad_input("the local Stream server only bans members from a channel")
-    mark(state, user["id"], record["channel"]["cid"], is_shadow, details if to else None)
+    mark_all(state, user["id"], record["channel"]["cid"], is_shadow, details if to else None)
     channel_event(state, event_type, record, [user["id"]], **fields)
     return {}
 
@@ -86,6 +86,15 @@ def refuse_unless_may_ban(state: State, given: Json) -> None:
         raise not_allowed(
             f"User '{user['id']}' with role '{user['role']}' is not allowed to BanUser"
         )
+
+
+def mark_all(
+    state: State, user_id: str, cid: str | None, is_shadow: bool, details: Json | None
+) -> None:
+    """A ban's end is that of a shadow ban, too."""
+    mark(state, user_id, cid, is_shadow, details)
+    if details is None and not is_shadow:
+        mark(state, user_id, cid, True, None)
 
 
 def mark(

@@ -43,6 +43,13 @@ def test_a_shadow_ban_is_a_flag_of_its_own(ann):
     assert flags(ann, "ann") == (True, False)
 
 
+def test_taking_back_a_ban_takes_back_a_shadow_ban_too(ann):
+    ann.ban_user("ann")
+    ann.shadow_ban("ann")
+    ann.unban_user("ann")
+    assert flags(ann, "ann") == (False, False)
+
+
 def test_a_ban_from_a_channel_shows_in_the_member_only(ann):
     ann.upsert_user({"id": "bea"})
     channel = ann.channel("messaging", "general", {"members": ["ann"]})
