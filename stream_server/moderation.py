@@ -17,14 +17,16 @@ from .state import Json, State
 from .user_checks import existing_user
 
 MAX_MINUTES = 10**7  # assumed
+UNKNOWN_HERE = ("ban_from_future_channels", "delete_messages", "delete_reactions")
 
 
 def ban(state: State, params: Json, body: Json) -> Json:
     minutes = whole_number(body, "timeout", MAX_MINUTES)
     if body.get("ip_ban"):
         raise bad_input("the local Stream server bans no addresses")
-    if body.get("delete_messages"):
-        raise bad_input("delete_messages is not known to the local Stream server")
+    for option in UNKNOWN_HERE:
+        if body.get(option):
+            raise bad_input(f"{option} is not known to the local Stream server")
     expires = timestamps.text(datetime.now(UTC) + timedelta(minutes=minutes)) if minutes else None
     return set_banned(state, body, to=True, expires=expires)
 

@@ -100,7 +100,13 @@ def test_a_ban_that_cannot_be_is_refused(ann, call, user_id, options, refusal):
 
 @pytest.mark.parametrize(
     "options",
-    [{"timeout": -1}, {"timeout": "1"}, {"ip_ban": True}, {"delete_messages": "soft"}],
+    [
+        {"timeout": -1},
+        {"timeout": "1"},
+        {"ip_ban": True},
+        {"delete_messages": "soft"},
+        {"ban_from_future_channels": True},
+    ],
     ids=str,
 )
 def test_a_ban_in_a_way_that_is_not_known_is_refused(ann, options):
