@@ -89,7 +89,8 @@ def test_a_nightly_audit_with_a_wrong_id_format_stops_and_says_why(
     audit = audits.recent(clients)[0]
     assert audit.state == "unsafe"
     assert ids_in(chat) == before
-    assert "audit stopped (of 30 users in Stream" in run("status").out
+    problems = {one["name"]: one["detail"] for one in run("status", "--json").json()["problems"]}
+    assert problems["audit stopped"].startswith("of 30 users in Stream")
 
 
 def test_an_operators_audit_that_creates_stops_as_well(run, a_live_app, chat):
