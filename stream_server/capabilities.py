@@ -1,8 +1,8 @@
 """A channel's ``own_capabilities``: what its reader may do there, in Stream's words.
 
 Each is listed exactly if the call for it exists here and would not be refused. Who may do what is
-simplified as in permissions.py. Known from Stream: that a frozen channel takes ``send-message``
-away, that its moderators skip slow mode, and that a banned user sees they can't send.
+simplified as in permissions.py. Known from Stream: that a frozen channel takes messages and
+reactions away, that its moderators skip slow mode, and that a banned user sees they can't send.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ SENDING: dict[str, str | None] = {
     "create-attachment": None,
     "create-mention": None,
     "quote-message": "quotes",
-    "send-custom-events": "custom_events",
     "send-links": None,
     "send-message": None,
     "send-reaction": "reactions",
     "send-reply": "replies",
-    "send-typing-events": "typing_events",
     "upload-file": "uploads",
 }
 # Neither banned users' nor stopped by freezing.
-CHANGING = ("delete-own-message", "pin-message", "update-own-message")
+CHANGING: dict[str, str | None] = {
+    "delete-own-message": None,
+    "pin-message": None,
+    "send-custom-events": "custom_events",
+    "send-typing-events": "typing_events",
+    "update-own-message": None,
+}
 MANAGING = (
     "delete-channel",
     "freeze-channel",
@@ -58,7 +62,7 @@ def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
     features = config(record)
     by_feature = dict(READING)
     if not is_banned(user, record):
-        by_feature |= dict.fromkeys(CHANGING)
+        by_feature |= CHANGING
         by_feature |= {} if own["frozen"] else SENDING
     found = [name for name, feature in by_feature.items() if not feature or features[feature]]
     if user["id"] in record["members"]:

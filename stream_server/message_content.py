@@ -72,8 +72,11 @@ def checked_fields(given: object) -> Json:
     return {key: value for key, value in given.items() if key not in ANSWER_ONLY}
 
 
-def written(state: State, record: Json, fields: Json) -> Json:
-    """What is kept of the checked fields as the message's content."""
+def written(state: State, record: Json, fields: Json, old: Json | None = None) -> Json:
+    """What is kept of the checked fields as the message's content.
+
+    An edit of ``old`` content may keep its quote, even if what it quotes is gone.
+    """
     given = {key: value for key, value in fields.items() if key not in ABOUT_TYPES}
     custom = {key: value for key, value in given.items() if key not in WRITTEN_TYPES}
     refuse_big_custom_data(custom, "message")
@@ -81,7 +84,8 @@ def written(state: State, record: Json, fields: Json) -> Json:
     if len(given.get("text", "")) > longest:
         detail = f"message text is too long, the maximum is {longest} characters"
         raise StreamError(400, MESSAGE_TOO_LONG, detail)
-    if quoted_id := given.get("quoted_message_id"):
+    quoted_id = given.get("quoted_message_id")
+    if quoted_id and quoted_id != (old or {}).get("quoted_message_id"):
         refuse_feature_off(record, "quotes")
         if quoted_id not in record["messages"]:
             raise bad_input(f"Message with id {quoted_id} doesn't exist")

@@ -110,6 +110,14 @@ def test_in_a_frozen_channel_nobody_sends(channel, capabilities):
     assert {"freeze-channel", *CHANGING} <= set(capabilities("mod"))
 
 
+def test_a_frozen_channel_takes_events_as_its_capabilities_say(channel, capabilities, stream):
+    channel.update_partial({"frozen": True})
+    own = user_client(stream, "ann").channel("messaging", "c1")
+    for event_type in ("typing.start", "poke"):
+        own.send_event({"type": event_type}, "ann")
+    assert {"send-typing-events", "send-custom-events"} <= set(capabilities("ann"))
+
+
 def test_a_disabled_channel_has_no_capabilities(chat, channel, stream):
     channel.update_partial({"disabled": True})
     found = user_client(stream, "ann").query_channels({"cid": "messaging:c1"})["channels"]

@@ -234,3 +234,40 @@ def test_deleting_for_oneself_is_not_known(chat, channel):
         4,
     )
     assert main_list(channel) == ["m1"]
+
+
+def test_a_quote_outlives_what_it_quotes(chat, channel, as_user):
+    channel.send_message({"id": "m2", "text": "yes", "quoted_message_id": "m1"}, "bea")
+    chat.delete_message("m1", hard=True)
+    as_user("bea").update_message_partial("m2", {"set": {"text": "no"}}, "bea")
+    assert edited(chat, "m2", "bea", text="maybe", quoted_message_id="m1")["text"] == "maybe"
+    assert "quoted_message" not in chat.get_message("m2")["message"]
+    with pytest.raises(StreamAPIException, match="Message with id m9 doesn't exist"):
+        edited(chat, "m2", "bea", text="maybe", quoted_message_id="m9")
+
+
+def test_a_deleted_message_is_not_pinned(chat, channel, as_user):
+    chat.delete_message("m1")
+    assert refusal(as_user("ann").pin_message, "m1", "ann") == (400, 4)
+    assert channel.query()["pinned_messages"] == []
+
+
+def test_nobody_changes_a_message_who_does_not_exist(chat, channel):
+    patch = {"set": {"pinned": True}}
+    assert refusal(edited, chat, user_id="nobody", text="x") == (400, 4)
+    assert refusal(chat.update_message_partial, "m1", patch, "nobody") == (400, 4)
+    assert refusal(chat.delete_message, "m1", deleted_by="nobody") == (400, 4)
+    chat.delete_message("m1")
+    assert refusal(chat.undelete_message, "m1", "nobody") == (400, 4)
+
+
+def test_who_is_shadow_banned_learns_it_from_no_event(chat, channel, stream):
+    chat.shadow_ban("bea", banned_by_id="mod")
+    channel.send_message({"id": "m2", "text": "hi"}, "bea")
+    own = heard(stream, "reaction.new", channel.send_reaction, "m2", {"type": "like"}, "ann")
+    assert own["message"]["shadowed"] is False
+    chat.remove_shadow_ban("bea")
+    chat.shadow_ban("ann", banned_by_id="mod")
+    channel.send_message({"id": "m3", "text": "hi"}, "ann")
+    others = heard(stream, "message.updated", edited, chat, "m3", text="ho")
+    assert others["message"]["shadowed"] is True
