@@ -47,12 +47,12 @@ async def connect(state: State, request: web.Request) -> web.StreamResponse:
         return socket
     connection = Connection(user["id"], socket)
     state.connections.add(connection)
-    update_presence(state, user["id"])
-    state.save()
-    connection.health_check(me=full_shape(state, user))
     resets = state.resets
     writer = asyncio.create_task(connection.write())
     try:
+        update_presence(state, user["id"])
+        state.save()
+        connection.health_check(me=full_shape(state, user))
         async for message in socket:
             if message.type == WSMsgType.TEXT:
                 connection.health_check()

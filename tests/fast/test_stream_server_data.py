@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from aiohttp import ClientSession
+from aiohttp import ClientSession, WSMessageTypeError
 from stream_chat import StreamChat
 from stream_chat.base.exceptions import StreamAPIException
 
@@ -25,6 +25,7 @@ from stream_server.control_client import LocalStream
 from stream_server.data import NOT_KEPT, VERSION, Data, DataError, parts
 from stream_server.operations import documented_limits
 from stream_server.state import State
+from tests.fast.stream_clients import me
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = {
@@ -412,11 +413,14 @@ def fill_up(chat):
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can fill up a file")
 def test_what_could_not_be_written_was_not_answered_with_success(file):
     """A full disk, say. Once there is room again, the next write makes up for it."""
-    with running("--data", file) as (_, chat, process):
+    with running("--data", file) as (stream, chat, process):
         limit = file.stat().st_size
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         with pytest.raises(StreamAPIException, match="internal server error"):
             fill_up(chat)
+        with pytest.raises(WSMessageTypeError):
+            me(stream, "ann")
+        assert stream.state()["counts"]["connections"] == 0
         no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, no_limit)
         chat.upsert_user({"id": "last"})
