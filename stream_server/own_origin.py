@@ -1,6 +1,8 @@
-"""What keeps web pages of others from steering the server.
+"""What keeps web pages of others from steering the server, or reading what it tells.
 
-Browsers say where a request comes from; curl and control_client.py don't, and may do everything.
+Browsers say where a change comes from; curl and control_client.py don't, and may do everything.
+Reading says nothing of its page, and browsers keep the answer from pages of other origins, but for
+those whose name suddenly leads to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 CHANGELESS = ("GET", "HEAD")
+# Endings that nobody can have in the public DNS.
+LOCAL_ENDINGS = (".localhost", ".internal", ".lan", ".local", ".test")
 
 
 @web.middleware
 async def refuse_other_origins(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    if request.method not in CHANGELESS and not is_own(request):
+    is_allowed = is_local_name(request.host) and (request.method in CHANGELESS or is_own(request))
+    if not is_allowed:
         refusal = {"error": "the control surface can only be used from its own pages"}
         return web.json_response(refusal, status=403)
     return await handler(request)
@@ -29,8 +34,6 @@ def is_own(request: web.Request) -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is None and origin is None:
         return True
-    if not is_local_name(request.host):
-        return False
     if site is not None:
         return site == "same-origin"
     return urlsplit(origin or "").netloc == request.host
@@ -42,5 +45,5 @@ def is_local_name(host: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return "." not in name or name.endswith(".localhost")
+        return "." not in name or name.endswith(LOCAL_ENDINGS)
     return True

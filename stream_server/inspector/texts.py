@@ -14,7 +14,9 @@ PREVIEW_BYTES = 2_000
 PREVIEW_LENGTH = 200
 
 _SECRET_FIELD = re.compile(
-    r'("\w*(?:token|secret|password|authorization)"\s*:\s*)"(?:[^"\\]|\\.)*"?', re.I
+    r'("\w*(?:token|secret|password|authorization|(?:auth|private|secret)_?key|credentials\w*)"\s*:\s*)'
+    r'"(?:[^"\\]|\\.)*"?',
+    re.I,
 )
 _SECRET_PARAMETERS = ("authorization", "token")
 _REFUSAL = re.compile(r'^\w+ failed with error: "(.*)"$')

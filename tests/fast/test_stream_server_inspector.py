@@ -154,6 +154,12 @@ def test_no_page_shows_a_token_or_the_secret(chat, stream):
     [
         (b'{"access_token": "a\\"b", "n": 1}', '{"access_token": "(hidden)", "n": 1}'),
         (b'{"userToken":"abc"}', '{"userToken": "(hidden)"}'),
+        (b'{"credentials_json": "{\\"a\\": 1}"}', '{"credentials_json": "(hidden)"}'),
+        (b'{"auth_key": "-----BEGIN"}', '{"auth_key": "(hidden)"}'),
+        (
+            b'{"key": "a", "revoke_tokens_issued_before": "b"}',
+            '{"key": "a", "revoke_tokens_issued_before": "b"}',
+        ),
         (b'{"revoke_tokens_issued_before": "2026"}', '{"revoke_tokens_issued_before": "2026"}'),
         (b'{"token": "never ending', '{"token": "(hidden)"'),
         (b"eyJhbGciOi.eyJ1c2VyX2.c2ln and eyJhbGciOi.eyJ1", "(hidden) and (hidden)"),
@@ -345,6 +351,9 @@ def test_a_name_of_others_that_leads_to_this_machine_is_another_origin(chat, str
     chat.upsert_user({"id": "ann"})
     headers = {"Host": "evil.example:3030", "Origin": "http://evil.example:3030"}
     assert post(stream, "reset", headers).status_code == 403
+    # To read, a browser sends no Origin to what it takes for the page's own.
+    read = requests.get(f"{stream.url}/_control/state", headers={"Host": "evil.example"}, timeout=5)
+    assert read.status_code == 403
     assert stream.state()["counts"]["users"] == 1
 
 
@@ -356,6 +365,7 @@ def test_a_name_of_others_that_leads_to_this_machine_is_another_origin(chat, str
         ("localhost:3030", True),
         ("stream", True),
         ("app.localhost:80", True),
+        ("host.docker.internal:3030", True),
         ("evil.example", False),
         ("127.0.0.1.evil.example", False),
         ("localhost.", False),
