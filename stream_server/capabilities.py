@@ -67,6 +67,8 @@ def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
     found = [name for name, feature in by_feature.items() if not feature or features[feature]]
     if user["id"] in record["members"]:
         found.append("leave-channel")
+    if own.get("cooldown"):
+        found.append("slow-mode")  # Stream's word for that it is on, and no ability.
     if is_manager(user, record):
         found += MANAGING
     if is_moderator(user, record):

@@ -60,7 +60,9 @@ def stored(state: State, params: Json, body: Json, setting: str) -> str:
         "user_id": user_id,
         "cid": cid,
     }
-    return f"{state.caller.origin}/_files/{file_id}/{quote(part.filename, safe='')}"
+    # To a URL, names of dots alone are steps to other folders.
+    name = part.filename if part.filename.strip(".") else "file"
+    return f"{state.caller.origin}/_files/{file_id}/{quote(name, safe='')}"
 
 
 def refuse_by_settings(config: Json, part: Part) -> None:

@@ -118,6 +118,13 @@ def test_a_frozen_channel_takes_events_as_its_capabilities_say(channel, capabili
     assert {"send-typing-events", "send-custom-events"} <= set(capabilities("ann"))
 
 
+def test_slow_mode_shows(chat, channel, capabilities):
+    assert "slow-mode" not in capabilities("ann")
+    channel.update_partial({"cooldown": 10})
+    assert "slow-mode" in capabilities("ann")
+    assert {"slow-mode", "skip-slow-mode"} <= set(capabilities("mod"))
+
+
 def test_a_disabled_channel_has_no_capabilities(chat, channel, stream):
     channel.update_partial({"disabled": True})
     found = user_client(stream, "ann").query_channels({"cid": "messaging:c1"})["channels"]

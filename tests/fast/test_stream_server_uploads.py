@@ -5,7 +5,7 @@ import re
 import pytest
 import requests
 
-from stream_server.user_client import user_client
+from stream_server.user_client import user_client, user_token
 from tests.fast.refusals import refusal
 
 PNG = b"\x89PNG\r\n\x1a\n\r\n--\r\n\x00\xff"
@@ -134,3 +134,13 @@ def test_a_reset_forgets_files(channel, picture, stream):
     url = send_image(channel, picture)["file"]
     stream.reset()
     assert requests.get(url, timeout=5).status_code == 404
+
+
+@pytest.mark.parametrize("filename", [".", "..", "../../etc/passwd", "a?b#c%2f.png"])
+def test_a_file_is_served_whatever_its_name(stream, channel, filename):
+    parameters = {"api_key": stream.key}
+    headers = {"Authorization": user_token(stream, "ann"), "stream-auth-type": "jwt"}
+    url = f"{stream.url}/channels/messaging/c1/file"
+    files = {"file": (filename, b"content", "text/plain")}
+    uploaded = requests.post(url, params=parameters, headers=headers, files=files, timeout=5)
+    assert requests.get(uploaded.json()["file"], timeout=5).content == b"content"
