@@ -61,7 +61,8 @@ def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
         return []
     features = config(record)
     by_feature = dict(READING)
-    if not is_banned(user, record):
+    is_out = is_banned(user, record)
+    if not is_out:
         by_feature |= CHANGING
         by_feature |= {} if own["frozen"] else SENDING
     found = [name for name, feature in by_feature.items() if not feature or features[feature]]
@@ -71,6 +72,6 @@ def own_capabilities(state: State, user: Json, record: Json) -> list[str]:
         found.append("slow-mode")  # Stream's word for that it is on, and no ability.
     if is_manager(user, record):
         found += MANAGING
-    if is_moderator(user, record):
+    if is_moderator(user, record) and not is_out:
         found += MODERATING
     return sorted(found)

@@ -13,6 +13,7 @@ from .events import channel_event, user_event
 from .filters import whole_number
 from .membership import existing_channel
 from .permissions import client, refuse_unless_moderator
+from .restrictions import refuse_banned
 from .state import Json, State
 from .user_checks import existing_user
 
@@ -78,13 +79,15 @@ def is_from_app(given: Json) -> bool:
 
 
 def refuse_unless_may_ban(state: State, given: Json) -> None:
-    """Moderators ban from their channels, admins from the app."""
+    """Moderators ban from their channels, admins from the app; while banned, neither does."""
     user = client(state)
     if user is None:
         return
     if not is_from_app(given):
-        refuse_unless_moderator(state, existing_channel(state, given), "BanChannelMember")
-    elif user["role"] != "admin":
+        record = existing_channel(state, given)
+        refuse_unless_moderator(state, record, "BanChannelMember")
+        refuse_banned(state, record)
+    elif user["role"] != "admin" or user["banned"]:
         raise not_allowed(
             f"User '{user['id']}' with role '{user['role']}' is not allowed to BanUser"
         )

@@ -184,3 +184,12 @@ def test_overrides_can_come_with_the_channel(chat, channel):
 def test_bad_overrides_are_refused(channel, overrides):
     assert refusal(channel.update_partial, {"config_overrides": overrides}) == (400, 4)
     assert refusal(channel.update, {"config_overrides": overrides}) == (400, 4)
+
+
+def test_a_banned_moderator_moderates_nothing(chat, channel, capabilities, stream):
+    channel.ban_user("mod")
+    assert not set(MODERATING) & set(capabilities("mod"))
+    own = user_client(stream, "mod").channel("messaging", "c1")
+    assert refusal(own.unban_user, "mod") == (403, 17)
+    chat.ban_user("root")
+    assert refusal(user_client(stream, "root").unban_user, "root") == (403, 17)
