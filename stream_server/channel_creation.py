@@ -119,29 +119,9 @@ def create(
     refuse_unusable_users(state, usable, "channel create")
     refuse_creation_outside_teams(state, data.get("team"))
     refuse_team_mismatch(state, data.get("team"), list(members))
-    cid = f"{channel_type}:{channel_id}"
-    record = {
-        "channel": {
-            "id": channel_id,
-            "type": channel_type,
-            "cid": cid,
-            "created_at": now,
-            "updated_at": now,
-            "frozen": False,
-            "disabled": False,
-            **{key: value for key, value in data.items() if key in STORED},
-            **custom_data(data),
-        },
-        "created_by_id": creator_id,
-        "members": {},
-        "messages": {},
-        "reads": {},
-        "thread_reads": {},
-        "hidden": {},
-        "cleared": {},
-        "config_overrides": data.get("config_overrides", {}),
-        "distinct": list(members) if channel_id.startswith("!") else None,
-    }
+    record = new_record(channel_type, channel_id, creator_id, data, now)
+    record["distinct"] = list(members) if channel_id.startswith("!") else None
+    cid = record["channel"]["cid"]
     if cid in state.deleted_cids and (user := client(state)):
         raise refusal(state, user, record, "RecreateChannel")
     state.users |= new_users
@@ -150,6 +130,32 @@ def create(
     state.deleted_cids.discard(cid)
     announce_channel(state, record)
     return record
+
+
+def new_record(channel_type: str, channel_id: str, creator_id: str, data: Json, now: str) -> Json:
+    """As channel_shapes.py describes it, without anybody in it yet."""
+    return {
+        "channel": {
+            "id": channel_id,
+            "type": channel_type,
+            "cid": f"{channel_type}:{channel_id}",
+            "created_at": now,
+            "updated_at": now,
+            "frozen": False,
+            "disabled": False,
+            **{key: value for key, value in data.items() if key in STORED},
+            **custom_data(data),
+        },
+        "created_by_id": creator_id,
+        "distinct": None,
+        "members": {},
+        "messages": {},
+        "reads": {},
+        "thread_reads": {},
+        "hidden": {},
+        "cleared": {},
+        "config_overrides": data.get("config_overrides", {}),
+    }
 
 
 def creator(state: State, data: Json) -> str:
