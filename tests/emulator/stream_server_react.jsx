@@ -24,16 +24,16 @@ const client = new StreamChat("local-key");
 client.setBaseURL(url);
 
 function App() {
-  const [unread, setUnread] = useState();
+  const [counts, setCounts] = useState([]);
   useEffect(() => {
     client.on(({ me, total_unread_count = me?.total_unread_count }) => {
       if (total_unread_count !== undefined) {
-        setUnread(total_unread_count);
+        setCounts((before) => [...before, total_unread_count]);
       }
     });
     client.connectUser({ id: user }, token);
   }, []);
-  if (unread === undefined) {
+  if (!counts.length) {
     return null;
   }
   return (
@@ -47,7 +47,7 @@ function App() {
         </Window>
         <Thread />
       </Channel>
-      <p>{unread} unread in all</p>
+      <p data-counts={counts.join(" ")}>{counts.at(-1)} unread in all</p>
     </Chat>
   );
 }

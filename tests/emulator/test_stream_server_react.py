@@ -42,7 +42,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
   .str-chat__channel-list { float: left; width: 260px }
 </style>
 <div id="root"></div><script src="stream_server_react.js"></script>"""
-SEEN_MS = 15_000
+SEEN_MS = 60_000
 """What one person does is seen by the other within this time."""
 # A picture of one pixel.
 PNG = bytes.fromhex(
@@ -252,10 +252,11 @@ def test_who_comes_back_sees_what_happened(chat, server, app, bea):
     bea.goto("about:blank")
     chat.channel("messaging", "one").send_message({"text": "While you were away"}, "ann")
     bea.goto(address(app, server, "bea"))
-    see(bea.get_by_text("1 unread in all"))
-    bea.get_by_text("One", exact=True).first.click()
     see(message(bea, "While you were away"))
-    see(bea.get_by_text("0 unread in all"))
+    # The list opens its first channel by itself: one was unread, but maybe for a moment only.
+    count = bea.get_by_text("0 unread in all")
+    see(count)
+    assert "1" in (count.get_attribute("data-counts") or "").split()
 
 
 def test_a_thread_is_seen(ann, bea):
