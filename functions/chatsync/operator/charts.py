@@ -24,12 +24,11 @@ WIDTH, HEIGHT, ROW = 640, 180, 18
 MARGIN, MARGIN_OF_NAMES = 48, 190
 """Left of a chart, for what its axis says: so all of them end at the same width."""
 
-
 MOST_TEAMS = 12
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 _TEXT, _FAINT, _GRID = "var(--text)", "var(--faint)", "var(--grid)"
-_GOOD, _BAD, _MAIN = "var(--good)", "var(--bad)", "var(--main)"
+_BAD, _MAIN = "var(--bad)", "var(--main)"
 _LINES = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
 
 _CONFIG: Spec = {
@@ -67,7 +66,7 @@ def sync_rate(nights: Sequence[Night], now: datetime) -> Spec:
     rates = [(one.date, one.rate) for one in nights if one.rate is not None]
     lowest = min((rate for _, rate in rates), default=1.0)
     least = max(0, min(0.99, lowest - (1 - lowest) / 4))
-    y = _quantity("rate", None, number_format=".1%", domain=[least, 1])
+    y = _quantity("rate", number_format=".1%", domain=[least, 1])
     last = [{"date": date, "rate": rate, "text": percent(rate, 1)} for date, rate in rates[-1:]]
     return {
         **_size(),
@@ -153,9 +152,7 @@ def findings(nights: Sequence[Night], now: datetime) -> Spec:
                 "mark": {"type": "bar", "width": {"band": 0.8}},
                 "encoding": {
                     "x": _date(now),
-                    "y": _quantity(
-                        "count", None, number_format="~s", ticks=_ticks(rows, "count", 5)
-                    ),
+                    "y": _quantity("count", number_format="~s", ticks=_ticks(rows, "count", 5)),
                     "color": _colours("what", {"left": _BAD, "repaired": _MAIN}),
                     "order": {"field": "what", "sort": "ascending"},
                 },
@@ -190,7 +187,6 @@ def outbox(days: Mapping[str, Day | None], now: datetime) -> Spec:
                         "x": _date(now),
                         "y": _quantity(
                             name,
-                            None,
                             number_format="~s",
                             domain=[0, max((row[name] for row in rows), default=0) or 1],
                             ticks=_ticks(rows, name, 3),
@@ -232,7 +228,7 @@ def limits(days: Mapping[str, Day | None], now: datetime) -> Spec | None:
                 },
                 "encoding": {
                     "x": _date(now, 0.5),
-                    "y": _quantity("share", None, number_format=".0%", domain=[0, 1]),
+                    "y": _quantity("share", number_format=".0%", domain=[0, 1]),
                     "color": _colours("operation", dict(zip(names, _LINES, strict=False))),
                 },
             },
@@ -268,7 +264,6 @@ def _date(now: datetime, band: float | None = None) -> Spec:
 
 def _quantity(
     field: str,
-    title: str | None,
     *,
     number_format: str,
     domain: Iterable[float] = (),
@@ -276,7 +271,7 @@ def _quantity(
 ) -> Spec:
     scale = {"domain": list(domain), "nice": False} if domain else {}
     axis = {
-        **{"format": number_format, "title": title, "tickCount": ticks},
+        **{"format": number_format, "title": None, "tickCount": ticks},
         **{"minExtent": MARGIN, "maxExtent": MARGIN, "titlePadding": 0},
     }
     return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}

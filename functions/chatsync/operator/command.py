@@ -48,6 +48,7 @@ from ..side_by_side import batches
 from . import accounts, channels, options, pause, rules_file, terminal, verify
 from .doctor import doctor
 from .explain.command import explain
+from .health import DEAD_AFTER
 from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
@@ -67,8 +68,8 @@ from .terminal import (
 
 _REPAIRABLE = [kind for kind in KINDS if kind not in BY_HAND]
 
-SECONDS_UNTIL_DEAD = 150
-"""If no page ended for so long, a backfill is dead: a rate limit delays a page by two minutes."""
+SECONDS_UNTIL_DEAD = DEAD_AFTER.total_seconds()
+"""If no page ended for so long, a backfill is dead."""
 
 MOST_SHOWN = 50
 """Of findings, in a terminal."""
