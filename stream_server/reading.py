@@ -20,10 +20,7 @@ DELIVERED = "latest_delivered_messages"
 
 def mark_read(state: State, params: Json, body: Json) -> Json:
     """A channel up to its last message, or up to ``message_id``; or the thread ``thread_id``."""
-    record = existing_channel(state, params)
-    refuse_unless_participant(state, record, "ReadChannel")
-    user_id = acting_user(state, body)
-    refuse_unusable_users(state, [user_id], "channel read")
+    record, user_id = channel_and_reader(state, params, body, "channel read")
     if body.get("thread_id"):
         parent = message_in(record, body["thread_id"])
         fields = read_thread(state, record, user_id, parent)
@@ -32,6 +29,15 @@ def mark_read(state: State, params: Json, body: Json) -> Json:
         fields = read_channel(state, record, user_id, message)
     tell_readers_clients(state, record, user_id, fields)
     return {"event": {**new_event("message.read"), **channel_fields(record), **fields}}
+
+
+def channel_and_reader(state: State, params: Json, body: Json, what: str) -> tuple[Json, str]:
+    """``what`` the user does, for the text of a refusal."""
+    record = existing_channel(state, params)
+    refuse_unless_participant(state, record, "ReadChannel")
+    user_id = acting_user(state, body)
+    refuse_unusable_users(state, [user_id], what)
+    return record, user_id
 
 
 def read_thread(state: State, record: Json, user_id: str, parent: Json) -> Json:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from . import timestamps
 from .errors import bad_input
 from .events import notification
-from .membership import existing_channel, refuse_unusable_users
 from .message_checks import acting_user, message_in
 from .payloads import user_ids
-from .permissions import refuse_unless_participant
+from .reading import channel_and_reader
 from .state import Json, State
 from .unread import (
     is_in_main_list,
@@ -23,10 +22,7 @@ from .user_checks import existing_user
 
 def mark_unread(state: State, params: Json, body: Json) -> Json:
     """A channel from a message on, named by its id or by a time; or the thread ``thread_id``."""
-    record = existing_channel(state, params)
-    refuse_unless_participant(state, record, "ReadChannel")
-    user_id = acting_user(state, body)
-    refuse_unusable_users(state, [user_id], "channel unread")
+    record, user_id = channel_and_reader(state, params, body, "channel unread")
     if body.get("thread_id"):
         parent = message_in(record, body["thread_id"])
         record["thread_reads"].setdefault(parent["id"], {})[user_id] = parent["created_at"]
