@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -6,16 +9,40 @@ import firebase_admin
 import pytest
 from firebase_admin import auth
 from google.cloud import firestore as google_firestore
+from playwright.sync_api import Browser, sync_playwright
 from stream_chat import StreamChat
 
 from dev import app_client
-from dev.emulators import PROJECT, REGION
+from dev.emulators import PROJECT, REGION, ROOT
 from stream_server.control_client import LocalStream
+from tests.emulator.browser import chromium_or_skip
 from tests.emulator.function_runs import has_run, runs, settle
 from tests.emulator.snapshot import Snapshot, left, snapshot_of
 from tests.waiting import wait_for
 
 DELETION_ENDED = f'Finished "{REGION}-deleteStreamUser"'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium_or_skip()
+    with sync_playwright() as playwright:
+        # Chromium has no sandbox for root, nor in most containers. The pages are ours.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def own_stream_server() -> Iterator[LocalStream]:
+    """A local Stream server of a module's own, on a free port. It needs no emulators."""
+    command = [sys.executable, "-m", "stream_server", "--port", "0", "--parent", str(os.getpid())]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield LocalStream(process.stdout.readline().split()[5])
+        finally:
+            process.terminate()
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,17 @@ async function refusal(promise) {
   throw new Error("was not refused");
 }
 
+/** Ann and Bea, and channel c1 as each of them watches it. */
+async function both(tokens) {
+  const ann = await connected("ann", tokens.ann);
+  const bea = await connected("bea", tokens.bea);
+  const hers = bea.channel("messaging", "c1");
+  await hers.watch();
+  const mine = ann.channel("messaging", "c1");
+  await mine.watch();
+  return { ann, bea, mine, hers };
+}
+
 const scenes = {
   async connect(tokens) {
     const client = await connected("ann", tokens.ann, { name: "Ann", shoe_size: 43 });
@@ -131,12 +142,7 @@ const scenes = {
   },
 
   async type(tokens) {
-    const ann = await connected("ann", tokens.ann);
-    const bea = await connected("bea", tokens.bea);
-    const hers = bea.channel("messaging", "c1");
-    await hers.watch();
-    const mine = ann.channel("messaging", "c1");
-    await mine.watch();
+    const { mine, hers } = await both(tokens);
     const started = next(hers, "typing.start");
     await mine.keystroke();
     await started;
@@ -230,12 +236,7 @@ const scenes = {
   },
 
   async change(tokens) {
-    const ann = await connected("ann", tokens.ann);
-    const bea = await connected("bea", tokens.bea);
-    const hers = bea.channel("messaging", "c1");
-    await hers.watch();
-    const mine = ann.channel("messaging", "c1");
-    await mine.watch();
+    const { ann, bea, mine, hers } = await both(tokens);
     const arrived = next(hers, "message.new");
     const { message } = await mine.sendMessage({ text: "helo", colour: "red" });
     await arrived;
@@ -260,12 +261,7 @@ const scenes = {
   },
 
   async react(tokens) {
-    const ann = await connected("ann", tokens.ann);
-    const bea = await connected("bea", tokens.bea);
-    const hers = bea.channel("messaging", "c1");
-    await hers.watch();
-    const mine = ann.channel("messaging", "c1");
-    await mine.watch();
+    const { ann, mine, hers } = await both(tokens);
     const arrived = next(hers, "message.new");
     const { message } = await mine.sendMessage({ text: "hello" });
     await arrived;
@@ -360,12 +356,7 @@ const scenes = {
   },
 
   async truncate(tokens) {
-    const ann = await connected("ann", tokens.ann);
-    const bea = await connected("bea", tokens.bea);
-    const hers = bea.channel("messaging", "c1");
-    await hers.watch();
-    const mine = ann.channel("messaging", "c1");
-    await mine.watch();
+    const { mine, hers } = await both(tokens);
     const came = next(hers, "message.new");
     await mine.sendMessage({ text: "old" });
     await came;

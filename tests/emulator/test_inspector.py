@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from stream_chat import StreamChat
 
 from stream_server.control_client import LocalStream
-from tests.emulator.browser import chromium_or_skip
 from tests.emulator.test_report import LEAST_CONTRAST, WEAK_TEXTS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,31 +19,12 @@ PAGES = ("", "users", "user?id=bob", "channels", "channel?cid=messaging:general"
 SMALL = {"width": 400, "height": 800}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium_or_skip()
-    with sync_playwright() as playwright:
-        # Chromium has no sandbox for root, nor in most containers. The pages are ours.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[LocalStream]:
-    command = [sys.executable, "-m", "stream_server", "--port", "0", "--parent", str(os.getpid())]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        yield LocalStream(process.stdout.readline().split()[5])
-        process.terminate()
-
-
 @pytest.fixture
-def stream(process) -> LocalStream:
-    process.restore_limits()
-    process.reset()
-    process.webhook(None)
-    return process
+def stream(own_stream_server: LocalStream) -> LocalStream:
+    own_stream_server.restore_limits()
+    own_stream_server.reset()
+    own_stream_server.webhook(None)
+    return own_stream_server
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 
 from chatsync.audit.steps import Finding
 from chatsync.operator.page import page_of
 from dev.seed import run_command
-from tests.emulator.browser import chromium_or_skip
 from tests.operators_view import HOSTILE, findings, thirty_nights
 
 FINDINGS = 10_000
@@ -36,16 +35,6 @@ WEAK_TEXTS = """
   }).map((element) => element.textContent);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium_or_skip()
-    with sync_playwright() as playwright:
-        # Chromium has no sandbox for root, nor in most containers. The page is ours.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +22,15 @@ REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("stream_server.mjs")
 
 
-@pytest.fixture(scope="module")
-def local_stream() -> Iterator[LocalStream]:
-    """A server of this module's own, on a free port."""
-    command = [sys.executable, "-m", "stream_server", "--port", "0", "--parent"]
-    with subprocess.Popen(
-        [*command, str(os.getpid())], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield LocalStream(process.stdout.readline().split()[5])
-        finally:
-            process.terminate()
-
-
 @pytest.fixture
-def server(local_stream: LocalStream) -> LocalStream:
+def server(own_stream_server: LocalStream) -> LocalStream:
     """With Ann, Bea and Cid, and channel c1 of the first two."""
-    local_stream.reset()
-    chat = StreamChat(local_stream.key, local_stream.secret, base_url=local_stream.url)
+    server = own_stream_server
+    server.reset()
+    chat = StreamChat(server.key, server.secret, base_url=server.url)
     chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
     chat.channel("messaging", "c1", {"members": ["ann", "bea"], "name": "One"}).create("ann")
-    return local_stream
+    return server
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ Needs no emulators. The tests are steps of one story, in this order.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,14 +21,12 @@ from playwright.sync_api import (
     Page,
     Response,
     expect,
-    sync_playwright,
 )
 from stream_chat import StreamChat
 from stream_chat.channel import Channel
 
 from stream_server.control_client import LocalStream
 from stream_server.user_client import user_token
-from tests.emulator.browser import chromium_or_skip
 
 REPOSITORY = Path(__file__).parents[2]
 MODULES = REPOSITORY / "node_modules"
@@ -58,16 +54,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LocalStream]:
-    command = [sys.executable, "-m", "stream_server", "--port", "0", "--parent"]
-    with subprocess.Popen(
-        [*command, str(os.getpid())], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout
-            yield LocalStream(process.stdout.readline().split()[5])
-        finally:
-            process.terminate()
+def server(own_stream_server: LocalStream) -> LocalStream:
+    return own_stream_server
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +86,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def people(server: LocalStream, chat: StreamChat, app: str) -> Iterator[dict[str, Page]]:
+def people(
+    server: LocalStream, chat: StreamChat, app: str, browser: Browser
+) -> Iterator[dict[str, Page]]:
     """Ann's and Bea's pages; at the end nothing failed, in their consoles or on the network."""
     failed: list[str] = []
-    with sync_playwright() as playwright:
-        # Chromium has no sandbox for root, nor in most containers. The page is ours.
-        path = chromium_or_skip()
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield {name: opened(browser, address(app, server, name), failed) for name in ("ann", "bea")}
-        browser.close()
+    pages = {name: opened(browser, address(app, server, name), failed) for name in ("ann", "bea")}
+    yield pages
     assert failed == []
 
 

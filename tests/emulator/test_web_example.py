@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 
 from dev import emulators
-from tests.emulator.browser import chromium_or_skip
 
 DEADLINE_MS = 60_000
 SEEN_MS = 10_000
@@ -20,7 +19,7 @@ CRASH = "400 /channels/messaging/query"
 
 
 @pytest.fixture(scope="module")
-def page(nothing_is_left) -> Iterator[Page]:
+def page(nothing_is_left, browser: Browser) -> Iterator[Page]:
     """The example; at the end nothing failed but the crash, and nothing was asked for elsewhere."""
     failed: list[str] = []
     asked: list[str] = []
@@ -34,26 +33,22 @@ def page(nothing_is_left) -> Iterator[Page]:
         if message.type in ("error", "warning"):
             failed.append(f"{message.text} {urlsplit(message.location['url']).path}")
 
-    path = chromium_or_skip()
-    with sync_playwright() as playwright:
-        # Chromium has no sandbox for root, nor in most containers. The page is ours.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(DEADLINE_MS)
-        page.on("requestfinished", answered)
-        page.on("requestfailed", lambda request: failed.append(f"{request.failure} {request.url}"))
-        page.on("console", said)
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("websocket", lambda socket: asked.append(socket.url))
-        page.goto(emulators.url("web example"))
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(DEADLINE_MS)
+    page.on("requestfinished", answered)
+    page.on("requestfailed", lambda request: failed.append(f"{request.failure} {request.url}"))
+    page.on("console", said)
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.goto(emulators.url("web example"))
+    yield page
     assert sorted(one for one in failed if not one.startswith("Failed to load")) == [CRASH] * 2
     assert len(failed) == 4, failed
     assert {urlsplit(one).hostname for one in asked if not one.startswith("data:")} == {
         emulators.HOST
     }
+    page.close()
 
 
 def app_of(page: Page, name: str) -> Locator:

@@ -6,17 +6,13 @@ import pytest
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
+from tests.fast.stream_clients import channel_with_message
 from tests.fast.test_stream_server_connections import connected, in_thread
 
 
 @pytest.fixture
 def channel(chat):
-    """With message m1 of Ann."""
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
-    channel.send_message({"id": "m1", "text": "hello"}, "ann")
-    return channel
+    return channel_with_message(chat)
 
 
 def react(channel, kind, user_id="bea", **fields):
