@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from google.cloud import firestore
@@ -19,14 +21,17 @@ THREADS = 16
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
+    clients._connected.cache_clear()
     for name, value in {
         "GCLOUD_PROJECT": "demo-chatsync",
         "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:1",
         "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1",
         "STREAM_API_KEY": "local-key",
-        "STREAM_API_SECRET": f"secret-of-{time.monotonic_ns()}",  # no other test's clients
+        "STREAM_API_SECRET": "local-secret",
     }.items():
         monkeypatch.setenv(name, value)
+    yield
+    clients._connected.cache_clear()
 
 
 def test_threads_that_ask_at_once_share_one_set(monkeypatch):
@@ -69,3 +74,22 @@ def test_a_failure_is_not_kept(monkeypatch):
         with pytest.raises(OSError, match="no credentials yet"):
             clients.connect()
     assert clients.connect() is clients.connect()
+
+
+def test_stream_s_sdk_is_imported_for_the_first_call_only(monkeypatch):
+    """It brings a quarter of what a process imports: a token of who agrees must not wait for it."""
+    script = """
+import main, sys
+from chatsync.clients import connect
+connect().stream.user_token("ann", 0, 1)
+assert not {"stream_chat", "aiohttp"} & sys.modules.keys(), "imported too early"
+"""
+    functions = Path(clients.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", script], cwd=functions, check=True)
+
+
+def test_a_proxy_is_looked_for_once(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:3")
+    session = clients.connect().auth._user_manager.http_client.session
+    assert session.proxies["http"] == "http://127.0.0.1:3"
+    assert not session.trust_env

@@ -61,7 +61,7 @@ def clients(with_settings):
 @pytest.fixture
 def app(clients, monkeypatch, environment, accounts):  # noqa: F811 (the imported fixture)
     """Calls a function of one instance as a client SDK does; returns status and body."""
-    monkeypatch.setattr("chatsync.clients._connected", lambda settings: clients)
+    monkeypatch.setattr("chatsync.clients._connected", lambda load: load() and clients)
     for uid in ("ann", "bob", "eve"):
         accounts.sign_up(uid)
     apps: dict[str, Any] = {}

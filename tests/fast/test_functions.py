@@ -32,7 +32,7 @@ def environment(monkeypatch, clients):
     monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:9099")  # takes unsigned tokens
     monkeypatch.setenv("STREAM_API_KEY", "local-key")
     monkeypatch.setenv("STREAM_API_SECRET", "local-secret")
-    monkeypatch.setattr(clients_module, "_connected", lambda settings: clients)
+    monkeypatch.setattr(clients_module, "_connected", lambda load: load() and clients)
     # Without the default app that another test may have made, under another environment.
     for name in list(firebase_admin._apps):
         monkeypatch.delitem(firebase_admin._apps, name)

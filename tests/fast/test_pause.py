@@ -662,7 +662,7 @@ def test_a_command_without_apply_works_while_paused(run, people, paused):
 def test_the_switch_needs_neither_key_nor_secret_of_stream(command, clients, monkeypatch):
     """Before the first deployment there may be none."""
     monkeypatch.setattr(options, "use_project", lambda: None)
-    monkeypatch.setattr(clients_module, "_connected", lambda settings: clients)
+    monkeypatch.setattr(clients_module, "_connected", lambda load: load() and clients)
     for name in ("STREAM_API_KEY", "STREAM_API_SECRET"):
         monkeypatch.delenv(name, raising=False)
     assert [command(name).status for name in ("pause", "resume")] == [0, 0]

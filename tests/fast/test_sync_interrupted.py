@@ -83,13 +83,13 @@ class World:
                     self.intervening = False
 
         watched = Stream(self.stream.key, self.stream.secret, self.stream.url)
-        call = watched._calls.call
+        call = watched._calls._call
 
         def watched_call(*args, **options):
             before_call("stream")
             return call(*args, **options)
 
-        watched._calls.call = watched_call
+        watched._calls._call = watched_call
         self.api.before_call = self.accounts.before_call = before_call
         try:
             return (repair or self.repair)(replace(self.clients, stream=watched))

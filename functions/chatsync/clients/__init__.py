@@ -7,6 +7,7 @@ importing ``main``, which breaks a gRPC channel.
 import functools
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import firebase_admin
@@ -16,6 +17,7 @@ from google.cloud import firestore
 from .. import settings
 from ..settings import Settings
 from .pause import Switch
+from .sessions import read_environment_once
 from .stream import Stream
 from .tasks import TaskQueues
 
@@ -46,16 +48,17 @@ def connect(*, with_secret: bool = True) -> Clients:
 
     Without the secret, Stream would refuse every call.
     """
-    config = settings.load(with_secret=with_secret)
     with _making:
-        return _connected(config)
+        return _connected(settings.load if with_secret else _load_without_secret)
 
 
 def connect_to_firebase() -> Clients:
     """Clients that call no Stream: they need neither its key nor its secret."""
     with _making:
-        return _connected(settings.declared())
+        return _connected(settings.declared)
 
+
+_load_without_secret = functools.partial(settings.load, with_secret=False)
 
 _making = threading.Lock()
 """With functools.cache alone, threads that call at once would each create a set, each with its own
@@ -63,8 +66,12 @@ count of calls to Stream, which would be too low."""
 
 
 @functools.cache
-def _connected(config: Settings) -> Clients:
-    """One set of clients per process. A failure is not cached: the next caller tries again."""
+def _connected(load: Callable[[], Settings]) -> Clients:
+    """One set of clients per process, for what was set when they were made.
+
+    A failure is not cached: the next caller tries again.
+    """
+    config = load()
     app = firebase_app()
     # Not firebase_admin.firestore: it demands credentials, which the emulator does not need.
     database = firestore.Client(project=app.project_id, database=config.config.firestore.database)
@@ -72,12 +79,19 @@ def _connected(config: Settings) -> Clients:
     key, secret, url = config.stream_api_key, config.stream_api_secret, config.stream_base_url
     return Clients(
         firestore=database,
-        auth=auth.Client(app),
+        auth=_auth_client(app),
         stream=Stream(key, secret, url, pause.refuse_if_paused),
         tasks=TaskQueues(app, settings.region()),
         settings=config,
         pause=pause,
     )
+
+
+def _auth_client(app: firebase_admin.App) -> auth.Client:
+    client = auth.Client(app)
+    accounts = client._user_manager
+    read_environment_once(accounts.http_client.session, accounts.base_url)
+    return client
 
 
 def firebase_app() -> firebase_admin.App:

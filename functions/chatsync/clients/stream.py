@@ -1,7 +1,7 @@
 """Stream Chat's REST API, as far as this package uses it.
 
-Only this module and ``stream_calls`` import ``stream_chat``, which has been in maintenance mode
-since March 2026: its successor ``getstream`` can take its place here. Facts come from Stream's
+Only this module and ``stream_calls`` know ``stream_chat``, which has been in maintenance mode since
+March 2026: its successor ``getstream`` can take its place here. Facts come from Stream's
 documentation and public OpenAPI document.
 """
 
@@ -9,14 +9,17 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stream_chat import StreamChat
+import jwt
 
 from ..errors import StreamRejected, StreamUnavailable
 from ..side_by_side import BATCH, batches
 from .stream_calls import Calls, allow
 from .stream_requests import StreamRequests
+
+if TYPE_CHECKING:
+    from stream_chat import StreamChat
 
 CHANNELS = 30
 """Channels per call of QueryChannels; asked for more, it returns 30."""
@@ -75,7 +78,7 @@ class Stream:
         for ids in _query_chunks(stream_ids):
             query = {"id": {"$in": ids}}
             options = {"limit": BATCH, "include_deactivated_users": True}
-            response = self._calls.read(deadline, StreamChat.query_users, query, **options)
+            response = self._calls.read(deadline, "query_users", query, **options)
             with _answered("users"):
                 found.update((user["id"], user) for user in response["users"])
         return found
@@ -88,24 +91,24 @@ class Stream:
         query = {"id": {"$gt": after}} if after else {}
         sort = [{"field": "id", "direction": 1}]
         options = {"limit": BATCH, "include_deactivated_users": True}
-        response = self._calls.read(deadline, StreamChat.query_users, query, sort, **options)
+        response = self._calls.read(deadline, "query_users", query, sort, **options)
         return _list_of(response, "users")
 
     def upsert_users(self, users: Sequence[dict[str, Any]], deadline: float) -> None:
         """Create or REPLACE up to 100 users, all or none (UpdateUsers)."""
-        self._calls.write(deadline, StreamChat.upsert_users, users)
+        self._calls.write(deadline, "upsert_users", users)
 
     def update_users_partial(self, updates: Sequence[dict[str, Any]], deadline: float) -> None:
         """Patch up to 100 users with ``{id, set, unset}``, all or none (UpdateUsersPartial)."""
-        self._calls.write(deadline, StreamChat.update_users_partial, updates)
+        self._calls.write(deadline, "update_users_partial", updates)
 
     def restore_users(self, stream_ids: Sequence[str], deadline: float) -> None:
         """Bring soft-deleted users back, without their memberships (RestoreUsers)."""
-        self._calls.write(deadline, StreamChat.restore_users, stream_ids)
+        self._calls.write(deadline, "restore_users", stream_ids)
 
     def delete_users(self, stream_ids: Sequence[str], deadline: float) -> None:
         """Delete up to 100 users softly; deleted ones stay deleted (DeleteUsers)."""
-        self._calls.write(deadline, StreamChat.delete_users, stream_ids, "soft")
+        self._calls.write(deadline, "delete_users", stream_ids, "soft")
 
     def remove_user(self, stream_id: str, policy: str, deadline: float) -> None:
         """Remove a user by policy: ``soft``, ``hard``, ``deactivate``, or ``keep`` without tokens.
@@ -127,12 +130,12 @@ class Stream:
     def _remove(self, stream_id: str, policy: str, deadline: float) -> None:
         match policy:
             case "soft":
-                self._calls.write(deadline, StreamChat.delete_user, stream_id)
+                self._calls.write(deadline, "delete_user", stream_id)
             case "hard":
                 options = {"hard_delete": True, "mark_messages_deleted": True}
-                self._calls.write(deadline, StreamChat.delete_user, stream_id, **options)
+                self._calls.write(deadline, "delete_user", stream_id, **options)
             case "deactivate":
-                self._calls.write(deadline, StreamChat.deactivate_user, stream_id)
+                self._calls.write(deadline, "deactivate_user", stream_id)
             case "keep":
                 self.revoke_tokens(stream_id, datetime.now(UTC), deadline)
             case _:
@@ -161,7 +164,7 @@ class Stream:
         """
         options = {"limit": CHANNELS, "member_limit": BATCH, "message_limit": 0}
         query = {"cid": {"$in": list(cids)}}
-        response = self._calls.read(deadline, StreamChat.query_channels, query, **options)
+        response = self._calls.read(deadline, "query_channels", query, **options)
         with _answered("channels"):
             return {state["channel"]["cid"]: state for state in response["channels"]}
 
@@ -180,7 +183,7 @@ class Stream:
         sort = [{"field": "created_at", "direction": 1}]
         options = {"limit": CHANNELS, "member_limit": 0, "message_limit": 0}
         options["offset"] = offset if offset <= MAX_OFFSET else 0
-        response = self._calls.read(deadline, StreamChat.query_channels, query, sort, **options)
+        response = self._calls.read(deadline, "query_channels", query, sort, **options)
         return [state["channel"] for state in _list_of(response, "channels")]
 
     def query_members(self, cid: str, deadline: float) -> list[str]:
@@ -212,7 +215,7 @@ class Stream:
 
     def app_settings(self, deadline: float) -> dict[str, Any]:
         """The app's settings, among them where webhooks go (GetApp)."""
-        app = self._calls.read(deadline, StreamChat.get_app_settings).get("app")
+        app = self._calls.read(deadline, "get_app_settings").get("app")
         return app if isinstance(app, dict) else {}
 
     def limits_used(self, operations: Sequence[str], deadline: float) -> dict[str, float]:
@@ -221,7 +224,7 @@ class Stream:
         By all calls of servers; those without limit, or stated in another way, are left out.
         """
         options = {"server_side": True, "endpoints": operations}
-        response = self._calls.read(deadline, StreamChat.get_rate_limits, **options)
+        response = self._calls.read(deadline, "get_rate_limits", **options)
         with _answered("server_side"):
             stated = response["server_side"]
             shares = {name: _share_used(stated.get(name)) for name in operations}
@@ -232,38 +235,41 @@ class Stream:
 
         A hook with an ``id`` stays that hook; those that are not in the list are gone.
         """
-        self._calls.write(deadline, StreamChat.update_app_settings, event_hooks=list(hooks))
+        self._calls.write(deadline, "update_app_settings", event_hooks=list(hooks))
 
     def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
-        """A token for a chat client; made here, without asking Stream."""
-        with self._calls.client() as chat:
-            return chat.create_token(stream_id, exp=expires_at, iat=issued_at)
+        """A token for a chat client; made here, without asking Stream.
+
+        As the SDK's ``create_token`` makes it: see Stream documentation, "Tokens & Authentication".
+        """
+        claims = {"user_id": stream_id, "iat": issued_at, "exp": expires_at}
+        return jwt.encode(claims, self._app[1], "HS256")
 
 
-def _get_or_create_channel(chat: StreamChat, cid: str, data: Mapping[str, Any]) -> Any:
+def _get_or_create_channel(chat: "StreamChat", cid: str, data: Mapping[str, Any]) -> Any:
     body = {"data": data, "state": True, "messages": {"limit": 0}, "members": {"limit": BATCH}}
     return chat.post(f"{_channel(chat, cid).url}/query", data=body)
 
 
-def _update_channel(chat: StreamChat, cid: str, **change: Sequence[str]) -> Any:
+def _update_channel(chat: "StreamChat", cid: str, **change: Sequence[str]) -> Any:
     data = {name: list(stream_ids) for name, stream_ids in change.items()}
     return chat.post(_channel(chat, cid).url, data=data)
 
 
-def _update_channel_partial(chat: StreamChat, cid: str, fields: Mapping[str, Any]) -> Any:
+def _update_channel_partial(chat: "StreamChat", cid: str, fields: Mapping[str, Any]) -> Any:
     return chat.patch(_channel(chat, cid).url, data={"set": dict(fields)})
 
 
-def _delete_channel(chat: StreamChat, cid: str, hard: bool) -> Any:
+def _delete_channel(chat: "StreamChat", cid: str, hard: bool) -> Any:
     return _channel(chat, cid).delete(hard=hard)
 
 
-def _query_members(chat: StreamChat, cid: str, offset: int) -> Any:
+def _query_members(chat: "StreamChat", cid: str, offset: int) -> Any:
     sort = [{"field": "created_at", "direction": 1}]
     return _channel(chat, cid).query_members({}, sort, limit=BATCH, offset=offset)
 
 
-def _channel(chat: StreamChat, cid: str) -> Any:
+def _channel(chat: "StreamChat", cid: str) -> Any:
     channel_type, _, channel_id = cid.partition(":")
     return chat.channel(channel_type, channel_id)
 

@@ -1,6 +1,7 @@
 """Calls to Stream's API, each with a client of its own, within rate limits, with named errors.
 
-Only this module and ``stream`` import ``stream_chat``.
+The SDK, ``stream_chat``, is imported for the first call: it brings ``aiohttp``, a fourth of what a
+process imports, and a token of somebody who is known to agree needs neither.
 """
 
 import copy
@@ -12,12 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from stream_chat import StreamChat
 
 from ..errors import (
     Postponed,
@@ -27,6 +26,13 @@ from ..errors import (
     StreamUnavailable,
 )
 from .pacing import LEFT_BY_BACKGROUND, Pace, RateLimit
+from .sessions import read_environment_once
+
+if TYPE_CHECKING:
+    from stream_chat import StreamChat
+
+Method = str | Callable[..., Any]
+"""A method of ``StreamChat`` by its name, or a function that takes a ``StreamChat`` first."""
 
 _CONNECT_SECONDS = 2.0
 _READ_SECONDS = 6.0
@@ -78,56 +84,66 @@ class Calls:
         copied._left_to_others = share
         return copied
 
-    def read(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def read(self, deadline: float, method: Method, *args: Any, **options: Any) -> Any:
         for pause in PAUSES_BETWEEN_READS:
             try:
-                return self.call(deadline, method, *args, **options)
+                return self._call(deadline, allow, method, *args, **options)
             except StreamUnavailable:
                 pause *= random.uniform(0.5, 1.5)
                 if time.monotonic() + pause >= deadline:
                     raise
                 time.sleep(pause)
-        return self.call(deadline, method, *args, **options)
+        return self._call(deadline, allow, method, *args, **options)
 
-    def write(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def write(self, deadline: float, method: Method, *args: Any, **options: Any) -> Any:
         """A call that may change something: ``before_write`` is called before, and may raise."""
-
-        @wraps(method)
-        def checked(*args: Any, **options: Any) -> Any:
-            self._before_write()  # its turn may have been long in coming
-            return method(*args, **options)
-
         self._before_write()
-        return self.call(deadline, checked, *args, **options)
+        return self._call(deadline, self._before_write, method, *args, **options)
 
-    def call(self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _call(
+        self,
+        deadline: float,
+        before: Callable[[], None],
+        method: Method,
+        *args: Any,
+        **options: Any,
+    ) -> Any:
         """A call of a repair for which somebody waits is made again if Stream refuses a burst of
         several processes: nothing was applied, and the next seconds have room."""
         for _ in range(BURSTS_OUTWAITED):
             try:
-                return self._call_once(deadline, method, *args, **options)
+                return self._call_once(deadline, before, method, *args, **options)
             except StreamRateLimited as error:
                 if error.retry_after > 1 or self._left_to_others >= LEFT_BY_BACKGROUND:
                     raise
-        return self._call_once(deadline, method, *args, **options)
+        return self._call_once(deadline, before, method, *args, **options)
 
     def _call_once(
-        self, deadline: float, method: Callable[..., Any], *args: Any, **options: Any
+        self,
+        deadline: float,
+        before: Callable[[], None],
+        method: Method,
+        *args: Any,
+        **options: Any,
     ) -> Any:
-        operation = method.__name__
+        """``before`` is called when the call's turn has come, which may be long in coming."""
+        operation = method if isinstance(method, str) else method.__name__
         pace = self._local.pace = self._paces.setdefault(operation, Pace())
         with pace.call(operation, self._left_to_others, deadline), self.client() as chat:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Postponed(f"{operation}: no time left for it")
+            before()
             chat.timeout = (min(left, _CONNECT_SECONDS), min(left, _READ_SECONDS))  # type: ignore[assignment]
             try:
+                if isinstance(method, str):
+                    return getattr(chat, method)(*args, **options)
                 return method(chat, *args, **options)
             except requests.RequestException as error:
                 raise StreamUnavailable(f"{operation}: {type(error).__name__}") from error
 
     @contextmanager
-    def client(self) -> Iterator[StreamChat]:
+    def client(self) -> Iterator["StreamChat"]:
         """A client for one call at a time: StreamChat and requests don't promise thread safety.
 
         The client that was used last comes first, so that there are never more connections than
@@ -142,17 +158,16 @@ class Calls:
         finally:
             self._idle.append(chat)
 
-    def _new_client(self) -> StreamChat:
+    def _new_client(self) -> "StreamChat":
+        from stream_chat import StreamChat
+
         api_key, api_secret, base_url = self._app
         chat = StreamChat(api_key, api_secret, base_url=base_url)
         session = requests.Session()
         for scheme in ("http://", "https://"):
             # The SDK's own adapter repeats GET and DELETE, and sleeps for a Retry-After.
             session.mount(scheme, HTTPAdapter(max_retries=0))
-        # Read once: requests would look for proxies, and for a .netrc on disk, at every call.
-        environment = session.merge_environment_settings(chat.base_url, {}, None, None, None)
-        session.proxies, session.verify = environment["proxies"], environment["verify"]
-        session.trust_env = False
+        read_environment_once(session, chat.base_url)
         session.hooks["response"].append(self._examine)
         chat.set_http_session(session)
         return chat
