@@ -145,7 +145,9 @@ class DocumentWrites:
                 return {}
             return {"history": agreement.with_change(record.history or (), change)}
         config = self._clients.settings.config
-        state = replace(record.agreed or FirebaseState(), refused=record.known_refused)
+        state = record.agreed or FirebaseState()
+        if state.refused != record.known_refused:
+            state = replace(state, refused=record.known_refused)
         return agreement.update_of_entry(
             record.entry and replace(record.entry, history=record.history or ()),
             agreement.fingerprint(record.key, record.stream_id, state, config),

@@ -117,8 +117,8 @@ class Planned:
 class Observer:
     """Reads users, plans, and enters what it reads of Stream into their records.
 
-    With ``check_accounts`` Auth is asked about everybody, else only if the plan needs it. With
-    ``retry_refused`` values that were refused before are planned again.
+    With ``check_accounts``, and of users who ``are_new``, Auth is asked about everybody, else only
+    if the plan needs it. With ``retry_refused`` values that were refused before are planned again.
     """
 
     def __init__(
@@ -126,11 +126,13 @@ class Observer:
         records: Mapping[Key, Record],
         clients: Clients,
         check_accounts: bool,
+        are_new: bool,
         retry_refused: bool,
     ) -> None:
         self._records = records
         self._clients = clients
         self._check_accounts = check_accounts
+        self._asks_at_once = check_accounts or are_new
         self._retry_refused = retry_refused
 
     def observe(
@@ -141,18 +143,22 @@ class Observer:
         If Stream cannot be read, documents are planned all the same, and the users get that error.
         """
         reads = prefetched or begin_reads(keys, self._clients, deadline)
-        asking = self._begin_asking(keys) if self._check_accounts else None
+        asking = self._begin_asking(keys) if self._asks_at_once else None
         observed = self._read(reads, deadline)
         accounts = prefetched.accounts if prefetched else None
-        to_ask = {key for key in keys if self._must_ask(observed[key])}
+        planned: dict[Key, Planned] = {}
         if asking:
-            accounts, to_ask = side_by_side.result(asking, deadline), set(keys)
-        elif to_ask and accounts is None:
+            accounts = side_by_side.result(asking, deadline)
+        else:
+            planned = {key: Planned(one, self._plan(one)) for key, one in observed.items()}
+        to_ask = [key for key in observed if not planned or self._must_ask(planned[key])]
+        if to_ask and accounts is None:
             accounts = side_by_side.result(self._begin_asking(to_ask), deadline)
         for key in to_ask:
             account = (accounts or {}).get(Key("user", key.id))
-            observed[key] = observed[key].with_account(account)
-        return {key: Planned(one, self._plan(one)) for key, one in observed.items()}
+            with_account = observed[key].with_account(account)
+            planned[key] = Planned(with_account, self._plan(with_account))
+        return planned
 
     def _read(self, reads: PendingReads, deadline: float) -> dict[Key, Observed]:
         """What Firestore and Stream say of the users."""
@@ -171,9 +177,9 @@ class Observer:
             observed[key] = replace(one, state=self._with_refused(one.state, record))
         return observed
 
-    def _must_ask(self, observed: Observed) -> bool:
+    def _must_ask(self, planned: Planned) -> bool:
         """Whether Auth decides: something would be written, or was, or no document has a name."""
-        return self._records[observed.key].is_written or self._plan(observed).ask_auth
+        return self._records[planned.observed.key].is_written or planned.plan.ask_auth
 
     def _plan(self, observed: Observed) -> Plan:
         policy = Policy(self._clients.settings.config, serves_disabled=not self._check_accounts)

@@ -53,6 +53,7 @@ def reconcile_users(
     clients: Clients,
     *,
     check_accounts: bool = False,
+    are_new: bool = False,
     retry_refused: bool = False,
     deadline: float = math.inf,
     prefetched: PendingReads | None = None,
@@ -62,9 +63,10 @@ def reconcile_users(
     Missing documents and a missing Stream user of an existing account are created, and the Stream
     user is patched in the fields that Firebase states. A deleted account is never brought back. One
     user's error never concerns another. With ``check_accounts`` Auth is asked about everybody, and
-    a disabled user gets an error even if Stream has them. Without ``retry_refused``, values that
-    were refused before are not sent again until they change. Every hundred has 20 seconds, and all
-    end at ``deadline``. ``prefetched`` are reads of the first hundred keys.
+    a disabled user gets an error even if Stream has them. Of users who ``are_new``, something will
+    be written: so Auth is asked at once, not after the other sides. Without ``retry_refused``,
+    values that were refused before are not sent again until they change. Every hundred has 20
+    seconds, and all end at ``deadline``. ``prefetched`` are reads of the first hundred keys.
 
     Raises errors that concern everybody: StreamCredentialsRejected, StreamRejected if Stream
     refuses a query, permanent errors of Firestore and Auth, and ValueError if ``prefetched`` is of
@@ -75,7 +77,9 @@ def reconcile_users(
     left = list(dict.fromkeys(keys))
     while left:
         for batch in side_by_side.batches(left):
-            reconciliation = Reconciliation(batch, clients, check_accounts, retry_refused, deadline)
+            reconciliation = Reconciliation(
+                batch, clients, check_accounts, are_new, retry_refused, deadline
+            )
             outcomes |= reconciliation.run(prefetched)
             instead |= reconciliation.instead()
             prefetched = None
@@ -102,6 +106,7 @@ class Reconciliation:
         keys: Sequence[Key],
         clients: Clients,
         check_accounts: bool,
+        are_new: bool,
         retry_refused: bool,
         deadline: float,
     ) -> None:
@@ -111,7 +116,7 @@ class Reconciliation:
         self._retry_refused = retry_refused
         self._deadline = min(new_deadline(), deadline)
         self._records = {key: Record(key, "") for key in keys}
-        self._observer = Observer(self._records, clients, check_accounts, retry_refused)
+        self._observer = Observer(self._records, clients, check_accounts, are_new, retry_refused)
         self._in_stream = StreamWrites(self._records, clients.stream, self._deadline)
         self._documents = DocumentWrites(self._records, clients, self._deadline)
 

@@ -120,6 +120,9 @@ class FirebaseState:
     remembered: Remembered | None = None
     """What the entry of this key in ``stream_users`` says; None if there is none."""
 
+    _owned: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The settings and the answer of :func:`owned_fields`, which a repair asks many times."""
+
     @property
     def remembered_id(self) -> str:
         """The Stream id of that entry."""
@@ -165,7 +168,8 @@ def needs_claims(config: Config) -> bool:
 
 def names_user(state: FirebaseState, config: Config = DEFAULTS) -> bool:
     """Whether the documents name the user, so that Auth need not be asked."""
-    return isinstance(owned_fields(replace(state, account=None), config).get("name"), str)
+    documents = replace(state, account=None) if state.account else state
+    return isinstance(owned_fields(documents, config).get("name"), str)
 
 
 def owned_fields(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, Any]:
@@ -517,7 +521,7 @@ def value_at(path: str, document: Document) -> Any:
     for name in path.split("."):
         if value is None:
             return None
-        if not isinstance(value, Mapping) or name not in value:
+        if not isinstance(value, dict) or name not in value:
             return _ABSENT
         value = value[name]
     return value

@@ -98,7 +98,7 @@ def test_an_event_that_comes_twice_costs_a_read_of_each_side(cost, people, clien
     reconcile_after_sign_up(ann, clients)
     assert cost(lambda: reconcile_after_sign_up(ann, clients)) == (
         ["QueryUsers"],
-        {"batch_get_documents": 1},
+        {"batch_get_documents": 1, "get_users": 1},
     )
 
 

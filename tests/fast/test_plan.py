@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,7 @@ IN_STREAM = {"id": "ann", "name": "Ann", "role": "user"}
 
 
 def state(**changed: Any) -> FirebaseState:
-    return FirebaseState(**{**vars(IN_AGREEMENT), **changed})
+    return replace(IN_AGREEMENT, **changed)
 
 
 def account(**changed: Any) -> Account:

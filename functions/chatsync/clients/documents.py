@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from google.api_core.exceptions import (
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from google.cloud.firestore_v1.field_path import FieldPath
-from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
+from google.cloud.firestore_v1.types import BatchGetDocumentsResponse, DocumentMask
 from google.rpc import code_pb2
 
 from ..agreement import TOMBSTONE_KEPT_FOR, change_of, with_change
@@ -274,11 +275,10 @@ def _get_documents(
     if not names:
         return
     client = clients.firestore
-    paths = sorted(map(_path_of, {*clients.settings.mask, *also}))
     request = {
         "database": client._database_string,
         "documents": names,
-        "mask": {"field_paths": paths} if is_masked else None,
+        "mask": _mask(clients.settings.mask | {*also}) if is_masked else None,
         "transaction": transaction,
     }
     with temporary_failures_named(), _in_turn(len(names), deadline):
@@ -305,9 +305,9 @@ def _in_turn(count: int, deadline: float) -> Iterator[None]:
         _large_reads.release()
 
 
-def _path_of(name: str) -> str:
-    path: str = FieldPath(name).to_api_repr()
-    return path
+@cache
+def _mask(names: frozenset[str]) -> DocumentMask:
+    return DocumentMask(field_paths=sorted(FieldPath(name).to_api_repr() for name in names))
 
 
 def read_fields(fields: Mapping[str, Any], wanted: ReadFields) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
 
     If the account is gone, whatever an earlier delivery of the event may have created is removed.
     """
-    outcome = reconcile_after_event(uid, clients)
+    outcome = _repair_and_log(Key("user", uid), partial(outbox.reconcile, are_new=True), clients)
     if isinstance(outcome.error, NotFound):
         remove_after_event(uid, clients)
 

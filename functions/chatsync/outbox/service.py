@@ -27,6 +27,7 @@ def reconcile(
     clients: Clients,
     *,
     check_accounts: bool = False,
+    are_new: bool = False,
     retry_refused: bool = False,
     deadline: float = math.inf,
 ) -> list[Outcome]:
@@ -40,6 +41,7 @@ def reconcile(
             keys,
             clients,
             check_accounts=check_accounts,
+            are_new=are_new,
             retry_refused=retry_refused,
             deadline=deadline,
         )
