@@ -153,7 +153,7 @@ ALERTS = (
         (LogEvent.EVENTS_MISSING,),
         "WARNING",
         "Stream does not send all events: set those of step 4 in its dashboard.",
-        "#steps",
+        "install.md#steps",
         "Stream's events",
     ),
     Alert(
@@ -162,7 +162,7 @@ ALERTS = (
         "ERROR",
         "An event hook of another system is gone from Stream's settings since a deployment: add it"
         " again.",
-        "#steps",
+        "install.md#steps",
         "Stream's events",
     ),
     Alert(
@@ -170,7 +170,7 @@ ALERTS = (
         (LogEvent.NOT_SET_UP,),
         "ERROR",
         "After a deployment `setUp` fails again and again: `doctor` says what is missing.",
-        "#steps",
+        "install.md#steps",
         "Audits and set-up",
         count=10,
         minutes=30,

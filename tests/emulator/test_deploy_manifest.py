@@ -21,7 +21,7 @@ PROJECT = "demo-chatsync"
 EXAMPLE = (ROOT / "functions" / ".env.example").read_text()
 ACCOUNT = f"firebase-fn-0000000001@{PROJECT}.iam.gserviceaccount.com"
 DEADLINE_SECONDS = 60
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+INSTALL = (ROOT / "docs" / "install.md").read_text()
 FUNCTIONS = [
     "auditSync",
     "createConversation",
@@ -181,7 +181,7 @@ def test_without_force_nobody_is_there_to_agree_to_the_retries(directory):
     refused = run_cli(directory, "--used")
     assert refused.returncode == 1
     assert "--force" in refused.stderr
-    assert "--force" in OPERATIONS
+    assert "--force" in INSTALL
 
 
 def test_without_force_nobody_is_there_to_agree_to_apis_that_were_never_used(directory):
@@ -385,7 +385,7 @@ def test_the_document_names_every_api_and_role_that_the_cli_asks_for(deployment)
     roles = {binding["role"] for binding in deployment["bindings"]}
     assert roles
     for name in (*deployment["apis"], *roles, *deployment["plan"]["rolesToAdd"]):
-        assert re.search(rf"`{name}`|enable .*{name}", OPERATIONS), name
+        assert re.search(rf"`{name}`|enable .*{name}", INSTALL), name
 
 
 def test_what_expires_has_a_policy_and_its_time_no_index():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from chatsync import audit, daily, outbox
+from chatsync.audit.steps import RECONCILED
 from chatsync.clients import Clients
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import events, records, tokens, webhooks
@@ -22,7 +24,8 @@ from chatsync.users import FirebaseState
 from stream_server.control_client import LocalStream
 from tests.fast.firebase_in_memory import MemoryFirestoreApi
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENTS = Path(__file__).parents[2] / "docs"
+OPERATIONS = DOCUMENTS / "operations.md"
 
 
 class MeteredFirestoreApi(MemoryFirestoreApi):
@@ -234,3 +237,65 @@ def test_a_nightly_audit(accounts, clients, meter):
     nightly = audit.start("nightly", clients, repair=audit.CREATING)
     measured = meter.of(lambda: audit.run(nightly.id, clients))
     assert measured == told("a nightly audit of 100 accounts")
+
+
+def test_a_backfill(accounts, clients, meter):
+    for number in range(100):
+        accounts.sign_up(f"user-{number}", displayName="Somebody")
+    begun = audit.start("backfill", clients, steps=("accounts",), repair=RECONCILED)
+    measured = meter.of(lambda: audit.run(begun.id, clients))
+    assert measured == told("a backfill of 100 accounts of whom nobody is in Stream")
+
+
+TOGETHER = {
+    "sign-ups": ["a sign-up"],
+    "chats opened: a token and an `ensureStreamUser`": [
+        "`getStreamUserToken`",
+        "`ensureStreamUser`, in agreement",
+    ],
+    "chats opened: a token and a `createConversation`, known to agree, again": [
+        "`getStreamUserToken`, known to agree",
+        "`createConversation` for two, known to agree, again",
+    ],
+    "messages counted": ["a message counted"],
+}
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_what_a_thousand_cost_is_a_thousand_times_what_one_costs(what):
+    counts = per_thousand(what)
+    ones = [told(one) for one in TOGETHER[what]]
+    assert counts["reads"] == 1000 * sum(reads for reads, *_ in ones)
+    assert counts["writes"] == 1000 * sum(writes for _, writes, *_ in ones)
+
+
+def test_what_a_thousand_accounts_cost_in_a_night_is_ten_times_what_a_hundred_do():
+    reads, *_ = told("a nightly audit of 100 accounts")
+    assert per_thousand("accounts audited in a night")["reads"] == round(10 * reads, -3)
+
+
+def per_thousand(what: str) -> Counter[str]:
+    """The documents read, written and deleted; their price is checked here."""
+    [row] = re.findall(rf"^\| {re.escape(what)} \|(.*)\|$", OPERATIONS.read_text(), re.MULTILINE)
+    cell = row.split("|")[2]
+    counts = Counter(
+        {name: int(count.replace(",", "")) for count, name in re.findall(r"(\d[\d,]*) (\w+)", cell)}
+    )
+    dollars = sum(counts[name] * price / 100_000 for name, price in PRICES.items())
+    assert cell.endswith(f": ${dollars:.3f} "), what
+    return counts
+
+
+PRICES = {"reads": 0.06, "writes": 0.18, "deletes": 0.02}
+"""Per 100,000."""
+
+
+def test_ten_million_accounts_cost_what_a_hundred_thousand_hundreds_do():
+    text = (DOCUMENTS / "speed.md").read_text()
+    [reads] = re.findall(r"^\| Firestore reads \| (\d+) million \| (\d+) million \|", text, re.M)
+    [writes] = re.findall(r"^\| Firestore writes \| (\d+) million", text, re.M)
+    backfill = told("a backfill of 100 accounts of whom nobody is in Stream")
+    night = told("a nightly audit of 100 accounts")
+    # What is read and written once, whatever the number, is left out.
+    assert [int(one) for one in reads] == [backfill[0] // 10, night[0] // 10]
+    assert int(writes) == backfill[1] // 10

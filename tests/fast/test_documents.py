@@ -22,10 +22,11 @@ from dev.alerts import ALERTS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+SETTINGS = ROOT / "docs" / "settings.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 CALLABLES = ROOT / "docs" / "callables.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")]
-DOCUMENTS += ROOT.glob("examples/**/README.md")
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/README.md")]
 DOCUMENTS += [ROOT / "stream_server" / "README.md"]
 PACKAGE = ROOT / "functions" / "chatsync"
 
@@ -59,7 +60,7 @@ def callables() -> set[str]:
 
 
 def test_every_function_has_its_line():
-    assert table(README, "Functions") == deployed_functions()
+    assert table(ARCHITECTURE, "Functions") == deployed_functions()
 
 
 def test_every_callable_has_its_line_and_a_section_with_dart():
@@ -96,17 +97,17 @@ def test_every_field_that_the_rules_cap_has_its_line():
 def test_every_setting_has_its_line():
     example = (ROOT / "functions" / ".env.example").read_text()
     in_example = set(re.findall(r"^(?:# )?([A-Z_]+)=", example, re.MULTILINE))
-    assert set(table(OPERATIONS, "Settings")) == in_example | {"STREAM_API_SECRET"}
+    assert set(table(SETTINGS, "The environment")) == in_example | {"STREAM_API_SECRET"}
 
 
 def test_every_setting_that_is_read_is_in_the_example():
     read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', source("settings")))
-    assert read - set(BEFORE_THE_FILE) == set(table(OPERATIONS, "Settings"))
+    assert read - set(BEFORE_THE_FILE) == set(table(SETTINGS, "The environment"))
 
 
 @pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Config)])
 def test_every_key_of_the_file_has_its_line_and_its_default(name):
-    text = (ROOT / "docs" / "settings.md").read_text()
+    text = SETTINGS.read_text()
     heading = "[[channels]]" if name == "channels" else f"[{name}]"
     rows = re.findall(
         r"^\| `(\w+)` \| (.*?) \|", text.split(f"## `{heading}`")[1].split("\n## ")[0], re.M
@@ -176,7 +177,7 @@ def rows_of(document: Path, heading: str) -> list[list[str]]:
 
 
 def test_every_room_and_module_of_the_package_has_its_line():
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = ARCHITECTURE.read_text()
     rows = re.findall(r"^\| (`[^|]*) \|[^|]*\|([^|]*)\|$", section_of_code(text), re.MULTILINE)
     rooms = {name for room, _ in rows for name in re.findall(r"`(\w+)`", room)}
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
@@ -224,6 +225,25 @@ def test_every_link_leads_somewhere(path, link):
     headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else []
     anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
     assert not anchor or anchor in anchors
+
+
+NAMED = [
+    (path, document, heading)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    for document, heading in re.findall(r"(docs/[\w-]+\.md)(?:, ([A-Z][\w' ]+))?", path.read_text())
+]
+
+
+@pytest.mark.parametrize(("path", "document", "heading"), NAMED)
+def test_every_document_that_a_message_names_has_what_it_names(path, document, heading):
+    headings = re.findall(r"^#+ `?\[?(.*)", (ROOT / document).read_text(), re.MULTILINE)
+    assert any(one.lower().startswith(heading.lower()) for one in headings), path.name
+
+
+def test_the_readme_is_short_and_names_every_document():
+    assert len(README.read_text().splitlines()) <= 150
+    linked = {link.partition("#")[0] for path, link in LINKS if path == README}
+    assert {f"docs/{path.name}" for path in ROOT.glob("docs/*.md")} <= linked
 
 
 @pytest.mark.parametrize("path", DOCUMENTS)

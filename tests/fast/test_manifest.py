@@ -22,7 +22,7 @@ from dev import setup
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "functions"
 STATED = yaml.safe_load((FUNCTIONS / MANIFEST).read_text())
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+INSTALL = (ROOT / "docs" / "install.md").read_text()
 
 
 @pytest.fixture
@@ -329,6 +329,6 @@ def test_every_role_has_its_api_and_its_line_with_the_same_reason():
     assert set(reasons) == set(STATED["requiredRoles"])
     apis = {one["api"]: one["reason"] for one in STATED["requiredAPIs"]}
     for role, reason in reasons.items():
-        assert f"| `{role}` | {reason} |" in OPERATIONS
+        assert f"| `{role}` | {reason} |" in INSTALL
         assert role not in API_OF_ROLE or API_OF_ROLE[role] in apis
     assert all(apis.values())

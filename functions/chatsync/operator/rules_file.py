@@ -50,7 +50,7 @@ def rules(
     fields = [one for one in config.users.stream_fields.values() if not one.startswith("claims:")]
     if len(fields) > MOST_STREAM_FIELDS:
         problem = f"users.stream_fields names {len(fields)} paths, {MOST_STREAM_FIELDS} are safe"
-        todo = "try a document that has them all, as docs/operations.md says of rules"
+        todo = "try a document that has them all, as docs/install.md says of rules"
         stderr.print(f"{problem}: {todo}.", soft_wrap=True)
     text = rules_for(config)
     if check:

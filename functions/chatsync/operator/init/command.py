@@ -291,7 +291,7 @@ def _say_what_is_weaker(left_out: Sequence[str], config: Config) -> None:
         "Your own rules stay for these collections, and ours are left out there. Each of the"
         " following must be denied, unless your app means it: try it in the emulator. If something"
         " is not, correct your match; or remove it and run this again, which puts ours there"
-        " (docs/operations.md, Rules)."
+        " (docs/install.md, Rules)."
     )
     users = config.users
     paths = (users.role, users.teams, users.company.field)
@@ -327,7 +327,7 @@ def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
     if extension:
         print_line(
             f"The extension's secret is {extension.secret}. Deploy chatsync first, and uninstall"
-            f" {extension.instance} last (docs/operations.md, Coming from Stream's extension)."
+            f" {extension.instance} last (docs/install.md, Coming from Stream's extension)."
         )
         read = f"firebase functions:secrets:access {extension.secret} {project}"
         secret = f"{read} | {secret} --data-file -"
