@@ -176,8 +176,15 @@ def owned_fields(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, A
     """The fields of the Stream user for which Firebase holds a value; None means "unset".
 
     Firebase says nothing of a field that is missing here: it stays in Stream as it is. Nor is a
-    role returned that ``allowed_roles`` leaves out.
+    role returned that ``allowed_roles`` leaves out. Don't change the answer: it is kept.
     """
+    if not state._owned or state._owned[0] is not config:
+        state._owned[:] = config, _owned_fields(state, config)
+    owned: dict[str, Any] = state._owned[1]
+    return owned
+
+
+def _owned_fields(state: FirebaseState, config: Config) -> dict[str, Any]:
     users = config.users
     document = state.user if state.company is None or state.kind == "user" else state.company
     role = _stated_at(users.role, document, state.account, str)
