@@ -1,8 +1,9 @@
-"""Measures the functions and prints one table; every ratio is to a baseline of the same run."""
+"""Measures the functions and prints tables; every ratio is to a baseline of the same run."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 
@@ -10,11 +11,15 @@ from dev import emulators
 from dev.start import StackError
 from tests.chaos.backends import running_backends
 
-from . import background, figures, people, queue, serving
+from . import background, figures, node, people, queue, serving, sizes
 from .figures import Figure
 from .processes import prepare
 
-MEASUREMENTS = {**serving.MEASUREMENTS, **background.MEASUREMENTS}
+TABLES = {
+    "As in production, beside the bare SDKs": {**serving.MEASUREMENTS, **background.MEASUREMENTS},
+    "As in production, beside functions by hand in Node": node.MEASUREMENTS,
+}
+MEASUREMENTS = {name: one for table in TABLES.values() for name, one in table.items()}
 
 
 def main() -> None:
@@ -23,23 +28,38 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=MEASUREMENTS, help=", ".join(MEASUREMENTS)
     )
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny samples: see that all of it still works"
+    )
     arguments = parser.parse_args()
     machine = figures.machine()
+    if arguments.smoke:
+        sizes.shrink()
     prepare()
     try:
         measured = measure(arguments.only or list(MEASUREMENTS))
     except StackError as error:
         sys.exit(str(error))
+    if arguments.smoke:  # whose figures say nothing
+        measured = {
+            name: [dataclasses.replace(one, goal="") for one in some]
+            for name, some in measured.items()
+        }
     if arguments.json:
-        print(json.dumps({"machine": machine, "figures": [one.as_json() for one in measured]}))
+        every = [one.as_json() for some in measured.values() for one in some]
+        print(json.dumps({"machine": machine, "figures": every}))
         return
-    print(f"\n{figures.describe(machine)}\n")
-    figures.show(measured)
+    print(f"\n{figures.describe(machine)}")
+    for title, table in TABLES.items():
+        if lines := [one for name in table for one in measured.get(name, ())]:
+            print(f"\n{title}:\n")
+            figures.show(lines)
 
 
-def measure(names: list[str]) -> list[Figure]:
+def measure(names: list[str]) -> dict[str, list[Figure]]:
     emulators.use_local_stack()
-    measured: list[Figure] = []
+    """The figures of each measurement."""
+    measured: dict[str, list[Figure]] = {}
     with running_backends() as backends, queue.answering(backends.events_port):
         people.connect()
         queue.create(backends.events_port)
@@ -47,7 +67,7 @@ def measure(names: list[str]) -> list[Figure]:
             print(f"{name} ...", file=sys.stderr, flush=True)
             backends.check()
             people.forget_in_stream()
-            measured += MEASUREMENTS[name]()
+            measured[name] = list(MEASUREMENTS[name]())
     return measured
 
 

@@ -25,28 +25,14 @@ import requests
 
 from dev import emulators
 
-from . import people, queue
+from . import people, queue, sizes
 from .figures import Figure, p95
 from .people import STREAM
 from .processes import BASELINE, COMMANDS, FOLDER, OURS, Function, environment, serving
 
-SIZES = (1_000, 3_000, 10_000)
-DELAYED = 2_000
 DELAY_MS = 100
-WARM_UP = 500
-
-WINDOW_SECONDS = 40
-LIMIT = 75
-"""Of UpdateUsers in a window: a quarter of what Stream allows in a minute. No window can be much
-shorter: ours takes 33 s for its share of any, since it takes each for a minute's and keeps the
-thirtieth of it that Stream allows in a second."""
-
-QUERIES = 250
-"""The same of QueryUsers."""
 
 WINDOWS = 2
-ENOUGH = 85 * LIMIT * WINDOWS
-"""Accounts for which our share is used up, and some more; without documents, to save time."""
 
 CALL_EVERY_SECONDS = 0.5
 MISSING_EVERY = 7
@@ -68,11 +54,11 @@ _PATIENCE_SECONDS = 5.0
 
 def growth() -> Iterator[Figure]:
     """Each of three sizes in emulators that hold nobody else, both sides one after the other."""
-    _grow(WARM_UP)
-    for size in SIZES:
+    _grow(sizes.WARM_UP_USERS)
+    for size in sizes.USERS:
         measured = _grow(size)
         for work, (ours, baseline) in measured.items():
-            goal = GOALS[work] if size == SIZES[-1] else ""
+            goal = GOALS[work] if size == sizes.USERS[-1] else ""
             load = f"load {os.getloadavg()[0]:.1f}"
             name = f"{work}, {size:,} users"
             yield Figure(name, ours, baseline, "s", goal, f"{size / ours:,.0f}/s; {load}")
@@ -81,16 +67,16 @@ def growth() -> Iterator[Figure]:
 def delayed() -> Iterator[Figure]:
     """With Stream as far away as it is, beside what our share of its limit allows."""
     with _drain_function() as function:
-        uids = _fresh(DELAYED)
-        note = f"{DELAYED:,} users; beside the four fifths of 300 calls a minute"
+        uids = _fresh(sizes.DELAYED_USERS)
+        note = f"{sizes.DELAYED_USERS:,} users; beside the four fifths of 300 calls a minute"
         works: dict[str, Callable[[], float]] = {
-            "backfill": lambda: _command("backfill", DELAYED),
+            "backfill": lambda: _command("backfill", sizes.DELAYED_USERS),
             "drain": lambda: _drained(function, uids),
         }
         for work, seconds in works.items():
             people.forget_in_stream()
             people.set_delay(DELAY_MS)
-            rate = DELAYED / seconds()
+            rate = sizes.DELAYED_USERS / seconds()
             yield Figure(f"{work}, delay {DELAY_MS}", rate, SHARE_PER_SECOND, "/s", "", note)
 
 
@@ -182,13 +168,15 @@ class Interactive:
 
 def limited() -> Iterator[Figure]:
     """A window alone, then one in which people call."""
+    # For whom our share is used up, and some more; without documents, to save time.
+    enough = 85 * sizes.LIMIT * WINDOWS
     with _drain_function() as function, serving(OURS, "ensureStreamUser") as ensure:
         caller = people.caller()
         ensure.call({"userId": caller.uid}, caller.id_token)
-        uids = _fresh(ENOUGH, documents=False)
+        uids = _fresh(enough, documents=False)
         _fill_outbox(uids)
-        yield from _limited("drain", Interactive(ensure), lambda: _draining(function))
-        _fresh(ENOUGH, documents=False)
+        yield from _limited("drain", Interactive(ensure), lambda: draining(function))
+        _fresh(enough, documents=False)
         yield from _limited("backfill", Interactive(ensure), lambda: _commanding("backfill"))
 
 
@@ -198,17 +186,17 @@ def _limited(
     running: Callable[[], contextlib.AbstractContextManager[object]],
 ) -> Iterator[Figure]:
     STREAM.switch(burst_guard=True)
-    STREAM.limit("UpdateUsers", LIMIT, WINDOW_SECONDS)
-    STREAM.limit("QueryUsers", QUERIES, WINDOW_SECONDS)
+    STREAM.limit("UpdateUsers", sizes.LIMIT, sizes.WINDOW_SECONDS)
+    STREAM.limit("QueryUsers", sizes.QUERIES, sizes.WINDOW_SECONDS)
     since = STREAM.last_request()
     stopped = threading.Event()
     calling = threading.Thread(target=interactive.call_until, args=[stopped])
     try:
         with running():
             began = _first_update(since)
-            _sleep_until(began + WINDOW_SECONDS)
+            _sleep_until(began + sizes.WINDOW_SECONDS)
             calling.start()
-            _sleep_until(began + WINDOWS * WINDOW_SECONDS)
+            _sleep_until(began + WINDOWS * sizes.WINDOW_SECONDS)
             stopped.set()
             calling.join()
     finally:
@@ -220,14 +208,14 @@ def _limited(
     served = [0] * (WINDOWS + 1)
     theirs = 0
     for one in updates:
-        window = int((_time_of(one) - began) / WINDOW_SECONDS)
+        window = min(WINDOWS, int((_time_of(one) - began) / sizes.WINDOW_SECONDS))
         if one["status"] == 201 and not interactive.missing.intersection(one["ids"]):
             served[window] += len(one["ids"])
         else:
             theirs += 1
     refused = [one["operation"] for one in calls if one["status"] == 429]
-    scale = f"{LIMIT} calls per {WINDOW_SECONDS} s, instead of 300 per minute"
-    whole = 100.0 * LIMIT
+    scale = f"{sizes.LIMIT} calls per {sizes.WINDOW_SECONDS} s, instead of 300 per minute"
+    whole = 100.0 * sizes.LIMIT
     yield Figure(f"{work}, limit", served[0], whole, "users", ">= 0.75", f"a window, {scale}")
     note = f"a window, limit less the {theirs} calls of people; {served[1] / whole:.2f} of it whole"
     left = whole - 100 * theirs
@@ -256,7 +244,7 @@ def _sleep_until(at: float) -> None:
 
 
 @contextlib.contextmanager
-def _draining(function: Function) -> Iterator[None]:
+def draining(function: Function) -> Iterator[None]:
     """The drain is called in its own thread until its process ends."""
     stopped = threading.Event()
 

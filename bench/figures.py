@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import platform
@@ -36,7 +37,7 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        return self.measured / self.baseline
+        return self.measured / self.baseline if self.baseline else math.nan
 
     @property
     def met(self) -> bool | None:

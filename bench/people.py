@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ STREAM = LocalStream(emulators.STREAM_BASE_URL)
 
 _IMPORTED_AT_ONCE = 1000
 _NO_LIMIT = 1_000_000
+_PATIENCE_SECONDS = 30.0
 _LIMITED = ("QueryUsers", "UpdateUsers", "GetOrCreateChannel", "UpdateChannel")
 
 
@@ -68,6 +70,34 @@ def set_delay(milliseconds: int) -> None:
     STREAM.clear_faults()
     if milliseconds:
         STREAM.fault("*", "delay", rate=1.0, delay_ms=milliseconds)
+
+
+def arrived_at(uid: str, since: int) -> float:
+    """The Unix time at which Stream had answered the call that created them.
+
+    Of the calls after that with the number ``since``; waits if there is none yet.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        for call in STREAM.requests(since):
+            if call["operation"] == "UpdateUsers" and call["status"] == 201 and uid in call["ids"]:
+                answered = datetime.fromisoformat(call["at"]).timestamp()
+                return answered + float(call["duration_ms"]) / 1000
+        time.sleep(0.05)
+    raise RuntimeError(f"nobody has created {uid} in Stream")
+
+
+def arrivals(expected: int, patience: float) -> tuple[int, float]:
+    """Waits until Stream has so many users, or nobody new came for ``patience`` seconds.
+
+    How many it has, and the Unix time at which the last was there.
+    """
+    count, at = 0, time.time()
+    while count < expected and time.time() < at + patience:
+        time.sleep(0.1)
+        if (now := STREAM.state()["counts"]["users"]) > count:
+            count, at = now, time.time()
+    return count, at
 
 
 def caller() -> AppUser:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -29,6 +29,10 @@ VENV = FOLDER / "venv"
 
 OURS = FOLDER / "functions"
 BASELINE = FOLDER / "baseline"
+BY_HAND = emulators.ROOT / "bench" / "by_hand"
+"""In Node. Nothing of it is compiled or left out where it is deployed."""
+
+_NODE_FRAMEWORK = setup.NODE_MODULES / ".bin" / "functions-framework"
 
 _CHATSYNC = (sys.executable, "-m", "chatsync", "--project", emulators.PROJECT)
 COMMANDS = {
@@ -88,16 +92,19 @@ class Function:
     source: Path
     name: str
     threads: int | None = None
-    """None: as many as the function takes requests at once where it is deployed."""
+    """None: as many as the function takes requests at once where it is deployed. Node has one."""
 
     def __post_init__(self) -> None:
         deployment = deployed()[self.name]
         self.threads = self.threads or deployment.concurrency
         self.port = free_port()
         self.log = FOLDER / f"{self.source.name}-{self.name}.log"
-        settings = environment(THREADS=str(self.threads))
         with self.log.open("wb") as log:
-            self.process = deployment.start(self.source, VENV / "bin", self.port, settings, log)
+            if self.source == BY_HAND:
+                self.process = _start_node(self.name, self.port, log)
+            else:
+                settings = environment(THREADS=str(self.threads))
+                self.process = deployment.start(self.source, VENV / "bin", self.port, settings, log)
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -108,19 +115,13 @@ class Function:
 
     def call(self, data: object, id_token: str) -> Any:
         """The result of a callable."""
-        body = json.dumps({"data": data}).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {id_token}"}
-        return json.loads(self.post(body, headers))["result"]
+        return json.loads(self.post(*call_of(data, id_token)))["result"]
 
     def post(self, body: bytes, headers: dict[str, str]) -> bytes:
-        connection = http.client.HTTPConnection(emulators.HOST, self.port, timeout=CALL_SECONDS)
-        with contextlib.closing(connection):
-            connection.request("POST", "/", body, headers)
-            response = connection.getresponse()
-            answer = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{self.name} answered {response.status}: {answer!r}; {self.log}")
-        return answer
+        try:
+            return post(self.port, "/", body, headers)
+        except RuntimeError as error:
+            raise RuntimeError(f"{self.name}: {error}; {self.log}") from error
 
     def memory_mb(self) -> float:
         """Of gunicorn and its worker: each page once, where the system tells (Linux)."""
@@ -139,6 +140,31 @@ class Function:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def _start_node(name: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A function of ``BY_HAND`` as in production, but for the signature of a caller's token.
+
+    The emulator's tokens have none, and Python's SDK reads their claims only. Node's would ask the
+    Auth emulator about each, as it doesn't in production; so it is told, as the Functions emulator
+    tells it, to read the claims only.
+    """
+    signature = "http" if name == "getStreamUserToken" else "event"
+    command = [str(_NODE_FRAMEWORK), f"--target={name}", f"--signature-type={signature}"]
+    settings = environment(
+        NODE_ENV="production",
+        FIREBASE_DEBUG_MODE="true",
+        FIREBASE_DEBUG_FEATURES='{"skipTokenVerification": true}',
+    )
+    return subprocess.Popen(
+        [*command, f"--port={port}"],
+        cwd=BY_HAND,
+        env=settings,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -163,7 +189,25 @@ def serving(source: Path, name: str, threads: int | None = None) -> Iterator[Fun
 
 
 @contextlib.contextmanager
-def both(name: str) -> Iterator[tuple[Function, Function]]:
+def both(name: str, source: Path = BASELINE) -> Iterator[tuple[Function, Function]]:
     """Ours and the baseline's, side by side."""
-    with serving(OURS, name) as ours, serving(BASELINE, name) as baseline:
+    with serving(OURS, name) as ours, serving(source, name) as baseline:
         yield ours, baseline
+
+
+def call_of(data: object, id_token: str) -> tuple[bytes, dict[str, str]]:
+    """The body and headers of a call of a callable."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {id_token}"}
+    return json.dumps({"data": data}).encode(), headers
+
+
+def post(port: int, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """The answer's body, over a connection of its own. Raises RuntimeError unless it is a 200."""
+    connection = http.client.HTTPConnection(emulators.HOST, port, timeout=CALL_SECONDS)
+    with contextlib.closing(connection):
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"answered {response.status}: {answer!r}")
+    return answer
