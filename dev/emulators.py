@@ -84,12 +84,13 @@ def web_example_command() -> list[str]:
     ]
 
 
-def cli_command(only: Sequence[str] = EMULATORS) -> list[str]:
+def cli_command(only: Sequence[str] = EMULATORS, config: Path = CONFIG) -> list[str]:
+    """``config`` lies in ``FOLDER``."""
     return [
         str(ROOT / "node_modules" / ".bin" / "firebase"),
         "emulators:start",
         f"--project={PROJECT}",
-        f"--config={CONFIG.name}",
+        f"--config={config.relative_to(FOLDER)}",
         f"--only={','.join(only)}",
         "--non-interactive",
     ]

@@ -1,4 +1,5 @@
-// Loaded into the Firebase CLI before its own code.
+// Loaded into the Firebase CLI before its own code; not into functions in Node, which it starts.
+if (process.env.FUNCTIONS_EMULATOR) return;
 
 // Its Functions emulator keeps connections to the functions' servers for later requests. Those
 // servers, gunicorn's, close a connection after two idle seconds: a request that is sent at that

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -71,10 +72,14 @@ def _exit(number: int, _frame: object) -> None:
 
 
 class Stack:
-    """All parts; ``parent`` is the process without which none of them shall go on."""
+    """All parts; ``parent`` is the process without which none of them shall go on.
 
-    def __init__(self, parent: int | None = None) -> None:
+    ``config`` says which functions, by default ours.
+    """
+
+    def __init__(self, parent: int | None = None, config: Path = emulators.CONFIG) -> None:
         self.parent = parent
+        self.config = config
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         # The Firebase CLI detaches what it starts, and forgets some Python workers when it reloads
         # the functions: orphans cannot be found later, so they are noted while they have parents.
@@ -85,7 +90,9 @@ class Stack:
         self.log = LOG.open(errors="replace")
         its_environment = {**os.environ, "PYTHONPATH": str(emulators.ROOT)}
         self._spawn("local Stream server", emulators.stream_server_command(), its_environment)
-        self._spawn("Firebase CLI", emulators.cli_command(), emulators.cli_environment())
+        self._spawn(
+            "Firebase CLI", emulators.cli_command(config=self.config), emulators.cli_environment()
+        )
         if "web example" in emulators.PORTS:
             self._spawn("web example", emulators.web_example_command(), stdin=subprocess.PIPE)
 
