@@ -34,7 +34,7 @@ PAUSE_SECONDS = 0.3
 _SETTLE_SECONDS = 3.0
 """The same where each of it starts a process."""
 
-_BURST_PATIENCE_SECONDS = 30.0
+_BURST_PATIENCE_SECONDS = 60.0
 
 
 class Measured(NamedTuple):
@@ -130,6 +130,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 def _burst() -> Measured:
     """Until all are in Stream, or nobody comes any more."""
+    time.sleep(_SETTLE_SECONDS)
     people.forget_in_stream()
     began = time.time()
     with ThreadPoolExecutor(sizes.EMULATOR_BURST_AT_ONCE) as threads:

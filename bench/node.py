@@ -19,10 +19,6 @@ from .people import STREAM
 from .processes import BY_HAND, OURS, Function, both, serving
 from .serving import created_event, sign_ups, starts, until_in_stream, with_delays
 
-INSTANCES = 4
-"""Of each side in a burst: ours take 16 requests at once where they are deployed, which makes room
-for all. Node's take as many as come."""
-
 _WINDOW_PATIENCE_SECONDS = 90.0
 """Stream's limits are of a minute."""
 
@@ -67,7 +63,7 @@ def burst() -> Iterator[Figure]:
     name = f"{sizes.BURST:,} sign-ups, {sizes.BURST_AT_ONCE} at once"
     (ours, seconds), (by_hand, their_seconds) = (_burst(one, False) for one in (OURS, BY_HAND))
     lost = f"lost: {sizes.BURST - ours}, by hand {sizes.BURST - by_hand}"
-    note = f"until all are in Stream; {INSTANCES} instances each; {lost}"
+    note = f"until all are in Stream; {sizes.BURST_INSTANCES} instances each; {lost}"
     yield Figure(name, seconds, their_seconds, "s", "", note)
     (ours, seconds), (by_hand, their_seconds) = (_burst(one, True) for one in (OURS, BY_HAND))
     lost = f"lost for ever: {sizes.BURST - ours}, by hand {sizes.BURST - by_hand}"
@@ -82,9 +78,10 @@ def _burst(source: Path, has_limits: bool) -> tuple[int, float]:
         if source == OURS:
             stack.enter_context(draining(stack.enter_context(serving(OURS, "drainRepairs"))))
         instances = [
-            stack.enter_context(serving(source, "createStreamUser")) for _ in range(INSTANCES)
+            stack.enter_context(serving(source, "createStreamUser"))
+            for _ in range(sizes.BURST_INSTANCES)
         ]
-        uids = people.accounts(INSTANCES + sizes.BURST)
+        uids = people.accounts(sizes.BURST_INSTANCES + sizes.BURST)
         for instance in instances:
             instance.post(*created_event(instance, uids.pop()))
         people.forget_in_stream()
@@ -96,7 +93,7 @@ def _burst(source: Path, has_limits: bool) -> tuple[int, float]:
 
         def sign_up(caller: int) -> None:
             """One of those at once, who always meets the same instance."""
-            instance = instances[caller % INSTANCES]
+            instance = instances[caller % sizes.BURST_INSTANCES]
             for uid in uids[caller :: sizes.BURST_AT_ONCE]:
                 # Nobody who writes by hand asks for a second delivery; ours never need one.
                 with contextlib.suppress(RuntimeError):
