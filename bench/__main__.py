@@ -11,12 +11,13 @@ from dev import emulators
 from dev.start import StackError
 from tests.chaos.backends import running_backends
 
-from . import background, emulated, figures, node, people, queue, serving, sizes
+from . import background, emulated, figures, node, people, processor, queue, serving, sizes
 from .figures import Figure
 from .processes import prepare
 
 TABLES = {
     "As in production, beside the bare SDKs": {**serving.MEASUREMENTS, **background.MEASUREMENTS},
+    "CPU time, beside a function that makes the same calls": processor.MEASUREMENTS,
     "As in production, beside functions by hand in Node": node.MEASUREMENTS,
     "In the Functions emulator, beside functions by hand in Node": emulated.MEASUREMENTS,
 }
@@ -58,8 +59,8 @@ def main() -> None:
 
 
 def measure(names: list[str]) -> dict[str, list[Figure]]:
-    emulators.use_local_stack()
     """The figures of each measurement."""
+    emulators.use_local_stack()
     people.connect()
     measured = {}
     if as_in_production := [name for name in names if name not in emulated.MEASUREMENTS]:

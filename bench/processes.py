@@ -29,6 +29,7 @@ VENV = FOLDER / "venv"
 
 OURS = FOLDER / "functions"
 BASELINE = FOLDER / "baseline"
+SAME_CALLS = FOLDER / "same_calls"
 BY_HAND = emulators.ROOT / "bench" / "by_hand"
 """In Node. Nothing of it is compiled or left out where it is deployed."""
 
@@ -64,10 +65,11 @@ def prepare() -> None:
             pip = (VENV / "bin" / "python", "-m", "pip", "install", "-qq", "--require-hashes")
             _run(*pip, "-r", requirements)
     deployed()
-    shutil.rmtree(BASELINE, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(emulators.ROOT / "bench" / "baseline", BASELINE, ignore=ignored)
-    for source in (OURS, BASELINE):
+    for source in (BASELINE, SAME_CALLS):
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(emulators.ROOT / "bench" / source.name, source, ignore=ignored)
+    for source in (OURS, BASELINE, SAME_CALLS):
         _run(VENV / "bin" / "python", "-m", "compileall", "-q", source)
 
 
