@@ -54,7 +54,8 @@ _PATIENCE_SECONDS = 5.0
 
 def growth() -> Iterator[Figure]:
     """Each of three sizes in emulators that hold nobody else, both sides one after the other."""
-    _grow(sizes.WARM_UP_USERS)
+    if sizes.WARM_UP_USERS:
+        _grow(sizes.WARM_UP_USERS)
     for size in sizes.USERS:
         measured = _grow(size)
         for work, (ours, baseline) in measured.items():

@@ -31,9 +31,6 @@ from .serving import timed
 PAUSE_SECONDS = 0.3
 """After a sign-up, until what it causes is over, so that people don't meet."""
 
-_SETTLE_SECONDS = 3.0
-"""The same where each of it starts a process."""
-
 _BURST_PATIENCE_SECONDS = 60.0
 
 
@@ -117,7 +114,7 @@ def _first(sample: Callable[[], float]) -> float:
     psutil.wait_procs(workers, timeout=10)
     time.sleep(PAUSE_SECONDS)
     milliseconds = sample()
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(sizes.SETTLE_SECONDS)
     return milliseconds
 
 
@@ -130,7 +127,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 def _burst() -> Measured:
     """Until all are in Stream, or nobody comes any more."""
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(sizes.SETTLE_SECONDS)
     people.forget_in_stream()
     began = time.time()
     with ThreadPoolExecutor(sizes.EMULATOR_BURST_AT_ONCE) as threads:

@@ -17,6 +17,7 @@ USERS = (1_000, 3_000, 10_000)
 """Of the work in the background; the goals are those of the last."""
 DELAYED_USERS = 2_000
 WARM_UP_USERS = 500
+"""0: nothing is done before."""
 WINDOW_SECONDS = 40
 """Of a limit. Not much shorter: ours takes 33 s for its share of any, since it takes each for a
 minute's and keeps the thirtieth of it that Stream allows in a second."""
@@ -32,6 +33,8 @@ BURST_INSTANCES = 4
 many as come."""
 
 EMULATOR_STARTS = 5
+SETTLE_SECONDS = 3.0
+"""After a start, until the processes that it caused have started too."""
 EMULATOR_SIGN_UPS = 100
 EMULATOR_BURST = 200
 EMULATOR_BURST_AT_ONCE = 20
@@ -50,14 +53,15 @@ SMOKE = {
     "THROUGHPUT_SECONDS": 0.2,
     "USERS": (20,),
     "DELAYED_USERS": 20,
-    "WARM_UP_USERS": 10,
-    "WINDOW_SECONDS": 4,
-    "LIMIT": 10,
+    "WARM_UP_USERS": 0,
+    "WINDOW_SECONDS": 3,
+    "LIMIT": 8,
     "QUERIES": 40,
     "BURST": 20,
     "BURST_AT_ONCE": 4,
     "BURST_INSTANCES": 2,
     "EMULATOR_STARTS": 1,
+    "SETTLE_SECONDS": 1.0,
     "EMULATOR_SIGN_UPS": 2,
     "EMULATOR_BURST": 8,
     "EMULATOR_BURST_AT_ONCE": 4,
