@@ -7,7 +7,8 @@ inspector/.
                                         requests goes back, switches, limits and faults
     POST   /_control/reset              forget everything but the limits and where webhooks go,
                                         in the file of --data, too; windows begin anew, options of
-                                        webhooks are gone, clients are disconnected
+                                        webhooks are gone, clients are disconnected; with
+                                        limits=true the limits are as Stream documents them
     POST   /_control/faults             {"operation": "UpdateUsers" | "*", "kind": ..., ...}
     DELETE /_control/faults
     POST   /_control/limits             {"UpdateUsers": {"limit": 300, "window_s": 60}}; null as the
@@ -154,6 +155,8 @@ def calls_by_status(requests: Iterable[Json]) -> dict[str, dict[str, int]]:
 
 
 async def reset(state: State, request: web.Request) -> web.Response:
+    if request.query.get("limits") == "true":
+        state.limits = documented_limits()
     state.reset()
     return web.json_response({})
 

@@ -11,6 +11,9 @@ from .credentials import API_KEY, API_SECRET
 
 TIMEOUT_S = 10
 
+_session = requests.Session()
+_session.trust_env = False  # no proxies: to look for them takes longer than the call
+
 
 @dataclass(frozen=True)
 class LocalStream:
@@ -22,9 +25,12 @@ class LocalStream:
         state: dict[str, Any] = self._control("GET", "state")
         return state
 
-    def reset(self) -> None:
-        """Forgets all but the limits and where webhooks go: users, channels, faults, logs..."""
-        self._control("POST", "reset")
+    def reset(self, *, limits: bool = False) -> None:
+        """Forgets all but the limits and where webhooks go: users, channels, faults, logs...
+
+        ``limits``: back to those that Stream documents.
+        """
+        self._control("POST", f"reset?limits={str(limits).lower()}")
 
     def fault(self, operation: str, kind: str, **options: Any) -> None:
         """The options are described in control.py, beside the control surface."""
@@ -76,9 +82,8 @@ class LocalStream:
         self._control("POST", f"deliveries/{number}/again")
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
-        response = requests.request(
-            method, f"{self.url}/_control/{path}", json=body, timeout=TIMEOUT_S
-        )
+        url = f"{self.url}/_control/{path}"
+        response = _session.request(method, url, json=body, timeout=TIMEOUT_S)
         if not response.ok:
             raise ValueError(response.text)
         return response.json()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import requests
+import typer.main
 from firebase_functions import logger
 from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
@@ -42,6 +44,8 @@ from tests.settings import settings_with
 
 REPOSITORY = Path(__file__).parents[2]
 BURST_SECONDS = pacing._BURST_SECONDS
+command_line = functools.cache(typer.main.get_command)
+"""Of an app of typer, which would build it anew at each call."""
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +85,7 @@ def stream_server(xprocess: XProcess) -> Iterator[LocalStream]:
 @pytest.fixture
 def stream(stream_server: LocalStream) -> LocalStream:
     """The local Stream server as it is after its start, with nothing in it."""
-    stream_server.restore_limits()
-    stream_server.reset()
+    stream_server.reset(limits=True)
     return stream_server
 
 
@@ -211,6 +214,7 @@ def command(
 ) -> Callable[..., Ran]:
     """The command in this process: one of its own takes a second to start."""
     monkeypatch.setattr(logger, "write", logger.write)
+    monkeypatch.setattr(typer.main, "get_command", command_line)
 
     def command(*arguments: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["chatsync", *arguments])

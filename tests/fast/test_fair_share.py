@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -64,12 +65,11 @@ def app(clients, monkeypatch, environment, accounts):  # noqa: F811 (the importe
     monkeypatch.setattr("chatsync.clients._connected", lambda load: load() and clients)
     for uid in ("ann", "bob", "eve"):
         accounts.sign_up(uid)
-    apps: dict[str, Any] = {}
+    instance = functools.cache(lambda name: create_app(name, str(MAIN), "http").test_client())
 
     def call(function: str, data: object, caller: str = "ann", **claims: object):
-        app = apps.setdefault(function, create_app(function, str(MAIN), "http").test_client())
         headers = {"Authorization": f"Bearer {id_token(caller, **claims)}"}
-        response = app.post("/", json={"data": data}, headers=headers)
+        response = instance(function).post("/", json={"data": data}, headers=headers)
         return response.status_code, response.json
 
     return call

@@ -1,5 +1,6 @@
 """``chatsync init``: what it makes of projects as they occur, of which nothing is lost."""
 
+import functools
 import io
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from google.auth.exceptions import GoogleAuthError
 
 from chatsync.config import Config
@@ -28,6 +30,8 @@ from tests.project_shapes import INSTALLED, POSTS, SHAPES, USERS, WILDCARD, rule
 ROOT = Path(__file__).parents[2]
 EACH = pytest.mark.parametrize("name", INSTALLED)
 MANIFEST = (ROOT / "functions" / "functions.yaml").read_bytes()
+parsed_once = functools.cache(yaml.safe_load)
+"""Nobody changes it, and to read it takes longer than all else that ``init`` does."""
 
 
 def all_files(folder: Path) -> dict[str, bytes]:
@@ -39,6 +43,7 @@ def all_files(folder: Path) -> dict[str, bytes]:
 def init(command, monkeypatch, tmp_path):
     """``chatsync init`` in a project's folder, without the second that making a manifest takes."""
     monkeypatch.setattr(deployable, "manifest_for", lambda folder: MANIFEST.decode())
+    monkeypatch.setattr(yaml, "safe_load", parsed_once)
     for name in ("GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
 

@@ -250,6 +250,15 @@ def test_a_reset_keeps_limits_and_opens_their_windows(chat, stream):
     assert [outcome(upsert, chat) for _ in range(2)] == [201, (429, 9)]
 
 
+def test_a_reset_brings_the_documented_limits_back_if_asked(chat, stream):
+    stream.limit("UpdateUsers", 1)
+    stream.remove_limit("DeleteUser")
+    before = stream.state()["limits"]
+    stream.reset(limits=True)
+    assert stream.state()["limits"].keys() == before.keys() | {"DeleteUser"}
+    assert [outcome(upsert, chat) for _ in range(2)] == [201, 201]
+
+
 def test_a_reset_forgets_users_faults_and_switches(chat, stream):
     upsert(chat)
     stream.fault("*", "status")
