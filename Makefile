@@ -13,9 +13,15 @@ PYTHON3 = $(or $(shell for python in python3 python3.13 python3.12 python3.11 $$
 LOCK = UV_PYTHON=$(VENV)/python UV_PYTHON_DOWNLOADS=never $(VENV)/uv pip compile --quiet $(UPGRADE) \
 	--universal --python-version 3.11 --generate-hashes
 
+# As many fast tests at once as there are processors. Who is done takes over from who is not.
+AT_ONCE := --numprocesses logical --dist worksteal
+
+# Some images set it. To compile the tests takes nine seconds, in each process and at each run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 # `tests` and `monitoring` are folders: make would call them up to date.
-.PHONY: help setup setup-python demo start test tests ci-fast ci-emulators ci-examples test-fast test-pythons coverage chaos bench check format monitoring lock clean
+.PHONY: help setup setup-python demo start test tests ci-emulators ci-examples test-fast test-pythons coverage chaos bench check format monitoring lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -26,19 +32,11 @@ demo: setup  ## show a sign-up, a missing chat user and its repair, on the emula
 start: setup  ## keep the emulators and the local Stream server up, for app development
 	@$(VENV)/python -m dev.start
 
-# Tracing takes twice the time: without tests that run no function here, or one for very many cases.
-UNTRACED := stream_server or test_dev_ or test_locks or test_documents or conformance or side_by_side \
-	or test_model or test_memory or hostile or interrupted or kill_anywhere or attack or thousand \
-	or hundred or of_any_shape
-
 # Where CI is set, it measures coverage too, and runs the fast tests beside those on the emulators,
 # which wait more than they compute. The examples have stacks of their own. What each of the three
 # prints comes at its end.
 test: setup  ## run all tests
-	@$(if $(CI),$(MAKE) --no-print-directory --jobs=3 --output-sync ci-fast ci-emulators ci-examples,$(VENV)/pytest)
-
-ci-fast: coverage
-	@$(VENV)/pytest tests/fast -k "$(UNTRACED)"
+	@$(if $(CI),$(MAKE) --no-print-directory --jobs=3 --output-sync coverage ci-emulators ci-examples,$(VENV)/pytest)
 
 ci-emulators:
 	@$(VENV)/pytest tests/emulator
@@ -49,10 +47,11 @@ ci-examples:
 tests: test
 
 test-fast: setup-python  ## run the tests that need neither Java nor Node
-	@$(VENV)/pytest tests/fast
+	@$(VENV)/pytest tests/fast $(AT_ONCE)
 
-coverage: setup-python  ## fail if fast tests no longer reach enough of the functions' code
-	@$(VENV)/coverage run -m pytest -q tests/fast -k "not ($(UNTRACED))"
+# Not several at once: in CI other tests run beside these.
+coverage: setup-python  ## run them too, and fail if they no longer reach enough of the functions' code
+	@$(VENV)/coverage run -m pytest -q tests/fast
 	@$(VENV)/coverage report
 
 test-pythons: setup-python  ## run the fast tests on each supported Python of this machine

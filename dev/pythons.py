@@ -25,7 +25,8 @@ def run(version: str) -> str:
         subprocess.run([python, "-m", "venv", "--clear", place], check=True)
     pip = (place / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     subprocess.run((*pip, "--require-hashes", "-r", setup.PACKAGES), check=True)
-    tests = subprocess.run([place / "bin" / "pytest", "-q", "tests/fast"], cwd=setup.ROOT)
+    at_once = ("--numprocesses", "logical", "--dist", "worksteal")  # as `make test-fast`
+    tests = subprocess.run([place / "bin" / "pytest", "-q", "tests/fast", *at_once], cwd=setup.ROOT)
     return "failed" if tests.returncode else "passed"
 
 

@@ -1,10 +1,12 @@
 import os
+import re
 import shutil
 import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import coverage
 import pytest
 import pytest_timeout
 from xprocess import ProcessStarter, XProcess
@@ -15,6 +17,13 @@ from dev.start import READY_LINE, StackError, refuse_unless_ready
 LOG_EVENTS = Path(__file__).parent / "emulator" / "log_events.cjs"
 # Shared tests, which pytest does not collect where they are.
 pytest.register_assert_rewrite("tests.conformance")
+
+UNTRACED = re.compile(
+    "stream_server|test_dev_|test_locks|test_documents|conformance|side_by_side|test_model"
+    "|test_memory|hostile|interrupted|kill_anywhere|attack|thousand|hundred|of_any_shape"
+)
+"""In the names of tests that run no function here, or one for very many cases. Tracing takes twice
+the time, so under ``coverage`` they come last, and it is over then."""
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 SECONDS_ON_EMULATORS = 600
@@ -61,6 +70,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=needs_emulators)
     for item in filter(needs_emulators, items):
         item.add_marker(pytest.mark.timeout(SECONDS_ON_EMULATORS))
+    if coverage.Coverage.current():
+        items.sort(key=is_untraced)
+
+
+def is_untraced(item: pytest.Item) -> bool:
+    return UNTRACED.search(item.nodeid) is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    tracer = coverage.Coverage.current()
+    if tracer and is_untraced(item):
+        tracer.stop()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
