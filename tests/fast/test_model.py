@@ -530,7 +530,8 @@ class World:
         self.firestore = firestore_client(self.api)
         self.stream = watched_stream(self, server)
         settings = Settings(server.key, server.secret)
-        pause = Switch(self.firestore)
+        # In a database of its own: the thread that reads it keeps the others waiting.
+        pause = Switch(firestore_client(MemoryFirestoreApi()))
         self.clients = Clients(
             self.firestore, self.accounts, self.stream, self.tasks, settings, pause
         )
