@@ -538,7 +538,8 @@ def small_pages(monkeypatch):
     monkeypatch.setattr(findings_module, "_DOCUMENTS_PER_PAGE", 3)
 
 
-def test_many_pages_find_everybody_once(accounts, clients, chat, run, small_pages, firestore):
+def test_many_pages_find_everybody_once(accounts, clients, chat, run, monkeypatch, firestore):
+    monkeypatch.setattr(findings_module, "_DOCUMENTS_PER_PAGE", 30)
     for n in range(250):
         accounts.sign_up(f"user-{n:03}", displayName="Name")
     for start in range(0, 250, 50):
@@ -560,16 +561,20 @@ def test_what_fills_a_page_is_followed_by_the_next(firestore, run, step, count):
 
 
 def test_a_page_is_a_thousand_so_that_the_audits_document_is_seldom_written(
-    chat, firestore, run, found
+    chat, firestore, run, found, monkeypatch
 ):
-    for start in range(0, 1100, 100):
+    of_a_hundred, documents = findings_module._LISTS_PER_PAGE, findings_module._DOCUMENTS_PER_PAGE
+    assert 100 * of_a_hundred == documents == 1000
+    monkeypatch.setattr(findings_module, "_LISTS_PER_PAGE", 2)
+    monkeypatch.setattr(findings_module, "_DOCUMENTS_PER_PAGE", 200)
+    for start in range(0, 300, 100):
         chat.upsert_users([{"id": f"ghost-{n:04}"} for n in range(start, start + 100)])
     assert run(steps=["stream_users"]).page == 2
-    assert len(found(steps=["stream_users"])) == 1100
-    for n in range(1100):
+    assert len(found(steps=["stream_users"])) == 300
+    for n in range(300):
         firestore.document(f"users/ghost-{n:04}").set({})
     assert run(steps=["documents"]).page == 4  # the two other collections are empty
-    assert len(found(steps=["documents"])) == 1100
+    assert len(found(steps=["documents"])) == 300
 
 
 def test_firestore_is_not_asked_about_stream_users_unless_they_are_companies(
@@ -655,7 +660,7 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
     class Killed(BaseException):
         pass
 
-    for n in range(5):
+    for n in range(2):
         accounts.sign_up(f"new-{n}", displayName="New")
     chat.upsert_user({"id": "ghost"})
     chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
@@ -692,13 +697,13 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
         while audit.state == "running":
             audit = audit_module.run_page(audit, clients)
         where = f"killed before call {at}"
-        assert audit.counts["users"]["records"] == 8, where
+        assert audit.counts["users"]["records"] == 5, where
         assert audit.counts["users"]["orphan_stream_user"] == 1, where
         if not repair:
-            assert audit.counts["users"]["missing_stream_user"] == 5, where
+            assert audit.counts["users"]["missing_stream_user"] == 2, where
             assert len(list(audit_module.findings_of(audit, clients))) == audit.findings, where
         else:
-            assert names(chat) >= {f"new-{n}" for n in range(5)}, where
+            assert names(chat) >= {"new-0", "new-1"}, where
     assert at > 10
 
 

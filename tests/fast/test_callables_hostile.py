@@ -28,8 +28,8 @@ CALLABLES = [
     "revokeStreamUserTokens",
 ]
 DOCUMENTED = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND"}
-THOUSANDS = settings(
-    max_examples=200,
+HUNDREDS = settings(
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -107,7 +107,7 @@ def nothing_is_written(firestore_api, stream, accounts):
 
 
 @pytest.mark.parametrize("name", CALLABLES)
-@THOUSANDS
+@HUNDREDS
 @given(body=bodies, headers=headers)
 def test_a_senseless_request_gets_a_documented_error(app, name, nothing_is_written, body, headers):
     response = app(name).post("/", data=body, headers=headers)
@@ -116,7 +116,7 @@ def test_a_senseless_request_gets_a_documented_error(app, name, nothing_is_writt
 
 
 @pytest.mark.parametrize("name", CALLABLES)
-@THOUSANDS
+@HUNDREDS
 @given(data=arguments)
 def test_senseless_arguments_of_a_signed_in_caller_get_a_documented_error(
     app, name, nothing_is_written, data
@@ -128,15 +128,12 @@ def test_senseless_arguments_of_a_signed_in_caller_get_a_documented_error(
     nothing_is_written()
 
 
-@pytest.mark.parametrize("depth", [*range(1, 60), *range(60, 1100, 7)])
-def test_no_depth_of_nesting_is_our_bug(app, depth):
-    body = '{"data": ' + "[" * depth + "]" * depth + "}"
-    headers = {
-        "Authorization": f"Bearer {id_token('caller')}",
-        "Content-Type": "application/json",
-    }
-    response = app("ensureStreamUser").post("/", data=body, headers=headers)
-    assert (response.status_code, response.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
+def test_no_depth_of_nesting_is_our_bug(app):
+    for depth in (*range(1, 60), *range(60, 1100, 7)):
+        body = '{"data": ' + "[" * depth + "]" * depth + "}"
+        response = app("ensureStreamUser").post("/", data=body, headers=SIGNED_IN)
+        answer = response.status_code, response.json["error"]["status"]
+        assert answer == (400, "INVALID_ARGUMENT"), f"{depth} deep"
 
 
 SIGNED_IN = {

@@ -42,6 +42,8 @@ class World:
     def __init__(self, clients: Clients, api: MemoryFirestoreApi, stream) -> None:
         self.clients, self.api, self.stream = clients, api, stream
         self.accounts: MemoryAuth = clients.auth
+        self.watched = Stream(stream.key, stream.secret, stream.url)
+        self.call = self.watched._calls._call
         self.calls = 0
         self.intervening = False
         self.lock = threading.Lock()
@@ -82,17 +84,14 @@ class World:
                 finally:
                     self.intervening = False
 
-        watched = Stream(self.stream.key, self.stream.secret, self.stream.url)
-        call = watched._calls._call
-
         def watched_call(*args, **options):
             before_call("stream")
-            return call(*args, **options)
+            return self.call(*args, **options)
 
-        watched._calls._call = watched_call
+        self.watched._calls._call = watched_call
         self.api.before_call = self.accounts.before_call = before_call
         try:
-            return (repair or self.repair)(replace(self.clients, stream=watched))
+            return (repair or self.repair)(replace(self.clients, stream=self.watched))
         finally:
             self.api.before_call = self.accounts.before_call = lambda _: None
 
