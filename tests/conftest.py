@@ -64,12 +64,14 @@ def pytest_timeout_set_timer(
     return result
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on the emulators come last: quick failures first, and no other test meets their
-    environment variables."""
+    environment variables. They have the marker ``emulators``."""
     items.sort(key=needs_emulators)
     for item in filter(needs_emulators, items):
         item.add_marker(pytest.mark.timeout(SECONDS_ON_EMULATORS))
+        item.add_marker(pytest.mark.emulators)
     if coverage.Coverage.current():
         items.sort(key=is_untraced)
 
