@@ -20,6 +20,8 @@ from stream_server.user_client import user_token
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("stream_server.mjs")
+REQUIRE = "import { createRequire } from 'module'; const require = createRequire(import.meta.url);"
+"""For CommonJS packages in the bundle, which is an ES module."""
 
 
 @pytest.fixture
@@ -40,12 +42,23 @@ def channel(server: LocalStream) -> Channel:
     return chat.channel("messaging", "c1")
 
 
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SCRIPT with all it imports in one file, which Node loads in a third of the time."""
+    file = tmp_path_factory.mktemp("scenes") / "stream_server.mjs"
+    esbuild = REPOSITORY / "node_modules" / ".bin" / "esbuild"
+    options = ("--bundle", "--platform=node", "--format=esm", "--log-level=warning")
+    command = [esbuild, SCRIPT, *options, f"--banner:js={REQUIRE}", f"--outfile={file}"]
+    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120)
+    return file
+
+
 @pytest.fixture
-def play(server: LocalStream) -> Callable[..., Any]:
+def play(server: LocalStream, script: Path) -> Callable[..., Any]:
     def play(scene: str, **tokens: str) -> Any:
         ours = {name: user_token(server, name) for name in ("ann", "bea", "cid")}
         finished = subprocess.run(
-            ["node", SCRIPT, scene],
+            ["node", script, scene],
             input=json.dumps({**ours, **tokens}),
             env={**os.environ, "STREAM_LOCAL_TEST_HOST": server.url.removeprefix("http://")},
             capture_output=True,
