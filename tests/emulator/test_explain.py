@@ -20,7 +20,7 @@ from chatsync.audit.steps import KINDS
 from chatsync.operator.sentences import FINDINGS, PARKED
 from chatsync.outcome import Parked
 from dev import app_client, emulators
-from dev.seed import run_command
+from tests.emulator.commands import run_command
 from tests.emulator.test_webhooks import PATIENCE, URL
 from tests.waiting import wait_for
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from chatsync import config
 from chatsync.operator import rules_file
+from tests.emulator import commands
 from tests.emulator.rules_attempts import (
     LEGITIMATE,
     Attempt,
@@ -26,8 +25,9 @@ from tests.emulator.rules_client import use_rules
 from tests.emulator.test_deploy_manifest import FUNCTIONS, result_of
 from tests.project_shapes import INSTALLED, SHAPES, Shape
 
-ROOT = Path(__file__).parents[2]
 EACH = pytest.mark.parametrize("name", INSTALLED)
+# All of them, so that they run in one process, which installs each project once.
+pytestmark = pytest.mark.usefixtures("emulators")
 APP = "shipped"
 """Of the attempts: the one whose settings are the defaults, as those of these projects are."""
 
@@ -40,15 +40,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory):
     def installed(name: str) -> Path:
         if name not in made:
             made[name] = SHAPES[name].write(tmp_path_factory.mktemp("project"))
-            ran = subprocess.run(
-                [sys.executable, "-m", "chatsync", *SHAPES[name].arguments],
-                cwd=made[name],
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "functions")},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            ran = commands.run(*SHAPES[name].arguments, at=made[name])
             assert ran.returncode == 0, ran.stderr
         return made[name]
 
@@ -79,7 +71,7 @@ def own_answers(shape: Shape) -> list[bool]:
 
 
 @EACH
-def test_the_apps_own_rules_answer_as_before(emulators, installed, name):
+def test_the_apps_own_rules_answer_as_before(installed, name):
     shape = SHAPES[name]
     wanted = [one.allowed for one in shape.own_tests]
     for text in (shape.files.get(rules_of(shape)), (installed(name) / shape.rules).read_text()):
@@ -93,7 +85,7 @@ def rules_of(shape: Shape) -> str:
 
 
 @EACH
-def test_ours_hold_but_for_what_is_told_to_be_left_out(emulators, installed, name):
+def test_ours_hold_but_for_what_is_told_to_be_left_out(installed, name):
     shape = SHAPES[name]
     wrong = not_ours((installed(name) / shape.rules).read_text())
     assert {one.of for one in wrong} == set(shape.left_out), wrong

@@ -9,7 +9,8 @@ from firebase_admin import auth
 from google.cloud.firestore import FieldFilter
 
 from dev.emulators import HOST, PORTS, PROJECT, REGION
-from dev.seed import COMMANDS_THAT_FIX_IT, TEAMS, run_command, seed
+from dev.seed import COMMANDS_THAT_FIX_IT, TEAMS, seed
+from tests.emulator.commands import run_command
 from tests.waiting import wait_for
 
 

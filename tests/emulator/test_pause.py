@@ -17,7 +17,7 @@ from google.cloud.firestore import FieldFilter
 
 from chatsync.clients.pause import COUNTS_FOR_SECONDS
 from dev import app_client
-from dev.seed import run_command
+from tests.emulator.commands import run_command
 from tests.waiting import wait_for
 
 PAUSED_CALLS = {("createConversation", True), ("revokeStreamUserTokens", False)}

@@ -3,8 +3,8 @@
 import pytest
 
 from dev import emulators
-from dev.seed import run_command
 from examples.adopt.live_system import run_hook_after_deployment
+from tests.emulator.commands import run_command
 from tests.waiting import wait_for
 
 

@@ -7,27 +7,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from chatsync import proof
 from chatsync.operator.throwaway import PREFIX
-from dev.emulators import FUNCTIONS_URL, PROJECT, ROOT
+from dev.emulators import FUNCTIONS_URL, PROJECT
+from tests.emulator.commands import FUNCTIONS, run_command
 from tests.emulator.snapshot import left
 from tests.emulator.test_webhooks import PATIENCE, URL
 
 
 def ran(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*options), **as_an_operator(), timeout=300, check=False)
+    return run_command("verify", *options)
 
 
-def command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "chatsync", "--project", PROJECT, "verify", *options]
-
-
-def as_an_operator() -> dict[str, Any]:
-    return {"cwd": ROOT / "functions", "capture_output": True, "text": True}
+def begun() -> subprocess.Popen[str]:
+    """A run in a process of its own, to be ended early."""
+    command = [sys.executable, "-m", "chatsync", "--project", PROJECT, "verify"]
+    return subprocess.Popen(command, cwd=FUNCTIONS, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
@@ -70,7 +68,7 @@ def test_a_webhook_that_leads_nowhere_fails_its_promises_only(webhook, everythin
 
 def test_what_a_killed_run_left_is_removed_by_the_next(webhook, everything):
     before = everything()
-    killed = subprocess.Popen(command(), cwd=ROOT / "functions", stdout=subprocess.PIPE, text=True)
+    killed = begun()
     for line in killed.stdout:
         if "createConversation" in line:
             break
@@ -90,7 +88,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(webhook, everything):
 
 def test_ctrl_c_removes_what_was_made(webhook, everything):
     before = everything()
-    stopped = subprocess.Popen(command(), cwd=ROOT / "functions", stdout=subprocess.PIPE, text=True)
+    stopped = begun()
     for line in stopped.stdout:
         if "getStreamUserToken" in line:
             break
