@@ -25,7 +25,7 @@ PAUSED_CALLS = {("createConversation", True), ("revokeStreamUserTokens", False)}
 
 READS = ("QueryUsers", "QueryChannels", "QueryMembers", "GetApp")
 
-ROUNDS = 3
+ROUNDS = 2
 """With no write to Stream; and for so many rounds somebody stays who signs up."""
 
 SECONDS = 180
