@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 # `tests` and `monitoring` are folders: make would call them up to date.
-.PHONY: help setup setup-python demo start test tests ci-emulators ci-examples test-fast test-pythons coverage chaos bench check format monitoring lock clean
+.PHONY: help setup setup-python demo start test tests ci-stack ci-others test-fast test-pythons coverage chaos bench check format monitoring lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -32,17 +32,33 @@ demo: setup  ## show a sign-up, a missing chat user and its repair, on the emula
 start: setup  ## keep the emulators and the local Stream server up, for app development
 	@$(VENV)/python -m dev.start
 
-# Where CI is set, it measures coverage too, and runs the fast tests beside those on the emulators,
-# which wait more than they compute. The examples have stacks of their own. What each of the three
-# prints comes at its end.
+ifdef CI
+
+# With `make --jobs`, side by side: tests on the emulators wait more than they compute, and what needs
+# Python only begins while Node packages are installed. The emulators' Java programs live too short
+# for its slow, thorough compiler.
+test: export JAVA_TOOL_OPTIONS := -XX:TieredStopAtLevel=1
+test: coverage ci-stack ci-others
+
+else
+
 test: setup  ## run all tests
-	@$(if $(CI),$(MAKE) --no-print-directory --jobs=3 --output-sync coverage ci-emulators ci-examples,$(VENV)/pytest)
+	@$(VENV)/pytest
 
-ci-emulators:
-	@$(VENV)/pytest tests/emulator
+endif
 
-ci-examples:
-	@$(VENV)/pytest examples
+# One after the other: they take the same ports. The second chaos prints its new seed.
+ci-stack: setup
+	@$(VENV)/pytest tests/emulator -m emulators
+	@$(VENV)/python -m tests.chaos $(A_MINUTE) --seed 23
+	@$(VENV)/python -m tests.chaos $(A_MINUTE)
+	@$(VENV)/python -m bench --smoke
+
+A_MINUTE := --minutes 1 --operations 300
+
+# These have stacks of their own, or need none.
+ci-others: setup
+	@$(VENV)/pytest tests/emulator examples -m "not emulators"
 
 tests: test
 
@@ -82,7 +98,7 @@ lock: setup-python  ## pin everything, with hashes (UPGRADE=--upgrade: what othe
 	@$(LOCK) requirements.in -o requirements.txt
 	@$(LOCK) dev/java.in -o dev/java.txt
 
-setup:  ## install everything (the other targets do this themselves)
+setup: setup-python  ## install everything (the other targets do this themselves)
 	@$(PYTHON3) -m dev.setup
 
 setup-python:
