@@ -32,6 +32,7 @@ from dev.app_client import AppUser
 from dev.start import READY_LINE
 from stream_server import credentials
 from stream_server.control_client import LocalStream
+from tests.emulator import commands
 from tests.waiting import wait_for
 
 SECONDS = 600
@@ -124,15 +125,12 @@ class LiveSystem:
 
     def command(self, *arguments: str, status: int = 0) -> str:
         """What the command of the wheel prints, in the project's folder."""
-        ran = subprocess.run(
-            [installed_wheel() / "chatsync", "--project", self.project, *arguments],
-            cwd=self.place,
-            env={**self.environment, "PATH": os.environ["PATH"], "COLUMNS": "160"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
+        ran = commands.run(
+            *("--project", self.project, *arguments),
+            at=self.place,
+            python=str(installed_wheel() / "python"),
+            COLUMNS="160",
+            **self.environment,
         )
         print(f"$ chatsync {' '.join(arguments)}\n{ran.stdout}{ran.stderr}", flush=True)
         assert ran.returncode == status, ran.stdout + ran.stderr

@@ -1,7 +1,6 @@
 """The operator's command, each time in a process of its own that has imported everything before.
 
-``python -m chatsync`` takes longer to import than most commands to run. ``python -m
-tests.emulator.commands`` imports once, and forks for each line of its standard input.
+``python -m chatsync`` takes longer to import than most commands to run.
 """
 
 import json
@@ -11,11 +10,11 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from dev import emulators
 
 FUNCTIONS = emulators.ROOT / "functions"
+_SERVER = Path(__file__).with_name("command_server.py")
 
 
 def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -23,18 +22,22 @@ def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProc
     return run("--project", emulators.PROJECT, *arguments, at=FUNCTIONS, **environment)
 
 
-def run(*arguments: str, at: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``python -m chatsync`` in a folder, where nobody can answer."""
-    environment = {"PATH": os.environ["PATH"], **environment}
+def run(
+    *arguments: str, at: Path, python: str = sys.executable, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """``python -m chatsync`` in a folder, where nobody can answer.
+
+    ``python`` is another one that has chatsync installed.
+    """
     with tempfile.TemporaryDirectory() as place:
         printed = [Path(place) / "stdout", Path(place) / "stderr"]
         call = {
             "arguments": ["chatsync", *arguments],
             "at": str(at),
-            "environment": environment,
+            "environment": {"PATH": os.environ["PATH"], **environment},
             "files": [os.devnull, *map(str, printed)],
         }
-        server = _server()
+        server = _server(python)
         assert server.stdin
         assert server.stdout
         server.stdin.write(json.dumps(call) + "\n")
@@ -45,37 +48,13 @@ def run(*arguments: str, at: Path, **environment: str) -> subprocess.CompletedPr
 
 
 @cache
-def _server() -> subprocess.Popen[str]:
+def _server(python: str) -> subprocess.Popen[str]:
     """It ends with this process, which has the other end of its standard input."""
+    ours = {"PYTHONPATH": str(FUNCTIONS)} if python == sys.executable else {}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.emulator.commands"],
-        cwd=emulators.ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(FUNCTIONS)},
+        [python, _SERVER],
+        env={"PATH": os.environ["PATH"], **ours},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def _serve() -> None:
-    from chatsync.operator.command import main
-
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            _become(json.loads(line))
-            main()
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-
-
-def _become(call: dict[str, Any]) -> None:
-    sys.argv = call["arguments"]
-    os.chdir(call["at"])
-    os.environ.clear()
-    os.environ.update(call["environment"])
-    for number, file in enumerate(call["files"]):
-        os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), number)
-
-
-if __name__ == "__main__":
-    _serve()
