@@ -48,13 +48,12 @@ test: setup  ## run all tests
 endif
 
 # One after the other: they take the same ports. The second chaos prints its new seed.
+A_MINUTE := --minutes 1 --operations 300
 ci-stack: setup
 	@$(VENV)/pytest tests/emulator -m emulators
 	@$(VENV)/python -m tests.chaos $(A_MINUTE) --seed 23
 	@$(VENV)/python -m tests.chaos $(A_MINUTE)
 	@$(VENV)/python -m bench --smoke
-
-A_MINUTE := --minutes 1 --operations 300
 
 # These have stacks of their own, or need none.
 ci-others: setup
