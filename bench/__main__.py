@@ -48,7 +48,11 @@ def main() -> None:
             for name, some in measured.items()
         }
     if arguments.json:
-        every = [one.as_json() for some in measured.values() for one in some]
+        every = [
+            {"measurement": name, **one.as_json()}
+            for name, some in measured.items()
+            for one in some
+        ]
         print(json.dumps({"machine": machine, "figures": every}))
         return
     print(f"\n{figures.describe(machine)}")

@@ -1,5 +1,5 @@
 // What a team writes by hand from Stream's documentation, as Stream's own extension does it: no
-// checks, no repair, no outbox, no limits kept.
+// checks, no repair, no outbox, no limits kept. The lock of the whole repository has the versions.
 
 const { initializeApp } = require("firebase-admin/app");
 const { auth } = require("firebase-functions/v1");
