@@ -21,7 +21,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 # `tests` and `monitoring` are folders: make would call them up to date.
-.PHONY: help setup setup-python demo start test tests ci-stack ci-others test-fast test-pythons coverage chaos bench check format monitoring lock clean
+.PHONY: help setup setup-python demo start test tests ci-emulators ci-others ci-chaos ci-bench test-fast \
+	test-pythons coverage chaos bench check format monitoring lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -38,7 +39,7 @@ ifdef CI
 # Python only begins while Node packages are installed. The emulators' Java programs live too short
 # for its slow, thorough compiler.
 test: export JAVA_TOOL_OPTIONS := -XX:TieredStopAtLevel=1
-test: coverage ci-stack ci-others
+test: coverage ci-emulators ci-others ci-chaos ci-bench
 
 else
 
@@ -47,17 +48,21 @@ test: setup  ## run all tests
 
 endif
 
-# One after the other: they take the same ports. The second chaos prints its new seed.
-A_MINUTE := --minutes 1 --operations 300
-ci-stack: setup
+ci-emulators: setup
 	@$(VENV)/pytest tests/emulator -m emulators
-	@$(VENV)/python -m tests.chaos $(A_MINUTE) --seed 23
-	@$(VENV)/python -m tests.chaos $(A_MINUTE)
-	@$(VENV)/python -m bench --smoke
 
-# These have stacks of their own, or need none.
+# All below have stacks of their own, or need none.
 ci-others: setup
 	@$(VENV)/pytest tests/emulator examples -m "not emulators"
+
+# With one seed always, and with a new one, which it prints.
+A_MINUTE := $(VENV)/python -m tests.elsewhere tests.chaos --minutes 1 --operations 300
+ci-chaos: setup
+	@$(A_MINUTE) --seed 23
+	@$(A_MINUTE)
+
+ci-bench: setup
+	@$(VENV)/python -m tests.elsewhere bench --smoke
 
 tests: test
 

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from dev.app_client import AppUser
 from dev.start import READY_LINE
 from stream_server import credentials
 from stream_server.control_client import LocalStream
+from tests.elsewhere import emulators_at, free_ports
 from tests.emulator import commands
 from tests.waiting import wait_for
 
@@ -75,7 +75,7 @@ class LiveSystem:
         self.readme = (example / "README.md").read_text()
         self.project = f"demo-adopt-{example.name}"
         self.place = place
-        self.ports = _free_ports()
+        self.ports = free_ports()
         self.functions_url = f"{self._url('functions')}/{self.project}/{emulators.REGION}"
         self.environment = {
             "FIREBASE_AUTH_EMULATOR_HOST": f"{emulators.HOST}:{self.ports['auth']}",
@@ -252,15 +252,6 @@ def _processes(system: LiveSystem) -> Iterator[None]:
         started.wait(timeout=60)
 
 
-def _free_ports() -> dict[str, int]:
-    names = (*emulators.EMULATORS, "hub", "logging", "ui", "websocket", "stream")
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in names]
-        for one in sockets:
-            one.bind((emulators.HOST, 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
-
-
 def _prepare(
     example: Path,
     place: Path,
@@ -333,16 +324,6 @@ def run(*command: str | Path, at: Path) -> str:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
-
-
-def emulators_at(ports: dict[str, int]) -> dict[str, Any]:
-    """The part of firebase.json for emulators with these ports."""
-    stated: dict[str, Any] = json.loads((emulators.ROOT / "firebase.local.json").read_text())
-    found: dict[str, Any] = stated["emulators"]
-    for name in (*emulators.EMULATORS, "hub", "logging", "ui"):
-        found[name]["port"] = ports[name]
-    found["firestore"]["websocketPort"] = ports["websocket"]
-    return found
 
 
 def _imported(account: dict[str, Any]) -> auth.ImportUserRecord:

@@ -37,7 +37,8 @@ class Backends(Stack):
     def start(self) -> None:
         LOG.write_bytes(b"")
         stream_server = emulators.stream_server_command("tests.chaos.stream_server")
-        self._spawn("local Stream server", stream_server)
+        its_environment = {**os.environ, "PYTHONPATH": str(emulators.ROOT)}
+        self._spawn("local Stream server", stream_server, its_environment)
         cli = emulators.cli_command(only=("auth", "firestore"))
         self._spawn("Firebase CLI", cli, self._cli_environment())
         self._spawn("Tasks emulator", _tasks_command(), emulators.cli_environment())
