@@ -56,7 +56,7 @@ class Backends(Stack):
         has started one. So the events here are Firestore's own: one per change, encoded by it.
         """
         environment = emulators.cli_environment()
-        stand_in = FOLDER / "bin" / "java"
+        stand_in = emulators.FOLDER / ".local" / "bin" / "java"
         stand_in.parent.mkdir(parents=True, exist_ok=True)
         receiver = f"{emulators.HOST}:{self.events_port}"
         stand_in.write_text(
