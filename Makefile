@@ -43,8 +43,8 @@ test: coverage ci-emulators ci-others ci-chaos ci-bench
 
 else
 
-test: setup  ## run all tests
-	@$(VENV)/pytest
+test: test-fast setup  ## run all tests
+	@$(VENV)/pytest tests/emulator examples
 
 endif
 
