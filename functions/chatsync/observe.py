@@ -36,23 +36,18 @@ def begin_reads(
     clients: Clients,
     deadline: float,
     accounts: Mapping[Key, Account] | None = None,
-    *,
-    waits: bool = False,
 ) -> PendingReads:
     """Begin to read these users; ``accounts`` is what Auth has just said of them, if it was asked.
-
-    With ``waits``, Stream has answered at the end.
 
     Reconcile soon after: a user who is missing in Stream now could be created meanwhile, and the
     reconciliation would replace them.
     """
     stream_ids = [clients.settings.id_format.stream_id(key) for key in keys]
-    ask_stream = side_by_side.done if waits else side_by_side.begin
     begun = time.monotonic()
     return PendingReads(
         frozenset(keys),
         side_by_side.begin(read_documents, keys, clients, deadline),
-        ask_stream(clients.stream.query_users, stream_ids, deadline),
+        side_by_side.begin(clients.stream.query_users, stream_ids, deadline),
         accounts,
         begun,
     )
@@ -148,7 +143,7 @@ class Observer:
         If Stream cannot be read, documents are planned all the same, and the users get that error.
         """
         asking = self._begin_asking(keys) if self._asks_at_once else None
-        reads = prefetched or begin_reads(keys, self._clients, deadline, waits=True)
+        reads = prefetched or begin_reads(keys, self._clients, deadline)
         observed = self._read(reads, deadline)
         accounts = prefetched.accounts if prefetched else None
         planned: dict[Key, Planned] = {}

@@ -25,18 +25,6 @@ def begin(
     return _threads.submit(call, *args, **options)
 
 
-def done(
-    call: Callable[Arguments, Result], *args: Arguments.args, **options: Arguments.kwargs
-) -> Future[Result]:
-    """The same in this thread, which would only wait for it: so for the last of several calls."""
-    future: Future[Result] = Future()
-    try:
-        future.set_result(call(*args, **options))
-    except Exception as error:  # noqa: BLE001 (raised by ``result``)
-        future.set_exception(error)
-    return future
-
-
 def result(future: Future[Result], deadline: float) -> Result:
     """What the call returned or raised; FirebaseUnavailable if it is not done at ``deadline``."""
     try:

@@ -1,5 +1,6 @@
 """The repair, against the local Stream server and Firebase in memory."""
 
+import socketserver
 import threading
 import time
 from collections.abc import Callable
@@ -788,3 +789,29 @@ def test_documents_whose_creation_was_not_answered_go_with_the_account(
     monkeypatch.setattr(firestore_api, "batch_write", lose_answer)
     assert isinstance(reconcile("ann")[0].error, NotFound)
     assert firestore_api.documents == {}
+
+
+class Dripping(socketserver.BaseRequestHandler):
+    """Answers with a byte every tenth of a second: no single wait for it is long."""
+
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+        for _ in range(50):
+            time.sleep(0.1)
+            self.request.sendall(b" ")
+
+
+def test_an_answer_that_drips_is_waited_for_until_the_deadline_only(clients, accounts):
+    accounts.sign_up("ann")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True  # nobody waits for the rest of the answer
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        dripping = replace(clients, stream=Stream("local-key", "local-secret", url))
+        began = time.monotonic()
+        [outcome] = reconcile_users([Key("user", "ann")], dripping, deadline=began + 0.5)
+        seconds = time.monotonic() - began
+        server.shutdown()
+    assert isinstance(outcome.error, Temporary)
+    assert seconds < 3
