@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jwt
 import pytest
 from google.cloud import firestore
+from stream_chat import StreamChat
 
 from chatsync import clients
 from chatsync.errors import Paused
@@ -88,8 +90,32 @@ assert not {"stream_chat", "aiohttp"} & sys.modules.keys(), "imported too early"
     subprocess.run([sys.executable, "-c", script], cwd=functions, check=True)
 
 
-def test_a_proxy_is_looked_for_once(monkeypatch):
+def test_proxies_and_certificates_are_looked_for_once(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:3")
-    session = clients.connect().auth._user_manager.http_client.session
-    assert session.proxies["http"] == "http://127.0.0.1:3"
-    assert not session.trust_env
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/our-authorities.pem")
+    monkeypatch.setenv("STREAM_BASE_URL", "http://127.0.0.1:2")
+    made = clients.connect()
+    with made.stream._calls.client() as chat:
+        for session in (made.auth._user_manager.http_client.session, chat.session):
+            assert session.proxies["http"] == "http://127.0.0.1:3"
+            assert session.verify == "/etc/our-authorities.pem"
+            assert not session.trust_env
+
+
+def test_a_host_without_proxy_stays_without(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:3")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert not clients.connect().auth._user_manager.http_client.session.proxies
+
+
+def test_a_token_is_what_stream_s_sdk_makes():
+    ours = clients.connect().stream.user_token("ann", 1_700_000_000, 1_700_003_600)
+    chat = StreamChat("local-key", "local-secret")
+    theirs = chat.create_token("ann", exp=1_700_003_600, iat=1_700_000_000)
+    unchecked = {"verify_signature": True, "verify_exp": False}
+    both = [
+        jwt.decode_complete(one, "local-secret", ["HS256"], options=unchecked)
+        for one in (ours, theirs)
+    ]
+    assert [one["header"] for one in both] == 2 * [{"alg": "HS256", "typ": "JWT"}]
+    assert both[0]["payload"] == both[1]["payload"]
