@@ -37,6 +37,13 @@ def profile(displayName=None, photoURL=None, mirrored=None):  # noqa: N803
     }
 
 
+def test_to_ask_what_a_state_owns_changes_nothing_of_it():
+    asked, other = (FirebaseState(account(display_name="Ann")) for _ in range(2))
+    owned_fields(asked)
+    assert asked == other
+    assert owned_fields(replace(asked, account=account(display_name="Anna"))) == {"name": "Anna"}
+
+
 def test_auth_names_a_user_whose_documents_do_not():
     held = FirebaseState(account(display_name="Ann", photo_url="https://p/a.png"), {}, profile())
     assert owned_fields(held) == {"name": "Ann", "image": "https://p/a.png"}
