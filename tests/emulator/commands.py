@@ -42,7 +42,12 @@ def run(
         assert server.stdout
         server.stdin.write(json.dumps(call) + "\n")
         server.stdin.flush()
-        status = int(server.stdout.readline())
+        try:
+            status = int(server.stdout.readline())
+        except BaseException:  # out of time: the next command must not get this one's answer
+            server.kill()
+            _server.cache_clear()
+            raise
         out, errors = [file.read_text() for file in printed]
     return subprocess.CompletedProcess(arguments, status, out, errors)
 
