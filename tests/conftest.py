@@ -1,3 +1,4 @@
+import gc
 import os
 import re
 import shutil
@@ -93,6 +94,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             refuse_unless_ready()
         except StackError as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
+    gc.freeze()  # what is there by now stays: no need to look through it again and again
 
 
 def needs_emulators(item: pytest.Item) -> bool:

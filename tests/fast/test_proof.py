@@ -62,7 +62,6 @@ def test_an_event_and_a_complete_check_are_proof(clients):
         ({"missingEvents": ["user.banned"]}, False),
         ({"missingEvents": None}, False),
     ],
-    ids=str,
 )
 def test_old_or_incomplete_proof_is_none(clients, fields, is_proof):
     prove(clients, **fields)

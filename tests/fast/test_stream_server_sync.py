@@ -157,7 +157,7 @@ def test_only_the_last_events_are_kept_and_the_loss_is_known(monkeypatch):
         {"last_sync_at": text(datetime.now(UTC) - timedelta(days=31))},
         {"watch": True},
     ],
-    ids=lambda given: str(given)[:40],
+    ids=lambda given: str(given)[:15],
 )
 def test_a_bad_sync_is_refused(stream, channel, given):
     data = {"channel_cids": [CID], "last_sync_at": now(), **given}
