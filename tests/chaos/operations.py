@@ -105,7 +105,8 @@ class Driver:
         person = await self._sign_up(delay=self.random.choice((0.0, 0.0, 2.0, 5.0)))
         await asyncio.sleep(self.random.choice((0.0, 0.05, 0.1, 0.5)))
         async with person.lock:
-            await self._delete(person)
+            if person.is_alive:  # or somebody else was faster
+                await self._delete(person)
 
     async def delete_account(self, person: Person | None = None) -> None:
         self.operations["deletion"] += 1
