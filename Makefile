@@ -50,6 +50,7 @@ endif
 
 ci-emulators: setup
 	@$(VENV)/pytest tests/emulator -m emulators
+	@$(VENV)/python -m bench --smoke --only emulator
 
 # All below have stacks of their own, or need none.
 ci-others: setup
