@@ -330,13 +330,13 @@ def killed_before(number: int, clients: Clients, firestore_api, tasks, monkeypat
             raise Killed
 
     with monkeypatch.context() as patched:
-        call = clients.stream._calls.call
+        call = clients.stream._calls._call
 
         def watched(*args: Any, **options: Any) -> Any:
             before_call()
             return call(*args, **options)
 
-        patched.setattr(clients.stream._calls, "call", watched)
+        patched.setattr(clients.stream._calls, "_call", watched)
         patched.setattr(firestore_api, "before_call", before_call)
         patched.setattr(tasks, "before_call", before_call)
         try:
