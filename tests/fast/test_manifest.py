@@ -232,8 +232,8 @@ FETCHERS = {"requests", "httpx", "aiohttp", "urllib", "http", "urllib3", "google
 """With these code can call any API."""
 
 MAY_FETCH = ("stream.py", "stream_calls.py", "stream_requests.py", "sessions.py", "place.py")
-"""Of the clients: those of Stream, that which sets up sessions and calls nothing, and that which asks
-the emulators' hub for an address."""
+"""Of the clients: those of Stream, that which sets up sessions and calls nothing, and that which
+asks the emulators' hub for an address."""
 
 API_OF_ROLE = {
     "roles/datastore.user": "firestore.googleapis.com",
