@@ -87,8 +87,14 @@ def measure(names: list[str]) -> dict[str, list[Figure]]:
 
 
 def _measure(name: str) -> list[Figure]:
+    """Each figure is told at once: a failure later loses none."""
     print(f"{name} ...", file=sys.stderr, flush=True)
-    return list(MEASUREMENTS[name]())
+    measured = []
+    for figure in MEASUREMENTS[name]():
+        measured.append(figure)
+        beside = f"{figure.measured:.4g} beside {figure.baseline:.4g} {figure.unit}"
+        print(f"  {figure.name}: {beside}", file=sys.stderr, flush=True)
+    return measured
 
 
 if __name__ == "__main__":
