@@ -82,7 +82,7 @@ chaos: setup  ## let everything fail under load, and see that nobody is lost (si
 	@$(VENV)/python -m tests.chaos
 	@$(VENV)/python -m tests.chaos --burst 3000
 
-bench: setup  ## measure what users wait for, and the work in the background (12 minutes)
+bench: setup  ## measure what users wait for, and the work in the background (20 minutes)
 	@$(VENV)/python -m bench
 
 check: setup-python  ## check format, lint, types, and who may import whom

@@ -13,8 +13,10 @@ from google.cloud import firestore as google_firestore
 
 from dev.emulators import PROJECT
 from tests.conformance import *  # noqa: F403
-from tests.conformance import AUTH_TIMEOUT_SECONDS, Backend
+from tests.conformance import Backend
 from tests.emulator.silent_proxy import SilentProxy
+
+AUTH_TIMEOUT = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def backend(emulators: dict[str, str]) -> Iterator[Backend]:
         SilentProxy(emulators["FIRESTORE_EMULATOR_HOST"]) as to_firestore,
         SilentProxy(emulators["FIREBASE_AUTH_EMULATOR_HOST"]) as to_auth,
     ):
-        options = {"projectId": PROJECT, "httpTimeout": AUTH_TIMEOUT_SECONDS}
+        options = {"projectId": PROJECT, "httpTimeout": AUTH_TIMEOUT}
         app = firebase_admin.initialize_app(options=options, name="conformance")
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("FIRESTORE_EMULATOR_HOST", to_firestore.address)
@@ -41,6 +43,6 @@ def backend(emulators: dict[str, str]) -> Iterator[Backend]:
             with to_firestore.silent(), to_auth.silent():
                 yield
 
-        yield Backend(firestore, accounts, add_account, unanswered)
+        yield Backend(firestore, accounts, AUTH_TIMEOUT, add_account, unanswered)
         firestore.close()
         firebase_admin.delete_app(app)

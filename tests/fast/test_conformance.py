@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conformance import *  # noqa: F403
-from tests.conformance import AUTH_TIMEOUT_SECONDS, Backend
+from tests.conformance import Backend
 from tests.fast.firebase_in_memory import (
     MemoryAuth,
     MemoryFirestoreApi,
@@ -15,10 +15,12 @@ from tests.fast.firebase_in_memory import (
     no_hook,
 )
 
+AUTH_TIMEOUT = 0.5
+
 
 @pytest.fixture
 def backend() -> Backend:
-    api, accounts = MemoryFirestoreApi(), MemoryAuth(AUTH_TIMEOUT_SECONDS)
+    api, accounts = MemoryFirestoreApi(), MemoryAuth(AUTH_TIMEOUT)
 
     @contextmanager
     def unanswered() -> Iterator[None]:
@@ -30,4 +32,4 @@ def backend() -> Backend:
             api.before_call = accounts.before_call = no_hook
             over.set()
 
-    return Backend(firestore_client(api), accounts, accounts.sign_up, unanswered)
+    return Backend(firestore_client(api), accounts, AUTH_TIMEOUT, accounts.sign_up, unanswered)
