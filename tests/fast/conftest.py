@@ -159,8 +159,8 @@ def clients(
     """All sides of the repair."""
     pause = Switch(firestore)
     chat = Stream(stream.key, stream.secret, stream.url, pause.refuse_if_paused)
-    queues = cast(TaskQueues, tasks)
-    return Clients(firestore, accounts, chat, queues, Settings(stream.key, stream.secret), pause)
+    settings = Settings(stream.key, stream.secret, stream.url)
+    return Clients(firestore, accounts, chat, cast(TaskQueues, tasks), settings, pause)
 
 
 @pytest.fixture

@@ -404,6 +404,13 @@ def test_a_token_names_the_stream_user_and_ends(ann, with_settings):
     assert abs(issued["expiresAt"] - time.time() - 3600) < 5
 
 
+def test_a_token_is_what_stream_s_sdk_makes(ann, clients, chat):
+    ours = tokens.issue_token("ann", clients)["token"]
+    theirs = chat.create_token("ann", exp=claims(ours)["exp"], iat=claims(ours)["iat"])
+    assert jwt.get_unverified_header(ours) == jwt.get_unverified_header(theirs)
+    assert claims(ours) == claims(theirs)
+
+
 def test_a_token_lives_as_long_as_the_settings_say(ann, with_settings):
     clients = with_settings(stream={"token_lifetime_seconds": 120})
     said = claims(tokens.issue_token("ann", clients)["token"])

@@ -231,7 +231,7 @@ METHODS = {
 FETCHERS = {"requests", "httpx", "aiohttp", "urllib", "http", "urllib3", "googleapiclient", "grpc"}
 """With these code can call any API."""
 
-MAY_FETCH = ("stream.py", "stream_calls.py", "stream_requests.py", "sessions.py", "place.py")
+MAY_FETCH = ("stream.py", "stream_calls.py", "sessions.py", "place.py")
 """Of the clients: those of Stream, that which sets up sessions and calls nothing, and that which
 asks the emulators' hub for an address."""
 

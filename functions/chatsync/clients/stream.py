@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import jwt
-
 from ..errors import StreamRejected, StreamUnavailable
 from ..side_by_side import BATCH, batches
 from .stream_calls import Calls, allow
-from .stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from stream_chat import StreamChat
@@ -56,11 +53,6 @@ class Stream:
         before_write: Callable[[], None] = allow,
     ) -> None:
         self._calls = Calls(api_key, api_secret, base_url, before_write)
-        self._app = (api_key, api_secret, base_url, before_write)
-
-    def requests(self) -> StreamRequests:
-        """For single requests to the same app whose answers are looked at as they are."""
-        return StreamRequests(*self._app)
 
     def calls(self) -> int:
         """How many calls this process has made so far."""
@@ -236,14 +228,6 @@ class Stream:
         A hook with an ``id`` stays that hook; those that are not in the list are gone.
         """
         self._calls.write(deadline, "update_app_settings", event_hooks=list(hooks))
-
-    def user_token(self, stream_id: str, issued_at: int, expires_at: int) -> str:
-        """A token for a chat client; made here, without asking Stream.
-
-        As the SDK's ``create_token`` makes it: see Stream documentation, "Tokens & Authentication".
-        """
-        claims = {"user_id": stream_id, "iat": issued_at, "exp": expires_at}
-        return jwt.encode(claims, self._app[1], "HS256")
 
 
 def _get_or_create_channel(chat: "StreamChat", cid: str, data: Mapping[str, Any]) -> Any:

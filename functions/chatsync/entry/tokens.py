@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import jwt
+
 from .. import outbox, proof
 from ..agreement import change_of, revoked_before, still_agrees
 from ..clients import Clients
@@ -42,8 +44,9 @@ def issue_token(uid: str, clients: Clients, signed_in_at: float = math.inf) -> d
     now = int(time.time())
     issued_at = max(now - CLOCK_SKEW_SECONDS, last_revoked)
     expires_at = now + clients.settings.config.stream.token_lifetime_seconds
+    claims = {"user_id": stream_id, "iat": issued_at, "exp": expires_at}
     return {
-        "token": clients.stream.user_token(stream_id, issued_at, expires_at),
+        "token": jwt.encode(claims, clients.settings.stream_api_secret, "HS256"),
         "userId": uid,
         "streamUserId": stream_id,
         "apiKey": clients.settings.stream_api_key,

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ..clients import Clients
-from ..clients.stream_requests import Answer
 from ..errors import Temporary
 from . import throwaway
 from .options import FINDINGS, IN_SYNC, Refused
+from .stream_requests import Answer, StreamRequests
 from .terminal import print_json, print_line, stderr
 from .throwaway import PREFIX, Made
 
@@ -42,7 +42,7 @@ class Probe:
         self.ids = tuple(f"{PREFIX}{run_id}-{number}" for number in range(_IDS))
         self._taken: list[str] = []
         self.channels: list[str] = []
-        self.ask = clients.stream.requests().ask
+        self.ask = StreamRequests(clients).ask
 
     def all_made(self) -> Made:
         """What may be made, before anything is: each id may be a user's or a channel's."""

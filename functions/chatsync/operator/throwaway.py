@@ -23,6 +23,7 @@ from ..errors import ChatsyncError
 from ..ids import Key, document_id
 from ..outbox.entries import reference_of as outbox_entry_of
 from ..side_by_side import batches
+from .stream_requests import StreamRequests
 
 PREFIX = "chatsync-verify-"
 """Of the uids, e-mail addresses and names of throwaway accounts."""
@@ -133,7 +134,7 @@ def _remove_from_stream(
     stream_ids: Iterable[str], cids: Iterable[str], clients: Clients
 ) -> list[str]:
     """Delete the run's own channels and users hard."""
-    ask, failed = clients.stream.requests().ask, []
+    ask, failed = StreamRequests(clients).ask, []
     for cid in dict.fromkeys(cids):
         path = f"/channels/{cid.replace(':', '/')}"
         answer = ask("DELETE", path, query={"hard_delete": "true"})

@@ -11,11 +11,11 @@ from firebase_admin import auth
 from .. import conversations
 from ..clients import Clients
 from ..clients.documents import references
-from ..clients.stream_requests import StreamRequests
 from ..errors import ChatsyncError, Temporary
 from ..ids import Key
 from . import app_calls
 from .options import Refused
+from .stream_requests import StreamRequests
 from .throwaway import PREFIX, Made
 
 Found = TypeVar("Found")
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def stream(self) -> StreamRequests:
-        return self.clients.stream.requests()
+        return StreamRequests(self.clients)
 
     def stream_user(self, number: int = 0) -> Mapping[str, Any] | None:
         stream_id = self.made.stream_ids[number]

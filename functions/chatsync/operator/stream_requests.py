@@ -4,14 +4,15 @@ For ``verify``: it also acts as a user's client, and asks for what should be ref
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jwt
 import requests
 
+from ..clients import Clients
+from ..clients.stream_calls import json_object
 from ..errors import StreamUnavailable
-from .stream_calls import json_object
 
 _URL = "https://chat.stream-io-api.com"
 _TIMEOUT_SECONDS = 10
@@ -41,19 +42,14 @@ class Answer(NamedTuple):
 
 
 class StreamRequests:
-    """Requests to a Stream app. Safe to share between threads."""
+    """Requests to the Stream app of ``clients``. Safe to share between threads."""
 
-    def __init__(
-        self,
-        api_key: str,
-        api_secret: str,
-        base_url: str | None,
-        before_write: Callable[[], None],
-    ) -> None:
-        self._url = base_url or _URL
-        self._key = api_key
-        self._before_write = before_write
-        self._token = jwt.encode({"server": True}, api_secret, "HS256")
+    def __init__(self, clients: Clients) -> None:
+        settings = clients.settings
+        self._url = settings.stream_base_url or _URL
+        self._key = settings.stream_api_key
+        self._before_write = clients.pause.refuse_if_paused
+        self._token = jwt.encode({"server": True}, settings.stream_api_secret, "HS256")
 
     def ask(
         self,
