@@ -202,10 +202,13 @@ def test_a_lost_key_is_an_error_and_never_made_anew(create, clients):
     assert not clients.firestore.document("chatsync/keys").get().exists
 
 
-def test_a_chat_of_before_the_two_had_a_team_is_opened(create, clients, chat):
+@pytest.mark.parametrize("is_first_call_of_a_process", [True, False])
+def test_a_chat_of_before_the_two_had_a_team_is_opened(create, clients, is_first_call_of_a_process):
     before = create()["id"]
     for uid in ("ann", "bob"):
         clients.firestore.document(f"users/{uid}").set({"chat": {"teams": ["red"]}})
+    if is_first_call_of_a_process:
+        pairs._keys.clear()
     result = create()
     assert (result["id"], result["team"], result["existed"]) == (before, None, True)
     assert create(team="red")["id"] != before

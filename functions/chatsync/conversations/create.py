@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import budgets, ids, outbox
@@ -65,64 +65,17 @@ def create_conversation(
     if is_anonymous and not request.is_direct and not groups_are_open:
         raise PermissionDenied("anonymous accounts start no group: sign up first", [])
     deadline = time.monotonic() + DEADLINE_SECONDS
-    presumed = _presumed_ids(request, clients.settings)
-    # Only a caller who may start a conversation leads to the key of pairs, which is made once.
-    is_early = not request.is_direct or pairs.knows_key(clients)
-    finding = begin(find, request, presumed, clients, deadline) if is_early else None
-    stated_team = request.team
-    request, states = with_members(request, clients, deadline)
-    check_caller(request, states, signed_in_at)
-    request, states = with_team(request, states, clients, deadline)
-    check_members(request, states, clients.settings)
-    members = Members.of(request, states, clients)
-    if finding:
-        document, pair = result(finding, deadline)
-    else:
-        document, pair = find(request, presumed, clients, deadline)
-    shared_team = request.team
-    may_lack_team = not clients.settings.config.teams.required
-    if request.is_direct and document.status == "ready" and may_lack_team:
-        request = replace(request, team=stated_team)  # the two talked before they had a team
-    # A company was named by its plain id, or the members share a team that was not named.
-    if (members.all, request.team) != (presumed, stated_team):
-        document, pair = find(request, members.all, clients, deadline)
-    check_arguments(request, document)
-
+    asked = _look_up(request, signed_in_at, clients, deadline)
+    check_arguments(asked.request, asked.document)
     while True:
-        if document.leaving:
-            [looked] = reconcile_conversations([document.id], clients, deadline=deadline)
-            if isinstance(looked.error, Temporary):
-                raise NotRepaired(outbox.enqueue_unfinished([looked], clients)[0])
-            document, pair = find(request, members.all, clients, deadline)
-        refuse_left(request, document, pair, members, clients, deadline)
-        existed, outcome = True, None
-        while document.status == "ready" and is_of(request, document, members):
-            outcome = open_ready(
-                document, members.stream_ids, members.all, members.known, clients, deadline
-            )
-            if outcome:
-                break
-            if document.is_recorded or request.team != shared_team:
-                # There may be another channel of the two; what is new is of their team.
-                request = replace(request, team=shared_team)
-                document, pair = find(request, members.all, clients, deadline)
-            else:
-                document = replace(document, status="deleted")  # like its channel
-        if outcome is None:
-            outcome, existed = _begin_and_finish(
-                document, pair, request, members, is_anonymous, clients, deadline
-            )
-        elif isinstance(outcome.error, Temporary):
-            [outcome] = outbox.enqueue_unfinished([outcome], clients)
-        elif pair and not outcome.error:
-            pair.keep(document.id, clients, deadline)
+        outcome, existed = _open_or_begin(asked, is_anonymous, clients, deadline)
         if not _is_taken(outcome):
             break
-        request = replace(request, team=shared_team, taken=request.taken | {outcome.key.id})
-        document, pair = find(request, members.all, clients, deadline)
+        taken = asked.request.taken | {outcome.key.id}
+        asked = asked.again(clients, deadline, team=asked.team, taken=taken)
     if outcome.error:
         raise NotRepaired(outcome)
-    return _answer(outcome, existed, members, clients.settings)
+    return _answer(outcome, existed, asked.members, clients.settings)
 
 
 def would_open(caller: Key, other: Key, clients: Clients, deadline: float) -> Conversation:
@@ -130,25 +83,88 @@ def would_open(caller: Key, other: Key, clients: Clients, deadline: float) -> Co
 
     Nothing is written, and Stream is not asked. Raises what create_conversation raises before.
     """
-    fields = {"participantIds": [ids.named(other)]}
-    asked = parse(caller.id, fields, clients.settings)
-    request, states = with_members(asked, clients, deadline)
-    check_caller(request, states, math.inf)
+    request = parse(caller.id, {"participantIds": [ids.named(other)]}, clients.settings)
+    return _look_up(request, math.inf, clients, deadline, makes_key=False).document
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A checked call: its members, and the conversation to open or to begin."""
+
+    request: Request
+    members: Members
+    document: Conversation
+    pair: Pair | None
+    team: str | None
+    """Of a new conversation. The request has none if the two talked before they had a team."""
+
+    def again(self, clients: Clients, deadline: float, **changes: Any) -> "_Asked":
+        """The same, with the conversation that is found now."""
+        request = replace(self.request, **changes)
+        document, pair = find(request, self.members.all, clients, deadline)
+        return replace(self, request=request, document=document, pair=pair)
+
+
+def _look_up(
+    stated: Request,
+    signed_in_at: float,
+    clients: Clients,
+    deadline: float,
+    *,
+    makes_key: bool = True,
+) -> _Asked:
+    """Look up members and conversation, side by side, and check that the call is allowed."""
+    settings = clients.settings
+    # The Stream ids of the members, if each is of the kind that the caller names.
+    presumed = (*map(settings.id_format.stream_id, stated.members), *stated.service_users)
+    # Only a caller who may start a conversation leads to the key of pairs, which is made once.
+    is_early = not stated.is_direct or pairs.knows_key(clients)
+    finding = begin(find, stated, presumed, clients, deadline) if is_early else None
+    request, states = with_members(stated, clients, deadline)
+    check_caller(request, states, signed_in_at)
     request, states = with_team(request, states, clients, deadline)
-    check_members(request, states, clients.settings)
-    members = Members.of(request, states, clients)
-    presumed = _presumed_ids(asked, clients.settings)
-    document, _ = find(asked, presumed, clients, deadline, makes_key=False)
-    if document.status == "ready" and not clients.settings.config.teams.required:
-        request = replace(request, team=None)  # as above
-    if (members.all, request.team) != (presumed, None):
-        document, _ = find(request, members.all, clients, deadline, makes_key=False)
-    return document
+    check_members(request, states, settings)
+    members, team = Members.of(request, states, clients), request.team
+    if finding:
+        document, pair = result(finding, deadline)
+    else:
+        document, pair = find(stated, presumed, clients, deadline, makes_key=makes_key)
+    if stated.is_direct and document.status == "ready" and not settings.config.teams.required:
+        request = replace(request, team=stated.team)  # the two talked before they had a team
+    # A company was named by its plain id, or the members share a team that was not named.
+    if (members.all, request.team) != (presumed, stated.team):
+        document, pair = find(request, members.all, clients, deadline, makes_key=makes_key)
+    return _Asked(request, members, document, pair, team)
 
 
-def _presumed_ids(request: Request, settings: Settings) -> tuple[str, ...]:
-    """The Stream ids of the members, if each is of the kind that the caller names."""
-    return (*map(settings.id_format.stream_id, request.members), *request.service_users)
+def _open_or_begin(
+    asked: _Asked, is_anonymous: bool, clients: Clients, deadline: float
+) -> tuple[ConversationOutcome, bool]:
+    """The outcome, and whether the conversation existed before."""
+    members = asked.members
+    if asked.document.leaving:
+        [looked] = reconcile_conversations([asked.document.id], clients, deadline=deadline)
+        if isinstance(looked.error, Temporary):
+            raise NotRepaired(outbox.enqueue_unfinished([looked], clients)[0])
+        asked = asked.again(clients, deadline)
+    refuse_left(asked.request, asked.document, asked.pair, members, clients, deadline)
+    while asked.document.status == "ready" and is_of(asked.request, asked.document, members):
+        document, pair = asked.document, asked.pair
+        outcome = open_ready(
+            document, members.stream_ids, members.all, members.known, clients, deadline
+        )
+        if outcome:
+            if isinstance(outcome.error, Temporary):
+                [outcome] = outbox.enqueue_unfinished([outcome], clients)
+            elif pair and not outcome.error:
+                pair.keep(document.id, clients, deadline)
+            return outcome, True
+        if document.is_recorded or asked.request.team != asked.team:
+            # There may be another channel of the two; what is new is of their team.
+            asked = asked.again(clients, deadline, team=asked.team)
+        else:
+            asked = replace(asked, document=replace(document, status="deleted"))  # as its channel
+    return _begin_and_finish(asked, is_anonymous, clients, deadline)
 
 
 def _answer(
@@ -169,22 +185,16 @@ def _answer(
 
 
 def _begin_and_finish(
-    document: Conversation,
-    pair: Pair | None,
-    request: Request,
-    members: Members,
-    is_anonymous: bool,
-    clients: Clients,
-    deadline: float,
+    asked: _Asked, is_anonymous: bool, clients: Clients, deadline: float
 ) -> tuple[ConversationOutcome, bool]:
-    """The outcome, and whether the conversation existed before."""
+    request, members, document = asked.request, asked.members, asked.document
     reads = begin_reads_of(members, clients, deadline)
     caller, day = request.caller, None
     if not document.version:
         day = begin(budgets.day_of, caller.id, is_anonymous, clients, deadline)
     if reads:
         check_reads(reads, caller, members, clients, deadline)
-    begun = begin_conversation(document, pair, request, members, clients, deadline, day)
+    begun = begin_conversation(document, asked.pair, request, members, clients, deadline, day)
     # A continued conversation may have other members than those of this call.
     is_as_asked = begun.document.member_ids == members.all
     prefetched = reads if is_as_asked else None
