@@ -113,8 +113,18 @@ def reconcile_conversations(
             unfinished.append(document)
         else:
             others.append(document)
+    outcomes |= _finish_all(unfinished, clients, deadline)
+    for batch in batches(others, CHANNELS):
+        outcomes |= _follow_all(batch, origin, may_close, clients, deadline)
+    return [outcomes[one] for one in ids]
+
+
+def _finish_all(
+    documents: Sequence[Conversation], clients: Clients, deadline: float
+) -> dict[str, ConversationOutcome]:
+    outcomes: dict[str, ConversationOutcome] = {}
     limited: StreamRateLimited | None = None
-    for document in unfinished:
+    for document in documents:
         # Its channel cannot be created now: repairing members would only use up another limit.
         if limited:
             outcomes[document.id] = outcome_of(document, clients.settings, limited)
@@ -127,31 +137,42 @@ def reconcile_conversations(
         outcomes[document.id] = outcome
         if isinstance(outcome.error, StreamRateLimited):
             limited = outcome.error
-    for batch in batches(others, CHANNELS):
+    return outcomes
+
+
+def _follow_all(
+    documents: Sequence[Conversation],
+    origin: str,
+    may_close: bool,
+    clients: Clients,
+    deadline: float,
+) -> dict[str, ConversationOutcome]:
+    """Of up to 30 conversations that Stream decides about."""
+    settings = clients.settings
+    try:
+        channels = query(documents, clients, deadline)
+        new = [one for one in documents if one.id in channels and one.status != "ready"]
+        unrecorded = _not_to_be_recorded(new, clients, deadline)
+    except (Temporary, StreamRejected) as refusal:
+        return {one.id: outcome_of(one, settings, refusal) for one in documents}
+    outcomes = {}
+    for document in documents:
+        error: ChatsyncError | None = None
+        state = channels.get(document.id)
         try:
-            channels = query(batch, clients, deadline)
-            new = [one for one in batch if one.id in channels and one.status != "ready"]
-            unrecorded = _not_to_be_recorded(new, clients, deadline)
+            if document.id in unrecorded:
+                logger.warn(
+                    f"Channel of {document.id} is not recorded: {unrecorded[document.id]}",
+                    **fields_of(document),
+                )
+            elif state:
+                document = follow(document, state, origin, clients, deadline)
+            elif may_close and (document.status == "ready" or document.leaving):
+                document = close(document, clients, deadline)
         except (Temporary, StreamRejected) as refusal:
-            outcomes |= {one.id: outcome_of(one, clients.settings, refusal) for one in batch}
-            continue
-        for document in batch:
-            error: ChatsyncError | None = None
-            state = channels.get(document.id)
-            try:
-                if document.id in unrecorded:
-                    logger.warn(
-                        f"Channel of {document.id} is not recorded: {unrecorded[document.id]}",
-                        **fields_of(document),
-                    )
-                elif state:
-                    document = follow(document, state, origin, clients, deadline)
-                elif may_close and (document.status == "ready" or document.leaving):
-                    document = close(document, clients, deadline)
-            except (Temporary, StreamRejected) as refusal:
-                error = refusal
-            outcomes[document.id] = outcome_of(document, clients.settings, error)
-    return [outcomes[one] for one in ids]
+            error = refusal
+        outcomes[document.id] = outcome_of(document, settings, error)
+    return outcomes
 
 
 def _not_to_be_recorded(
@@ -325,13 +346,15 @@ def follow(
     if document.is_foreign and document.status != "deleted":
         return document
     channel = state["channel"]
-    known = document.member_ids if document.status == "ready" else ()
-    present = members_of(state, clients, deadline)
-    members = without_deleted(present, known, clients, deadline)
-    looked_at = with_left(document, channel, present, clients.settings)
-    name = name_of(channel)
     team = channel.get("team") or None
     is_recorded = document.status == "ready"
+    known = document.member_ids if is_recorded else ()
+    present = members_of(state, clients, deadline)
+    seen = replace(
+        with_left(document, channel, present, clients.settings),
+        name=name_of(channel),
+        member_ids=without_deleted(present, known, clients, deadline),
+    )
     recorded_team = document.team if is_recorded else team
     teams = clients.settings.config.teams
     if wrong_team_of(channel, recorded_team, teams):
@@ -342,33 +365,48 @@ def follow(
             **fields_of(document, team=team),
         )
     if is_recorded:
-        agrees = name == document.name and set(members) == set(document.member_ids)
-        agrees = agrees and looked_at.left == document.left and not document.leaving
-        if agrees and names_all_people(document, clients.settings):
-            return document
-        complete = document.participant_ids
-        participants = participants_with_profile(members, complete, clients, deadline)
-        if agrees and set(participants) == set(complete):
-            return document
-        followed = replace(looked_at, name=name, member_ids=members, participant_ids=participants)
-        changing = ["name", "memberIds", "participantIds", "status", "left", "leaving"]
-        followed = update(followed, changing, clients, deadline)
-        _log_changes(document, followed)
-        return followed
-    logger.info(f"Recording channel {channel['cid']}", **fields_of(document, team=team))
-    match = pattern_of(document, clients.settings)
+        return _follow_recorded(document, seen, clients, deadline)
+    return _record(replace(seen, team=team), channel, origin, clients, deadline)
+
+
+def _follow_recorded(
+    document: Conversation, seen: Conversation, clients: Clients, deadline: float
+) -> Conversation:
+    """Write what is ``seen`` of a channel into its document, unless that says it already."""
+    agrees = seen.name == document.name and set(seen.member_ids) == set(document.member_ids)
+    agrees = agrees and seen.left == document.left and not document.leaving
+    if agrees and names_all_people(document, clients.settings):
+        return document
+    complete = document.participant_ids
+    participants = participants_with_profile(seen.member_ids, complete, clients, deadline)
+    if agrees and set(participants) == set(complete):
+        return document
+    changing = ["name", "memberIds", "participantIds", "status", "left", "leaving"]
+    followed = replace(seen, participant_ids=participants)
+    followed = update(followed, changing, clients, deadline)
+    _log_changes(document, followed)
+    return followed
+
+
+def _record(
+    seen: Conversation,
+    channel: Mapping[str, Any],
+    origin: str,
+    clients: Clients,
+    deadline: float,
+) -> Conversation:
+    """Write the document of a channel that has none, or a ``deleted`` one."""
+    logger.info(f"Recording channel {channel['cid']}", **fields_of(seen))
+    match = pattern_of(seen, clients.settings)
     stated_type = match.pattern.conversation_type if match else ""
-    participants = participants_with_profile(members, (), clients, deadline)
+    is_pair = len(seen.member_ids) == 2 and not seen.name
     recorded = replace(
-        looked_at,
+        seen,
         status="ready",
-        member_ids=members,
-        participant_ids=participants,
-        name=name,
-        team=team,
+        participant_ids=participants_with_profile(seen.member_ids, (), clients, deadline),
         created_by=creator_of(channel, clients.settings),
         created_at=datetime.fromisoformat(channel["created_at"]),
-        conversation_type=stated_type or ("direct" if len(members) == 2 and not name else "group"),
+        conversation_type=stated_type or ("direct" if is_pair else "group"),
     )
     recorded = record(recorded, origin, clients, deadline)
     if is_taken(recorded, channel, clients.settings):
