@@ -364,7 +364,8 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}", re.ASCII)
 
 def _problems(config: Config) -> list[tuple[str, str]]:
     """What is of the right type and impossible all the same: the key, and what was expected."""
-    problems = [*_problems_of_stream(config.stream), *_problems_of_channels(config)]
+    problems = _problems_of_stream(config.stream) + _problems_of_users(config.users)
+    problems += _problems_of_channels(config)
     taken = dict.fromkeys(SERVER_ONLY, "chatsync itself")
     for section in ("users", "profiles", "stats", "companies", "conversations"):
         collection = getattr(config, section).collection
@@ -386,23 +387,6 @@ def _problems(config: Config) -> list[tuple[str, str]]:
         for name, value in config.profiles.defaults.items()
         if not _is_storable(value)
     ]
-    users = config.users
-    single = {"role": users.role, "teams": users.teams}
-    single |= {f"stream_fields.{name}": path for name, path in users.stream_fields.items()}
-    problems += [
-        (f"users.{key}", f"expected a path such as a.b, or claims:NAME, not {path!r}")
-        for key, path in single.items()
-        if not (_is_in_document(path) or _CLAIM.fullmatch(path))
-    ]
-    problems += [
-        (f"users.stream_fields.{name}", "is a field that chatsync or Stream writes itself")
-        for name in users.stream_fields
-        if name in FIELDS_OF_STREAM_USERS or not re.fullmatch(_SEGMENT, name)
-    ]
-    if bool(users.company.field) != bool(users.company.values):
-        problems.append(("users.company", "expected both field and values"))
-    if users.company.field and not _is_in_document(users.company.field):
-        problems.append(("users.company.field", "expected a path such as a.b"))
     problems += [
         ("stats.public_fields", f"expected a field of the app's own, not {name!r}")
         for name in config.stats.public_fields
@@ -437,6 +421,26 @@ def _problems_of_stream(stream: Stream) -> list[tuple[str, str]]:
         if not _CHANNEL_TYPE.fullmatch(one):
             problem = f"expected up to 64 of A-Z a-z 0-9 _ -, not {one!r}"
             problems.append(("stream.channel_type", problem))
+    return problems
+
+
+def _problems_of_users(users: Users) -> list[tuple[str, str]]:
+    single = {"role": users.role, "teams": users.teams}
+    single |= {f"stream_fields.{name}": path for name, path in users.stream_fields.items()}
+    problems = [
+        (f"users.{key}", f"expected a path such as a.b, or claims:NAME, not {path!r}")
+        for key, path in single.items()
+        if not (_is_in_document(path) or _CLAIM.fullmatch(path))
+    ]
+    problems += [
+        (f"users.stream_fields.{name}", "is a field that chatsync or Stream writes itself")
+        for name in users.stream_fields
+        if name in FIELDS_OF_STREAM_USERS or not re.fullmatch(_SEGMENT, name)
+    ]
+    if bool(users.company.field) != bool(users.company.values):
+        problems.append(("users.company", "expected both field and values"))
+    if users.company.field and not _is_in_document(users.company.field):
+        problems.append(("users.company.field", "expected a path such as a.b"))
     return problems
 
 

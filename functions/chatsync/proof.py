@@ -57,9 +57,6 @@ class Proof:
     def is_checked(self, now: datetime) -> bool:
         return self.is_complete and now - self.checked_at < CHECK_COUNTS_FOR
 
-    def holds(self, now: datetime, trust_hours: float) -> bool:
-        return not self.doubt(now, trust_hours)
-
     def doubt(self, now: datetime, trust_hours: float) -> str:
         """Why no entry counts, for people; empty if entries count."""
         if not trust_hours:
@@ -96,7 +93,7 @@ def is_proven(clients: Clients, now: datetime) -> bool:
     The document is read once a minute at most. If it cannot be read, nothing is proven.
     """
     hours = clients.settings.config.stream.trust_hours
-    return hours > 0 and _read(clients, now).holds(now, hours)
+    return hours > 0 and not _read(clients, now).doubt(now, hours)
 
 
 def doubt(clients: Clients, now: datetime) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .. import ids, users
 from ..clients import Clients
 from ..clients.accounts import list_accounts, read_accounts
-from ..errors import InvalidArgument, Refusal
+from ..errors import Refusal
 from ..ids import Key
 from ..observe import begin_reads, observed_of
 from ..plan import Observed, Policy, plan
@@ -119,7 +119,7 @@ def _newest_first(clients: Clients, tell: Callable[[str], None]) -> Iterator[Seq
 
 def _rows(keys: Sequence[Key], clients: Clients) -> list[Row]:
     """What all sides say of up to 100 accounts, without those that are gone by now."""
-    possible = [key for key in keys if _is_possible(key, clients.settings)]
+    possible = [key for key in keys if ids.is_possible(key, clients.settings.id_format)]
     deadline = time.monotonic() + SECONDS
     asking = begin(read_accounts, keys, clients.auth)
     observed, failure = observed_of(begin_reads(possible, clients, deadline), clients, deadline)
@@ -133,14 +133,6 @@ def _rows(keys: Sequence[Key], clients: Clients) -> list[Row]:
             rows.append(Row(key.id, account.created_at, "-", "-", "-", "impossible"))
     places = {key.id: place for place, key in enumerate(keys)}
     return sorted(rows, key=lambda row: places[row.uid])
-
-
-def _is_possible(key: Key, settings: Settings) -> bool:
-    """Whether the uid can be the id of a document and of a Stream user."""
-    try:
-        return bool(ids.check_key(key.id, "uid", key.kind, settings.id_format))
-    except InvalidArgument:
-        return False
 
 
 def _row(observed: Observed, settings: Settings) -> Row:

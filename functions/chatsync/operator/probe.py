@@ -203,92 +203,37 @@ def existing_channel_adds_members(probe: Probe) -> Seen:
 
 
 class Assumption(NamedTuple):
-    """A switch of the local Stream server, what is assumed, and the calls that show it."""
+    """The calls that show it, named like the switch of the local Stream server, and what is
+    assumed."""
 
-    switch: str
-    says: str
-    assumed: Seen
     see: Callable[[Probe], Seen]
+    assumed: Seen
+    says: str
+
+    @property
+    def switch(self) -> str:
+        return self.see.__name__
 
 
 ASSUMPTIONS = (
+    Assumption(burst_guard, True, "a limit of a minute also holds per second"),
+    Assumption(users_unknown_ms_after_upsert, 0, "for so many ms channels don't know a new user"),
+    Assumption(enforce_unique_usernames, "no", "names must be unique (setting of the app)"),
+    Assumption(upsert_resets_omitted, True, "an upsert without role and teams sets them back"),
     Assumption(
-        "burst_guard",
-        "a limit of a minute also holds per second",
-        True,
-        burst_guard,
+        hard_delete_blocks_id_reuse, True, "the id of a user who was deleted hard is used up"
     ),
     Assumption(
-        "users_unknown_ms_after_upsert",
-        "for so many ms channels don't know a new user",
-        0,
-        users_unknown_ms_after_upsert,
+        unknown_user_refusal, "not_found", "a patch or deletion of an unknown user is refused as"
     ),
+    Assumption(restore_all_or_nothing, True, "RestoreUsers brings nobody back if one id is bad"),
+    Assumption(repeated_deactivation, "refused", "a second DeactivateUser is"),
+    Assumption(task_status, "completed", "the task of a hard deletion ends as"),
+    Assumption(unknown_creator, "refused", "a channel's creator who doesn't exist is"),
+    Assumption(deleted_member, "deleted", "a deleted user in a new channel is told as"),
+    Assumption(team_mismatch, "accepted", "a new channel with a member outside of its team is"),
     Assumption(
-        "enforce_unique_usernames",
-        "names must be unique (setting of the app)",
-        "no",
-        enforce_unique_usernames,
-    ),
-    Assumption(
-        "upsert_resets_omitted",
-        "an upsert without role and teams sets them back",
-        True,
-        upsert_resets_omitted,
-    ),
-    Assumption(
-        "hard_delete_blocks_id_reuse",
-        "the id of a user who was deleted hard is used up",
-        True,
-        hard_delete_blocks_id_reuse,
-    ),
-    Assumption(
-        "unknown_user_refusal",
-        "a patch or deletion of an unknown user is refused as",
-        "not_found",
-        unknown_user_refusal,
-    ),
-    Assumption(
-        "restore_all_or_nothing",
-        "RestoreUsers brings nobody back if one id is bad",
-        True,
-        restore_all_or_nothing,
-    ),
-    Assumption(
-        "repeated_deactivation",
-        "a second DeactivateUser is",
-        "refused",
-        repeated_deactivation,
-    ),
-    Assumption(
-        "task_status",
-        "the task of a hard deletion ends as",
-        "completed",
-        task_status,
-    ),
-    Assumption(
-        "unknown_creator",
-        "a channel's creator who doesn't exist is",
-        "refused",
-        unknown_creator,
-    ),
-    Assumption(
-        "deleted_member",
-        "a deleted user in a new channel is told as",
-        "deleted",
-        deleted_member,
-    ),
-    Assumption(
-        "team_mismatch",
-        "a new channel with a member outside of its team is",
-        "accepted",
-        team_mismatch,
-    ),
-    Assumption(
-        "existing_channel_adds_members",
-        "get-or-create of an existing channel adds members",
-        False,
-        existing_channel_adds_members,
+        existing_channel_adds_members, False, "get-or-create of an existing channel adds members"
     ),
 )
 
