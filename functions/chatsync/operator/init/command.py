@@ -79,14 +79,7 @@ def init(
     found = files.read(root, source)
     installed = plan.installed_in(found)
     if remove:
-        gone = plan.uninstall(found)
-        _show(gone, found)
-        if _change(gone, root, dry_run, yes):
-            print_line("Gone. What is deployed stays: `firebase functions:delete` removes it.")
-            if (root / installed).exists():
-                print_line(
-                    f"What is left in {installed} is not ours, or was made for the emulators."
-                )
+        _uninstall(found, installed, root, dry_run, yes)
         return IN_SYNC
     firebase = found[FIREBASE].decode(errors="replace")
     project = _project(root, dry_run or yes)
@@ -124,6 +117,15 @@ def init(
         _say_if_ids_are_wrong(folder, project)
         _say_what_is_next(wanted, extension)
     return IN_SYNC
+
+
+def _uninstall(found: Files, installed: str, root: Path, dry_run: bool, yes: bool) -> None:
+    gone = plan.uninstall(found)
+    _show(gone, found)
+    if _change(gone, root, dry_run, yes):
+        print_line("Gone. What is deployed stays: `firebase functions:delete` removes it.")
+        if (root / installed).exists():
+            print_line(f"What is left in {installed} is not ours, or was made for the emulators.")
 
 
 def _change(made: Plan, root: Path, dry_run: bool, yes: bool) -> bool:
