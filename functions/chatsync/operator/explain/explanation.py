@@ -11,7 +11,6 @@ from ..sentences import PARKED, WAITING, Sentence
 
 ABSENT = "-"
 
-
 UNKNOWN = "unknown"
 
 

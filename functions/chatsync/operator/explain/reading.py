@@ -38,12 +38,9 @@ SECONDS = 15.0
 
 _MOST_CONVERSATIONS = 1000
 
-
 _SECRET = re.compile("token|secret|passw|pwd|credential|keys?$|devices", re.IGNORECASE)
 
-
 _NO_SECRETS = ("revoke_tokens_issued_before",)
-
 
 _OF_STREAM = (StreamUnavailable, StreamRateLimited, StreamCredentialsRejected, StreamRejected)
 

@@ -17,7 +17,6 @@ WORK = ".chatsync-init"
 
 _OF_OTHERS = ("venv", ".venv", "__pycache__", "node_modules", ".git")
 
-
 _JOURNAL = "journal.json"
 
 
