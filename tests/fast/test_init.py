@@ -93,6 +93,8 @@ def test_its_second_run_changes_nothing_and_removal_gives_back_every_byte(init, 
     again = init(*shape.arguments, at=root)
     assert "All is as it should be" in again.out
     assert all_files(tmp_path) == installed
+    shown = init("--project", "demo-chatsync", "init", "--dry-run", *shape.options, at=root)
+    assert shown.status == 0
     assert init("init", "--remove", "--yes", at=root).status == 0
     assert all_files(tmp_path) == before
 

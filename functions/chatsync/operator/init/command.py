@@ -94,9 +94,10 @@ def init(
         "ENFORCE_APP_CHECK": "" if app_check is None else str(app_check).lower(),
         "BACKFILL_ON_INSTALL": "" if backfill is None else str(backfill).lower(),
     }
-    if dry_run:
-        stated["STREAM_API_KEY"] = stated["STREAM_API_KEY"] or "your-stream-api-key"
-    environment = _environment(copied[MANIFEST], stated, folder, project, dry_run or yes)
+    placeholder = "your-stream-api-key" if dry_run else None
+    environment = _environment(
+        copied[MANIFEST], stated, folder, project, dry_run or yes, placeholder
+    )
     wanted = Wanted(
         source=os.path.relpath(folder, root),
         project=project,
@@ -217,15 +218,21 @@ def _settings(folder: Path, firebase: str, database: str) -> tuple[str, Config]:
 
 
 def _environment(
-    manifest: bytes, stated: Mapping[str, str], folder: Path, project: str, yes: bool
+    manifest: bytes,
+    stated: Mapping[str, str],
+    folder: Path,
+    project: str,
+    yes: bool,
+    placeholder: str | None,
 ) -> dict[str, str]:
     """A value for each parameter of the manifest but secrets, which the Firebase CLI would ask
-    for: as stated or as the project's file has it, else as a person answers."""
+    for: as stated or as the project's file has it, else as a person answers. ``placeholder`` is
+    the answer where there is no default."""
     file = folder / f".env.{project}"
     present = plan.variables_in(file.read_text() if file.is_file() else "")
     values = {}
     for param in yaml.safe_load(manifest)["params"]:
-        name, default = param["name"], param.get("default")
+        name, default = param["name"], param.get("default", placeholder)
         if stated.get(name) and present.get(name, stated[name]) != stated[name]:
             raise Refused(f"{file} says {name}={present[name]}: change it there, or leave it out.")
         if param["type"] == "secret" or present.get(name):
