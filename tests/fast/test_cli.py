@@ -790,6 +790,14 @@ def test_missing_settings_are_named(run_with, asked):
     assert ran.out == ""
 
 
+def test_a_project_may_be_named_by_its_alias(run_with, tmp_path, monkeypatch):
+    (tmp_path / ".firebaserc").write_text('{"projects": {"staging": "my-app-stg"}}')
+    (tmp_path / ".env.my-app-stg").write_text("STREAM_API_KEY=key\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)
+    assert "STREAM_API_SECRET is not set" in run_with("--project", "staging", "status").err
+
+
 def test_a_projects_settings_come_from_its_own_file_too(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("STREAM_API_KEY=of-all\nSTREAM_USER_ROLE=guest\n")
     (tmp_path / ".env.a-project").write_text("STREAM_API_KEY='its-own'\n# STREAM_BASE_URL=none\n")

@@ -163,6 +163,17 @@ def test_an_extension_says_its_secret_and_is_uninstalled_last(init, tmp_path):
     assert "uninstall auth-chat last" in out
 
 
+def test_an_extension_may_say_its_key_by_an_alias_of_the_project(init, tmp_path):
+    SHAPES["Stream's extension"].write(tmp_path)
+    (tmp_path / ".firebaserc").write_text('{"projects": {"staging": "my-app-stg"}}')
+    (tmp_path / "extensions" / "auth-chat.env.staging").write_text("STREAM_API_KEY=of-staging\n")
+    for project in ("staging", "my-app-stg"):
+        ran = init("--project", project, "init", "--yes", "--from-extension")
+        assert ran.status == 0
+    stated = (tmp_path / "chatsync" / ".env.my-app-stg").read_text()
+    assert "STREAM_API_KEY=of-staging" in stated.splitlines()
+
+
 def test_the_last_lines_are_three_commands(init, tmp_path):
     SHAPES["Node functions"].write(tmp_path)
     assert init(*SHAPES["Node functions"].arguments).out.splitlines()[-3:] == [

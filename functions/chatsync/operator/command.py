@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -103,7 +104,8 @@ def _print_version(asked: bool) -> None:
 def configure(
     context: typer.Context,
     project: Annotated[
-        str, typer.Option(help="The Firebase project; demo-... means the local emulators.")
+        str,
+        typer.Option(help="The Firebase project, or its alias; demo-... means the emulators."),
     ] = "",
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print it.")
@@ -114,7 +116,8 @@ def configure(
         raise Refused("chatsync is not installed here: run this in your project, after `init`.")
     logger.write = terminal.tell_log
     if project:
-        os.environ["GCLOUD_PROJECT"] = project
+        projects = options.projects_in(Path.cwd(), *Path.cwd().parents)
+        os.environ["GCLOUD_PROJECT"] = projects.get(project, project)
 
 
 def audit(

@@ -1,9 +1,11 @@
 """The options that commands share, and the clients of the project that they name."""
 
+import json
 import os
 import socket
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +52,14 @@ START = "run `firebase emulators:start`" if IS_WHEEL else "run `make start`"
 
 class Refused(ChatsyncError):
     """The command doesn't do what was asked; the message says why."""
+
+
+def projects_in(*folders: Path) -> dict[str, str]:
+    """The ids of projects by their alias, as the first ``.firebaserc`` that can be read says."""
+    for folder in folders:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return dict(json.loads((folder / ".firebaserc").read_text())["projects"])
+    return {}
 
 
 def use_installed_folder() -> bool:

@@ -1,10 +1,8 @@
 """The command ``init``: installs the functions in a Firebase project's folder, or removes them."""
 
 import difflib
-import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -82,8 +80,8 @@ def init(
         _uninstall(found, installed, root, dry_run, yes)
         return IN_SYNC
     firebase = found[FIREBASE].decode(errors="replace")
-    project = _project(root, dry_run or yes)
-    extension = extension_of(root, firebase, project) if from_extension else None
+    project, aliases = _project(root, dry_run or yes)
+    extension = extension_of(root, firebase, [*aliases, project]) if from_extension else None
     folder = root / (installed or source)
     settings, config = _settings(folder, firebase, database)
     copied = deployable.deployable(settings)
@@ -192,16 +190,15 @@ def _ask(question: str, default: str | None, option: str, yes: bool) -> str:
         raise Refused("Nothing was changed. Without a terminal, say --yes.") from None
 
 
-def _project(root: Path, yes: bool) -> str:
-    """The project that is named before the command, maybe by its alias in ``.firebaserc``, else
-    the default there."""
-    projects: dict[str, str] = {}
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        projects = dict(json.loads((root / ".firebaserc").read_text())["projects"])
+def _project(root: Path, yes: bool) -> tuple[str, list[str]]:
+    """The id of the project that is named before the command, else of the default in
+    ``.firebaserc``; and its aliases there."""
+    projects = options.projects_in(root)
     default, named = projects.get("default"), config_module.project_of()
-    return projects.get(named, named) or _ask(
+    project = projects.get(named, named) or _ask(
         "The id of your Firebase project", default, "--project before init", yes
     )
+    return project, [alias for alias, of in projects.items() if of == project]
 
 
 def _settings(folder: Path, firebase: str, database: str) -> tuple[str, Config]:

@@ -1,7 +1,7 @@
 """What Stream's own extension ``auth-chat`` was installed with, as the project's files say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,24 +22,27 @@ class Extension:
     region: str
 
 
-def extension_of(root: Path, firebase: str, project: str) -> Extension:
-    """Raises ProjectRefused if there isn't just one, or nothing is said of it."""
+def extension_of(root: Path, firebase: str, names: Sequence[str]) -> Extension:
+    """As the files of these names of the project say: aliases, then its id, as the Firebase CLI
+    reads them. Raises ProjectRefused if there isn't just one, or nothing is said of it."""
     stated = firebase_json.parsed(firebase).value.get("extensions", {})
-    names = [name for name, ref in stated.items() if "/auth-chat" in f"/{ref}"]
-    if len(names) != 1:
+    instances = [name for name, ref in stated.items() if "/auth-chat" in f"/{ref}"]
+    if len(instances) != 1:
         raise ProjectRefused(
-            f"firebase.json names {len(names) or 'no'} instances of the extension auth-chat."
+            f"firebase.json names {len(instances) or 'no'} instances of the extension auth-chat."
             " `firebase ext:export` writes what the project has; or give --stream-key and --region"
         )
-    [name] = names
+    [instance] = instances
     folder = root / "extensions"
     values: dict[str, str] = {}
-    for file in (folder / f"{name}.env", folder / f"{name}.env.{project}"):
-        if file.is_file():
+    for suffix in ("", *(f".{name}" for name in names)):
+        if (file := folder / f"{instance}.env{suffix}").is_file():
             values |= variables_in(file.read_text())
     if not values:
-        raise ProjectRefused(f"extensions/{name}.env is missing: `firebase ext:export` writes it")
-    return _extension(name, values)
+        raise ProjectRefused(
+            f"extensions/{instance}.env is missing: `firebase ext:export` writes it"
+        )
+    return _extension(instance, values)
 
 
 def _extension(name: str, values: Mapping[str, str]) -> Extension:
