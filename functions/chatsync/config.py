@@ -258,7 +258,9 @@ def refuse_other_manifest(folder: Path | None = None) -> None:
         return
     if hash_of(folder) not in first:
         problem = f"{MANIFEST} was made from another chatsync.toml than the one beside it"
-        raise SettingInvalid(f"{problem}: run `chatsync manifest`, and deploy again")
+        raise SettingInvalid(
+            f"{problem}: run `chatsync init` (in a clone `chatsync manifest`), and deploy again"
+        )
 
 
 def _refuse_what_triggers_are_made_of(stated: Mapping[str, Any], name: str, text: str) -> None:

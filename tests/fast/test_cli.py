@@ -658,7 +658,7 @@ def test_doctor_tells_that_settings_changed_since_the_functions_were_made(
     monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)
     verdicts = {one["check"]: one for one in run("doctor", "--json").json()}
     assert not verdicts["functions.yaml"]["ok"]
-    assert "run `chatsync manifest`" in verdicts["functions.yaml"]["verdict"]
+    assert "run `chatsync init`" in verdicts["functions.yaml"]["verdict"]
 
 
 def test_doctor_knows_a_webhook_by_the_newer_setting_too(run, chat, no_webhook_afterwards):

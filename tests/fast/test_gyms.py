@@ -587,9 +587,12 @@ def test_without_a_team_the_one_that_all_share_is_taken(clients, teams):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "told"), [(["gym_1", "gym_4"], "gym_1, gym_4"), ([], "no team")]
+    ("theirs", "told"),
+    [(["gym_1", "gym_4"], "name one of .*: gym_1, gym_4"), ([], "^the members share no team")],
 )
-def test_who_shares_several_teams_or_none_has_to_name_one(clients, teams, stream, theirs, told):
+def test_who_shares_several_teams_has_to_name_one_and_who_shares_none_is_told(
+    clients, teams, stream, theirs, told
+):
     teams("11", ["gym_1", "gym_4"])
     teams("8", theirs)
     since = stream.last_request()

@@ -155,7 +155,7 @@ def started(folder):
 
 SENTENCE = (
     "functions.yaml was made from another chatsync.toml than the one beside it:"
-    " run `chatsync manifest`, and deploy again"
+    " run `chatsync init` (in a clone `chatsync manifest`), and deploy again"
 )
 
 

@@ -93,8 +93,8 @@ def with_team(
         theirs = users.teams_of(states[key], config)
         shared = [team for team in shared if team in theirs]
     if len(shared) != 1:
-        which = f"several teams: {', '.join(shared)}" if shared else "no team"
-        raise PermissionDenied(f"name a team: the members share {which}", [])
+        several = f"name one of the teams that all members share: {', '.join(shared)}"
+        raise PermissionDenied(several if shared else "the members share no team", [])
     return replace(request, team=shared[0]), states
 
 
