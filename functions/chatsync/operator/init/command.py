@@ -279,7 +279,7 @@ def _refuse_same_names(root: Path, firebase: str, main: bytes, agreed: bool, yes
 
 _WEAKER = {
     "users": "as its owner, write {guarded}a name of 257 characters to {collection}/{{uid}}; as"
-    " another account, read it",
+    " another account, read it: chatsync writes e-mail addresses there",
     "profiles": "as its owner, write `mirrored` or a field of your own invention to"
     " {collection}/{{uid}}; as another account, write it, and list the collection",
     "stats": "as its owner, write {collection}/{{uid}}; as another account, read it",
