@@ -18,6 +18,7 @@ from chatsync.clients.stream import Stream
 from chatsync.entry import set_up as module
 from chatsync.entry.set_up import set_up, with_ours
 from chatsync.errors import FirebaseUnavailable, Temporary
+from chatsync.operator import options
 from tests.fast.firebase_in_memory import PROJECT
 
 ADDRESS = f"https://asia-south1-{PROJECT}.cloudfunctions.net/streamWebhook"
@@ -296,13 +297,18 @@ def test_resume_completes_the_set_up_though_it_failed_to_at_first(clients, tasks
     assert (ran.status, ran.out.split(":")[0]) == (2, "Resumed")
     assert ran.err.splitlines()[-1] == "setUp is not called (down): resume again, or deploy."
     tasks.before_call = lambda *_: None
-    assert run("resume").out == "Nothing was paused.\n"
+    assert run("resume").out.startswith("Nothing was paused.\n`setUp` is called")
     assert "setUp" in [task["function"] for task in tasks.waiting]
 
 
-def test_nothing_is_called_where_nothing_was_deployed(clients, tasks):
+def test_where_nothing_was_deployed_it_is_called_in_an_apps_emulators_only(
+    clients, tasks, run, monkeypatch
+):
     module.go_on(clients)
     assert tasks.waiting == []
+    monkeypatch.setattr(options, "IS_WHEEL", True)
+    assert "`setUp` is called" in run("resume").out
+    assert [task["function"] for task in tasks.waiting] == ["setUp"]
 
 
 def test_status_says_what_is_not_set_up(clients, run):

@@ -56,12 +56,15 @@ def set_up(clients: Clients, *, with_backfill: bool) -> None:
     logger.info("The deployment is set up")
 
 
-def go_on(clients: Clients) -> None:
+def go_on(clients: Clients, local: bool = False) -> bool:
     """Let the task queue call ``setUp`` again, if it ever was called: a pause may have been longer
-    than its attempts. Raises FirebaseUnavailable."""
-    if read(clients):
+    than its attempts. In the emulators (``local``) nobody else calls it. Whether it is called.
+    Raises FirebaseUnavailable."""
+    called = local or bool(read(clients))
+    if called:
         now = time.time()
         clients.tasks.enqueue(SET_UP, {}, f"resumed-{int(now)}", now)
+    return called
 
 
 def _failure_of(step: Callable[[], None]) -> str:

@@ -27,8 +27,11 @@ def resume() -> int:
     else:
         print_line(f"Resumed: it was paused since {since:%Y-%m-%d %H:%M} UTC.")
         outbox.try_to_wake(time.time(), clients)
+    # In a clone, `make start` tells Stream the webhook.
+    local = options.IS_WHEEL and options.is_local(clients.firestore.project)
     try:
-        set_up.go_on(clients)
+        if set_up.go_on(clients, local):
+            print_line("`setUp` is called: `status` says whether the set-up is done.")
     except FirebaseUnavailable as error:
         raise Refused(f"setUp is not called ({error}): resume again, or deploy.") from error
     return IN_SYNC
