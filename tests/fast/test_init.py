@@ -174,9 +174,11 @@ def test_an_extension_may_say_its_key_by_an_alias_of_the_project(init, tmp_path)
     assert "STREAM_API_KEY=of-staging" in stated.splitlines()
 
 
-def test_the_last_lines_are_three_commands(init, tmp_path):
+def test_the_last_lines_are_three_commands_after_one_for_the_python_that_is_there(init, tmp_path):
     SHAPES["Node functions"].write(tmp_path)
-    assert init(*SHAPES["Node functions"].arguments).out.splitlines()[-3:] == [
+    *before, first, second, third = init(*SHAPES["Node functions"].arguments).out.splitlines()
+    assert f"`python3.{sys.version_info.minor} -m venv chatsync/venv" in "\n".join(before)
+    assert [first, second, third] == [
         "  firebase functions:secrets:set STREAM_API_SECRET --project demo-chatsync",
         "  chatsync --project demo-chatsync doctor",
         "  firebase deploy --only functions:chatsync,firestore --project demo-chatsync",

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -339,8 +340,8 @@ def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
         secret = f"{read} | {secret} --data-file -"
     print_line(
         f"What your app calls things, say in {source}/chatsync.toml, and run `chatsync init` again."
-        f" The emulators need {source}/venv: `python3.13 -m venv {source}/venv &&"
-        f" {source}/venv/bin/pip install -r {source}/requirements.txt`."
+        f" The emulators need {source}/venv: `python3.{sys.version_info.minor} -m venv"
+        f" {source}/venv && {source}/venv/bin/pip install -r {source}/requirements.txt`."
     )
     print_line("Next; the second says whether the ids of users in Stream are as you say:")
     print_line(f"  {secret}")
