@@ -172,10 +172,27 @@ def test_the_format_is_checked_once_in_a_run(a_live_app, clients, with_settings,
     assert len(looked) == 1
 
 
-def test_doctor_names_a_wrong_format_before_anything_is_deployed(run, a_live_app):
+@pytest.mark.parametrize(
+    ("in_stream", "is_right", "told"),
+    [
+        (["ann", "bob"], True, "of 2 users in Stream, 2 belong to an account or company"),
+        (
+            ["ann", "doc_1"],
+            True,
+            "doc_1 does not: if that is neither guest nor bot, is stream.user",
+        ),
+        (["app_ann"], False, "is stream.user_id = '{uid}' right?"),
+        ([f"app_{n}" for n in range(20)], False, "is stream.user_id = '{uid}' right?"),
+    ],
+)
+def test_doctor_names_a_wrong_format_before_anything_is_deployed(
+    run, accounts, chat, in_stream, is_right, told
+):
+    accounts.sign_up("ann")
+    accounts.sign_up("bob")
+    chat.upsert_users([{"id": one} for one in in_stream])
     verdicts = {one["check"]: one for one in run("doctor", "--json").json()}
-    assert not verdicts["ids"]["ok"]
-    assert "is stream.user_id = '{uid}' right?" in verdicts["ids"]["verdict"]
+    assert (verdicts["ids"]["ok"], told in verdicts["ids"]["verdict"]) == (is_right, True)
 
 
 def test_an_audit_of_before_the_safeguard_goes_on(accounts, clients, firestore):

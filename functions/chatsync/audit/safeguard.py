@@ -42,14 +42,15 @@ class Sample(NamedTuple):
     """The id of one who is nobody's."""
 
     @property
+    def told(self) -> str:
+        counted = f"of {self.users} users in Stream, {self.ours} belong to an account or company"
+        return f"{counted}, and {self.example} does not" if self.example else counted
+
+    @property
     def doubt(self) -> str:
         """Why the format of ids is doubtful; empty if it is not."""
-        if self.users < LEAST_AFFECTED or self.ours >= LEAST_SHARE_OF_OURS * self.users:
-            return ""
-        return (
-            f"of {self.users} users in Stream, {self.ours} belong to an account or company, and"
-            f" {self.example} does not"
-        )
+        is_credible = self.users < LEAST_AFFECTED or self.ours >= LEAST_SHARE_OF_OURS * self.users
+        return "" if is_credible else self.told
 
 
 def sample(clients: Clients) -> Sample:
