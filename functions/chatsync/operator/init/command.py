@@ -340,8 +340,9 @@ def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
         secret = f"{read} | {secret} --data-file -"
     print_line(
         f"What your app calls things, say in {source}/chatsync.toml, and run `chatsync init` again."
-        f" The emulators need {source}/venv: `python3.{sys.version_info.minor} -m venv"
-        f" {source}/venv && {source}/venv/bin/pip install -r {source}/requirements.txt`."
+        f" The emulators need pubsub, tasks and eventarc in {FIREBASE}, and {source}/venv:"
+        f" `python3.{sys.version_info.minor} -m venv {source}/venv && {source}/venv/bin/pip install"
+        f" -r {source}/requirements.txt`."
     )
     print_line("Next; the second says whether the ids of users in Stream are as you say:")
     print_line(f"  {secret}")
