@@ -133,8 +133,9 @@ def with_firestore(text: str, database: str, rules: str, indexes: str) -> str:
     return text
 
 
-def without(text: str, gone: Collection[str]) -> str:
-    """Without our codebase, and without the names of files that are gone."""
+def without(text: str, gone: Collection[str], before: str) -> str:
+    """Without our codebase, and without the names of files that are gone. What was a single
+    object ``before``, and still is the only one, is so again."""
     root = parsed(text)
     for node in _entries(root, "functions"):
         if node.value.get("codebase") == CODEBASE:
@@ -149,6 +150,10 @@ def without(text: str, gone: Collection[str]) -> str:
                 text = json_text.remove(text, node, ours[0])
             elif ours:
                 text = _without_entry(text, root, "firestore", node)
+    for key in ("functions", "firestore"):
+        was, now = (_members(parsed(one)).get(key) for one in (before, text))
+        if was and now and now.value == [was.value]:
+            text = text[: now.start] + before[was.start : was.end] + text[now.end :]
     return text
 
 

@@ -202,7 +202,9 @@ def _before(files: Files, record: _Record | None) -> dict[str, str]:
     kept = [path for path, shared in ours.items() if shared.before is None and path in texts]
     if ours and (kept or _sum(files[FIREBASE]) != ours[FIREBASE].after):
         # It was edited; or it must go on naming a file of ours that was edited, and stays.
-        texts[FIREBASE] = firebase_json.without(texts[FIREBASE], gone)
+        texts[FIREBASE] = firebase_json.without(
+            texts[FIREBASE], gone, ours[FIREBASE].before or "{}"
+        )
     elif ours:
         texts[FIREBASE] = ours[FIREBASE].before or ""
     return texts
