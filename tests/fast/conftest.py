@@ -17,6 +17,7 @@ import typer.main
 from firebase_functions import logger
 from google.cloud import firestore as google_firestore
 from stream_chat import StreamChat
+from stream_chat.channel import Channel
 from xprocess import ProcessStarter, XProcess
 
 from chatsync import reconcile
@@ -24,7 +25,7 @@ from chatsync.clients import Clients, pacing, stream_calls
 from chatsync.clients.pause import Switch
 from chatsync.clients.stream import Stream
 from chatsync.clients.tasks import TaskQueues
-from chatsync.conversations import channel
+from chatsync.conversations import channel as channel_module
 from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.operator import command as command_module
@@ -103,6 +104,15 @@ def chat(stream: LocalStream) -> StreamChat:
     return StreamChat(stream.key, stream.secret, base_url=stream.url)
 
 
+@pytest.fixture
+def channel(chat: StreamChat) -> Channel:
+    """Channel c1 in Stream, made by Ann, with Bea; Cid is no member."""
+    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
+    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
+    channel.create("ann")
+    return channel
+
+
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts as in production would add up to minutes."""
@@ -172,7 +182,7 @@ def proven(clients: Clients) -> None:
 @pytest.fixture
 def three_people(accounts: MemoryAuth, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ann, Bob and Eve have signed up, and channels are tried again soon."""
-    monkeypatch.setattr(channel, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
+    monkeypatch.setattr(channel_module, "PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.05))
     for uid in ("ann", "bob", "eve"):
         accounts.sign_up(uid, displayName=uid.title())
         reconcile_after_sign_up(uid, clients)

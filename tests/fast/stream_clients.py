@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-from stream_chat import StreamChat
-from stream_chat.channel import Channel
 
 from stream_server.control_client import LocalStream
 from stream_server.user_client import user_token
@@ -111,15 +109,16 @@ def heard(
     stream: LocalStream,
     user_id: str,
     event_type: str,
-    call: Callable[[], Any],
-    *,
+    call: Callable[..., Any],
+    *arguments: Any,
     watches: bool = False,
+    **options: Any,
 ) -> Json:
     """The first event of the type that the user's client hears of the call."""
 
     async def listen() -> Json:
         async with listening(stream, user_id, watches) as client:
-            await in_thread(call)
+            await in_thread(call, *arguments, **options)
             return await client.event(event_type)
 
     return asyncio.run(listen())
@@ -149,12 +148,3 @@ def me(stream: LocalStream, user_id: str) -> Json:
             return client.me
 
     return asyncio.run(connect())
-
-
-def channel_with_message(chat: StreamChat) -> Channel:
-    """Channel c1 of Ann and Bea, with message m1 of Ann; Cid is no member."""
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
-    channel.send_message({"id": "m1", "text": "hello"}, "ann")
-    return channel

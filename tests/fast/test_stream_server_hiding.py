@@ -8,10 +8,7 @@ from tests.fast.stream_clients import all_heard, heard, me
 
 
 @pytest.fixture
-def channel(chat):
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
+def channel(channel):
     channel.send_message({"id": "m1", "text": "old"}, "bea")
     return channel
 

@@ -6,15 +6,7 @@ import pytest
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.test_stream_server_connections import connected, in_thread
-
-
-@pytest.fixture
-def channel(chat):
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
-    return channel
+from tests.fast.stream_clients import connected, in_thread
 
 
 def heard(stream, event_type, call, *arguments, **options):

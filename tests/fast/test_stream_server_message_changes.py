@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +8,7 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.test_stream_server_connections import connected, in_thread
+from tests.fast.stream_clients import heard as heard_by
 from tests.waiting import wait_for
 
 FORBIDDEN = (403, 17)
@@ -37,14 +36,7 @@ def main_list(channel):
 
 def heard(stream, event_type, call, *arguments, **options):
     """The next event of the type that Bea, who watches, hears of the call."""
-
-    async def connect():
-        async with connected(stream, "bea") as bea:
-            await bea.watch()
-            await in_thread(call, *arguments, **options)
-            return await bea.event(event_type)
-
-    return asyncio.run(connect())
+    return heard_by(stream, "bea", event_type, call, *arguments, watches=True, **options)
 
 
 def edited(chat, message_id="m1", user_id="ann", **fields):

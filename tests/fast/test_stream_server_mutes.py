@@ -2,22 +2,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from stream_server import mutes, timestamps
 from stream_server.reader import valid_mutes
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
 from tests.fast.stream_clients import heard, me
 from tests.waiting import wait_for
-
-
-@pytest.fixture
-def channel(chat):
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
-    return channel
 
 
 def muted_users(stream, user_id):

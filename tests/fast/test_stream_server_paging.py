@@ -7,11 +7,8 @@ from tests.fast.refusals import refusal
 
 
 @pytest.fixture
-def channel(chat):
+def channel(channel):
     """With messages m1 to m6."""
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
     for number in range(1, 7):
         channel.send_message({"id": f"m{number}", "text": str(number)}, "ann")
     return channel

@@ -7,7 +7,7 @@ import pytest
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.test_stream_server_connections import connected, in_thread
+from tests.fast.stream_clients import connected, in_thread
 from tests.waiting import wait_for
 
 
@@ -15,13 +15,6 @@ from tests.waiting import wait_for
 def people(chat):
     chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
     return chat
-
-
-@pytest.fixture
-def channel(people):
-    channel = people.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
-    return channel
 
 
 async def query_users(client, *user_ids):

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.stream_clients import channel_with_message
-from tests.fast.test_stream_server_connections import connected, in_thread
+from tests.fast.stream_clients import heard as heard_by
 
 
 @pytest.fixture
-def channel(chat):
-    return channel_with_message(chat)
+def channel(channel):
+    """With message m1 of Ann."""
+    channel.send_message({"id": "m1", "text": "hello"}, "ann")
+    return channel
 
 
 def react(channel, kind, user_id="bea", **fields):
@@ -21,14 +20,7 @@ def react(channel, kind, user_id="bea", **fields):
 
 def heard(stream, event_type, call, *arguments, **options):
     """The next event of the type that Ann, who watches, hears of the call."""
-
-    async def connect():
-        async with connected(stream, "ann") as ann:
-            await ann.watch()
-            await in_thread(call, *arguments, **options)
-            return await ann.event(event_type)
-
-    return asyncio.run(connect())
+    return heard_by(stream, "ann", event_type, call, *arguments, watches=True, **options)
 
 
 def test_a_reaction_is_kept_and_counted(channel):

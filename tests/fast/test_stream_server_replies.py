@@ -8,13 +8,14 @@ from stream_chat.base.exceptions import StreamAPIException
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.stream_clients import channel_with_message
-from tests.fast.test_stream_server_connections import connected, in_thread
+from tests.fast.stream_clients import connected, in_thread
 
 
 @pytest.fixture
-def channel(chat):
-    return channel_with_message(chat)
+def channel(channel):
+    """With message m1 of Ann."""
+    channel.send_message({"id": "m1", "text": "hello"}, "ann")
+    return channel
 
 
 def reply(channel, message_id, user_id="bea", **fields):

@@ -21,10 +21,7 @@ def now():
 
 
 @pytest.fixture
-def channel(chat):
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
+def channel(channel):
     channel.send_message({"id": "m0", "text": "before"}, "ann")
     return channel
 

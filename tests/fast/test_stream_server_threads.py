@@ -6,15 +6,12 @@ import pytest
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.test_stream_server_connections import connected, in_thread
+from tests.fast.stream_clients import connected, in_thread
 
 
 @pytest.fixture
-def channel(chat):
+def channel(channel):
     """With messages m1 and m2 of Ann."""
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
     for message_id in ("m1", "m2"):
         channel.send_message({"id": message_id, "text": message_id}, "ann")
     return channel

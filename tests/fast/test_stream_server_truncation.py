@@ -8,11 +8,8 @@ from tests.fast.stream_clients import heard, me
 
 
 @pytest.fixture
-def channel(chat):
+def channel(channel):
     """With three messages, of which the second has a reply."""
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
     for number in (1, 2, 3):
         channel.send_message({"id": f"m{number}", "text": "hi"}, "ann")
     channel.send_message({"id": "r1", "text": "hi", "parent_id": "m2"}, "bea")

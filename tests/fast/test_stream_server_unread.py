@@ -6,7 +6,7 @@ import pytest
 
 from stream_server.user_client import user_client
 from tests.fast.refusals import refusal
-from tests.fast.test_stream_server_connections import connected, in_thread
+from tests.fast.stream_clients import connected, heard, in_thread, me
 
 
 @pytest.fixture
@@ -29,14 +29,6 @@ def channel(people):
 def totals(source):
     names = ("total_unread_count", "unread_channels", "unread_threads")
     return tuple(source[name] for name in names)
-
-
-def me(stream, user_id):
-    async def connect():
-        async with connected(stream, user_id) as client:
-            return client.me
-
-    return asyncio.run(connect())
 
 
 def test_a_connection_begins_with_what_is_unread(people, channel, stream):
@@ -152,23 +144,14 @@ def unread_of(channel, user_id):
     return read["unread_messages"], read.get("last_read_message_id")
 
 
-def heard(stream, event_type, call, *arguments, **options):
-    """The next event of the type that Bea's client hears of the call."""
-
-    async def connect():
-        async with connected(stream, "bea") as bea:
-            await in_thread(call, *arguments, **options)
-            return await bea.event(event_type)
-
-    return asyncio.run(connect())
-
-
 def test_a_channel_is_unread_again_from_a_message_on(channel, stream):
     for number in (1, 2, 3):
         channel.send_message({"id": f"m{number}", "text": "hi"}, "ann")
     channel.mark_read("bea")
     assert unread_of(channel, "bea") == (0, "m3")
-    event = heard(stream, "notification.mark_unread", channel.mark_unread, "bea", message_id="m2")
+    event = heard(
+        stream, "bea", "notification.mark_unread", channel.mark_unread, "bea", message_id="m2"
+    )
     assert (event["first_unread_message_id"], event["last_read_message_id"]) == ("m2", "m1")
     assert (event["unread_messages"], totals(event)) == (2, (2, 1, 0))
     assert unread_of(channel, "bea") == (2, "m1")
@@ -184,7 +167,9 @@ def test_a_thread_is_unread_again(channel, stream):
     channel.send_message({"id": "m1", "text": "hi"}, "bea")
     channel.send_message({"text": "reply", "parent_id": "m1"}, "ann")
     channel.mark_read("bea", thread_id="m1")
-    event = heard(stream, "notification.mark_unread", channel.mark_unread, "bea", thread_id="m1")
+    event = heard(
+        stream, "bea", "notification.mark_unread", channel.mark_unread, "bea", thread_id="m1"
+    )
     assert (event["thread_id"], event["unread_threads"]) == ("m1", 1)
 
 
@@ -201,7 +186,7 @@ def test_all_channels_are_read_at_once(people, channel, stream):
     second = conversation(people, "c2")
     for where in (channel, second):
         where.send_message({"text": "hi"}, "ann")
-    event = heard(stream, "notification.mark_read", people.mark_all_read, "bea")
+    event = heard(stream, "bea", "notification.mark_read", people.mark_all_read, "bea")
     assert (totals(event), event["user"]["id"], "cid" in event) == ((0, 0, 0), "bea", False)
     assert unread_of(channel, "bea")[0] == unread_of(second, "bea")[0] == 0
 

@@ -14,14 +14,6 @@ FORBIDDEN = (403, 17)
 
 
 @pytest.fixture
-def channel(chat):
-    chat.upsert_users([{"id": "ann"}, {"id": "bea"}, {"id": "cid"}])
-    channel = chat.channel("messaging", "c1", {"members": ["ann", "bea"]})
-    channel.create("ann")
-    return channel
-
-
-@pytest.fixture
 def of(stream, channel):
     return lambda user_id: user_client(stream, user_id).channel("messaging", "c1")
 
