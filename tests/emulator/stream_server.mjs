@@ -141,20 +141,6 @@ const scenes = {
     };
   },
 
-  async type(tokens) {
-    const { mine, hers } = await both(tokens);
-    const started = next(hers, "typing.start");
-    await mine.keystroke();
-    await started;
-    const typing = Object.keys(hers.state.typing);
-    const stopped = next(hers, "typing.stop");
-    await mine.stopTyping();
-    await stopped;
-    const poked = next(hers, "poke");
-    await mine.sendEvent({ type: "poke", strength: 3 });
-    return { typing, after: Object.keys(hers.state.typing), strength: (await poked).strength };
-  },
-
   async deliver(tokens) {
     const ann = await connected("ann", tokens.ann);
     const bea = await connected("bea", tokens.bea);
@@ -197,18 +183,6 @@ const scenes = {
     };
   },
 
-  async unread(tokens) {
-    const bea = await connected("bea", tokens.bea);
-    const before = [bea.user.total_unread_count, bea.user.unread_channels];
-    const hers = bea.channel("messaging", "c1");
-    await hers.watch();
-    const counted = hers.countUnread();
-    const cleared = next(bea, "notification.mark_read");
-    await hers.markRead();
-    const { total_unread_count, unread_channels } = await cleared;
-    return { before, counted, after: [total_unread_count, unread_channels], left: hers.countUnread() };
-  },
-
   async presence(tokens) {
     const bea = await connected("bea", tokens.bea);
     const hers = bea.channel("messaging", "c1");
@@ -235,56 +209,6 @@ const scenes = {
     };
   },
 
-  async change(tokens) {
-    const { ann, bea, mine, hers } = await both(tokens);
-    const arrived = next(hers, "message.new");
-    const { message } = await mine.sendMessage({ text: "helo", colour: "red" });
-    await arrived;
-    const corrected = next(hers, "message.updated");
-    await ann.updateMessage({ ...message, text: "hello" });
-    await corrected;
-    const edited = hers.state.messages.map((one) => [one.text, one.colour]);
-    const pinned = next(hers, "message.updated");
-    await bea.pinMessage(message.id);
-    await pinned;
-    const pins = hers.state.pinnedMessages.map((one) => one.pinned_by.id);
-    const { code } = await refusal(bea.updateMessage({ id: message.id, text: "mine" }));
-    const gone = next(hers, "message.deleted");
-    await ann.deleteMessage(message.id);
-    await gone;
-    const deleted = hers.state.messages.map((one) => one.type);
-    const erased = next(hers, "message.deleted");
-    const { message: second } = await mine.sendMessage({ text: "oops" });
-    await ann.deleteMessage(second.id, true);
-    await erased;
-    return { edited, pins, code, deleted, left: hers.state.messages.length };
-  },
-
-  async react(tokens) {
-    const { ann, mine, hers } = await both(tokens);
-    const arrived = next(hers, "message.new");
-    const { message } = await mine.sendMessage({ text: "hello" });
-    await arrived;
-    const shown = () => {
-      const { reaction_counts, own_reactions } = mine.state.messages[0];
-      return [reaction_counts, own_reactions.map((one) => one.type)];
-    };
-    const steps = [];
-    for (const [type, call] of [
-      ["reaction.new", () => hers.sendReaction(message.id, { type: "like" })],
-      ["reaction.new", () => mine.sendReaction(message.id, { type: "like" })],
-      ["reaction.updated", () => mine.sendReaction(message.id, { type: "wow" }, { enforce_unique: true })],
-      ["reaction.deleted", () => hers.deleteReaction(message.id, "like")],
-    ]) {
-      const heard = next(mine, type);
-      await call();
-      await heard;
-      steps.push(shown());
-    }
-    const { reactions } = await ann.queryReactions(message.id, { type: "wow" });
-    return { steps, found: reactions.map((one) => one.user.id) };
-  },
-
   async unreadAgain(tokens) {
     const bea = await connected("bea", tokens.bea);
     const hers = bea.channel("messaging", "c1");
@@ -299,25 +223,6 @@ const scenes = {
     await bea.markChannelsRead();
     await cleared;
     return { counted, asked: channels[0].unread_count, left: hers.countUnread() };
-  },
-
-  async upload(tokens) {
-    const ann = await connected("ann", tokens.ann);
-    const channel = ann.channel("messaging", "c1");
-    await channel.watch();
-    const bytes = Buffer.from([137, 80, 78, 71, 13, 10, 45, 45]);
-    const { file: url } = await channel.sendImage(bytes, "a.png", "image/png");
-    const served = await fetch(url);
-    const same = Buffer.from(await served.arrayBuffer()).equals(bytes);
-    const attachments = [{ type: "image", image_url: url }];
-    const { message } = await channel.sendMessage({ attachments });
-    await channel.deleteImage(url);
-    return {
-      same,
-      kind: served.headers.get("content-type"),
-      attached: message.attachments.length,
-      after: (await fetch(url)).status,
-    };
   },
 
   async restricted(tokens) {

@@ -149,10 +149,6 @@ def test_messages_come_in_pages(play, channel):
     }
 
 
-def test_others_are_seen_typing(play):
-    assert play("type") == {"typing": ["ann"], "after": [], "strength": 3}
-
-
 def test_what_reaches_a_client_is_confirmed_by_it(play):
     assert play("deliver") == {"to": "bea", "isTheSame": True}
 
@@ -169,12 +165,6 @@ def test_a_thread_and_a_quote(play):
     }
 
 
-def test_a_badge_shows_and_clears(play, channel):
-    for _ in range(2):
-        channel.send_message({"text": "hi"}, "ann")
-    assert play("unread") == {"before": [2, 1], "counted": 2, "after": [0, 0], "left": 0}
-
-
 def test_who_is_there_shows(play):
     assert play("presence") == {
         "online": ["ann", True],
@@ -185,36 +175,10 @@ def test_who_is_there_shows(play):
     }
 
 
-def test_messages_are_edited_pinned_and_deleted(play):
-    assert play("change") == {
-        "edited": [["hello", "red"]],
-        "pins": ["bea"],
-        "code": 17,
-        "deleted": ["deleted"],
-        "left": 1,
-    }
-
-
-def test_messages_get_reactions(play):
-    assert play("react") == {
-        "steps": [
-            [{"like": 1}, []],
-            [{"like": 2}, ["like"]],
-            [{"like": 1, "wow": 1}, ["wow"]],
-            [{"wow": 1}, ["wow"]],
-        ],
-        "found": ["ann"],
-    }
-
-
 def test_a_channel_is_unread_again(play, channel):
     for number in range(1, 4):
         channel.send_message({"id": f"m{number}", "text": "hi"}, "ann")
     assert play("unreadAgain") == {"counted": 2, "asked": 2, "left": 0}
-
-
-def test_an_image_is_uploaded(play):
-    assert play("upload") == {"same": True, "kind": "image/png", "attached": 1, "after": 404}
 
 
 def test_a_banned_user_sees_that_they_cannot_send(play, channel):
