@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from itertools import product
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import msgspec
 from google.cloud import firestore as google_firestore
 
-from chatsync.config import SERVER_ONLY, Config
-from tests.emulator.rules_client import REMOVED, Denied, Person, pretend
+from chatsync.config import DEFAULTS, SERVER_ONLY, Config
+from tests.emulator.rules_client import REMOVED, SERVER_TIME, Denied, Person, pretend
 
 APPS: dict[str, Config] = {
     name: msgspec.convert(sections, Config)
@@ -60,6 +61,26 @@ LONGEST = {"name": 256, "image": 2048}
 ABSENT = object()
 Fields = dict[str, Any]
 
+LONG_AGO = {
+    "createdAt": datetime(2020, 1, 1, tzinfo=UTC),
+    "updatedAt": datetime(2020, 1, 1, tzinfo=UTC),
+}
+NAME_AND_IMAGE = {"displayName": "Ann", "photoURL": "https://p/ann.png"}
+USER = {**NAME_AND_IMAGE, "phoneNumber": "+15550100", "chat": {"role": "user"}, **LONG_AGO}
+PROFILE = {
+    **NAME_AND_IMAGE,
+    "preferences": {"theme": "light", "language": "de"},
+    "mirrored": NAME_AND_IMAGE,
+    **LONG_AGO,
+}
+"""As the functions and the app of the shipped names have written them."""
+
+LONGEST_TEXTS = {
+    **dict.fromkeys(DEFAULTS.users.name, "ä" * 256),
+    **dict.fromkeys(DEFAULTS.users.image, "ä" * 2048),
+    "email": "ä" * 320,
+    "phoneNumber": "ä" * 32,
+}
 
 OWNER = "the owner"
 """As a value in ``fields``: the uid of the document's owner."""
@@ -271,14 +292,28 @@ def oversized(app: str) -> list[Attempt]:
 def other_denials(app: str) -> list[Attempt]:
     """What is denied of times and profiles, whatever things are called."""
     found = [
-        Attempt("a time", {name: "then"}, stored)
-        for name, stored in product(("createdAt", "updatedAt"), NOTHING_OR_EMPTY)
+        Attempt("a time", {name: then}, stored)
+        for name, then, stored in product(
+            LONG_AGO, ("then", LONG_AGO["createdAt"], None), NOTHING_OR_EMPTY
+        )
     ]
+    found += [
+        Attempt("no time of creation", {"createdAt": REMOVED}, USER, "update"),
+        Attempt("another time of creation", {"createdAt": SERVER_TIME}, USER, "update"),
+        Attempt("even longer", {"email": "x" * 400}, {"email": "x" * 350}, "update"),
+        Attempt("by email", {"where": ("email", "EQUAL", "ann@example.com")}, USER, "list"),
+        Attempt("whether there is one", how="get", of="conversations"),
+    ]
+    for name in ("displayName", "photoURL", "mirrored", "createdAt", "updatedAt"):
+        found.append(Attempt(f"no {name}", {name: REMOVED}, PROFILE, "update", of="profiles"))
+    forged = {"displayName": "Annie", "mirrored.displayName": "Annie"}
+    found.append(Attempt("a forgery beside an edit", forged, PROFILE, "update", of="profiles"))
     of_profiles: list[Fields] = [
         {"displayName": ["x"]},
         {"photoURL": ["x"]},
         {"displayName": "x" * 257},
         {"updatedAt": "then"},
+        {"createdAt": LONG_AGO["createdAt"]},
         {"mirrored": {}},
         {"verified": True},
         {"role": "admin"},
@@ -313,7 +348,9 @@ READERS = {
     "stats": OWNERS,
     "companies": SIGNED_IN,
     "conversations": (*OWNERS, "participant"),
-    **dict.fromkeys([*SERVER_ONLY, "audits/a/findings", "unknown"], ()),
+    **dict.fromkeys(
+        [*SERVER_ONLY, "audits/a/findings", "findings", "users/a/private", "unknown"], ()
+    ),
 }
 """Who may get a document of each collection."""
 
@@ -357,11 +394,53 @@ def requests(app: str) -> list[tuple[Attempt, bool]]:
     return found
 
 
+BEFORE_RULES = {name: {"first": "Nora"} for name in LONGEST_TEXTS}
+PROFILE_BEFORE_RULES = {"displayName": 42, "preferences": "none", "verified": True}
+"""As an app may have written them before it had these rules."""
+
 LEGITIMATE = {
     "shipped": [
         Attempt("a new account", {"displayName": "Ann"}, how="create"),
         Attempt("a field beside", {"chat.theme": "x"}, {"chat": {"role": "user"}}, "update"),
+        Attempt("no document yet", how="get"),
+        Attempt("the server's times", dict.fromkeys(LONG_AGO, SERVER_TIME), how="create"),
+        Attempt("nothing", how="create"),
+        Attempt("the longest", LONGEST_TEXTS, how="create"),
+        Attempt("the longest", {**LONGEST_TEXTS, "updatedAt": SERVER_TIME}, USER, "update"),
+        Attempt("null for everything", dict.fromkeys(LONGEST_TEXTS), how="create"),
+        Attempt("null for everything", dict.fromkeys(LONGEST_TEXTS), USER, "update"),
+        Attempt(
+            "the app's own", {"biography": "b" * 10_000, "address": {"city": "Pune"}}, USER, "merge"
+        ),
+        *(
+            Attempt(
+                "a name at sign-up", {"displayName": "A", "updatedAt": SERVER_TIME}, stored, "merge"
+            )
+            for stored in (None, USER)
+        ),
+        Attempt("no phone number", {"phoneNumber": REMOVED}, USER, "update"),
+        Attempt("as it was read", {**USER, "displayName": "Annie"}, USER),
+        *(
+            Attempt(
+                f"{name}, all else as before these rules", {name: "Nora"}, BEFORE_RULES, "update"
+            )
+            for name in LONGEST_TEXTS
+        ),
+        *(
+            Attempt(f"to {one}", one, PROFILE, "update", of="profiles")
+            for one in (
+                {"displayName": None, "photoURL": None},
+                {"displayName": "n" * 256, "photoURL": "u" * 2048},
+                {"preferences.theme": "dark", "updatedAt": SERVER_TIME},
+                {"preferences.theme": REMOVED},
+                {"preferences": {f"p{number}": True for number in range(100)}},
+                {"preferences": None},
+                {"preferences": REMOVED},
+            )
+        ),
         Attempt("a profile", {"name": "A", "image": "u"}, {}, "update", of="profiles"),
+        Attempt("as it was read", {**PROFILE, "displayName": "Annie"}, PROFILE, of="profiles"),
+        Attempt("a name", {"displayName": "Nora"}, PROFILE_BEFORE_RULES, "update", of="profiles"),
     ],
     "flat": [
         Attempt("a person", {"username": "Ann", "type": "person"}, how="create"),
