@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
@@ -30,6 +31,7 @@ from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.errors import StreamRateLimited, StreamRejected, Temporary
 from chatsync.ids import Key
 from chatsync.outcome import Outcome
+from tests.fast.interrupted import dies_before
 from tests.fast.outbox import drain_until_settled, entries
 
 
@@ -41,15 +43,19 @@ def no_limits(stream):
         stream.remove_limit(operation)
 
 
+def go_on(audit: Audit, clients: Clients) -> Audit:
+    """Page by page, as an operator's command does."""
+    while audit.state == "running":
+        audit = audit_module.run_page(audit, clients)
+    return audit
+
+
 @pytest.fixture
 def run(clients) -> Callable[..., Audit]:
-    """A whole audit, run page by page as an operator's command does."""
+    """A whole audit."""
 
     def run(clients: Clients = clients, **options: Any) -> Audit:
-        audit = audit_module.start("operator", clients, **options)
-        while audit.state == "running":
-            audit = audit_module.run_page(audit, clients)
-        return audit
+        return go_on(audit_module.start("operator", clients, **options), clients)
 
     return run
 
@@ -657,9 +663,6 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
 ):
     """Killed before each outside call in turn, and gone on with from what Firestore says."""
 
-    class Killed(BaseException):
-        pass
-
     for n in range(2):
         accounts.sign_up(f"new-{n}", displayName="New")
     chat.upsert_user({"id": "ghost"})
@@ -674,28 +677,9 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
             chat.delete_user(uid, hard_delete=True, mark_messages_deleted=True)
         stream.switch(hard_delete_blocks_id_reuse=False)
         audit = audit_module.start("operator", clients, repair=repair)
-        calls = 0
-
-        def die(call: str, at=at) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == at:
-                raise Killed
-
-        firestore_api.before_call = accounts.before_call = die
-        killed = False
-        try:
-            while audit.state == "running":
-                audit = audit_module.run_page(audit, clients)
-        except Killed:
-            killed = True
-        finally:
-            firestore_api.before_call = accounts.before_call = lambda _: None
-        if not killed:
+        if not dies_before(at, partial(go_on, audit, clients), firestore_api, accounts):
             break
-        audit = audit_module.read(audit.id, clients)
-        while audit.state == "running":
-            audit = audit_module.run_page(audit, clients)
+        audit = go_on(audit_module.read(audit.id, clients), clients)
         where = f"killed before call {at}"
         assert audit.counts["users"]["records"] == 5, where
         assert audit.counts["users"]["orphan_stream_user"] == 1, where

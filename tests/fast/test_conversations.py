@@ -29,6 +29,7 @@ from chatsync.outbox.drain import drain
 from chatsync.outcome import NotRepaired, Outcome
 from chatsync.settings import Settings
 from tests.fast.failures import fails_with
+from tests.fast.interrupted import Killed
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_sync_interrupted import FAIL, World
 from tests.waiting import wait_for
@@ -533,10 +534,6 @@ def test_a_user_who_goes_away_in_between_is_healed_and_the_call_repeated(
 
 
 # Interrupted at every point
-
-
-class Killed(BaseException):
-    pass
 
 
 def KILL() -> None:  # noqa: N802 (a mark, compared by identity)

@@ -25,6 +25,7 @@ from chatsync.outbox.wakes import SLOT_SECONDS
 from chatsync.outcome import Outcome
 from chatsync.removal import remove_users
 from tests.fast.failures import fails_with
+from tests.fast.interrupted import dies_before
 from tests.fast.outbox import drain_until_settled, entries
 
 ANN = Key("user", "ann")
@@ -286,10 +287,6 @@ def test_a_drain_that_dies_in_the_middle_has_lost_nobody(
     """Before each of its outside calls in turn."""
     for operation in ("QueryUsers", "UpdateUsers"):
         stream.remove_limit(operation)
-
-    class Killed(BaseException):
-        pass
-
     at = 0
     while True:
         at += 1
@@ -299,22 +296,8 @@ def test_a_drain_that_dies_in_the_middle_has_lost_nobody(
         for n in range(3):
             accounts.sign_up(f"user-{n}")
         queue(clients, *(f"user-{n}" for n in range(3)))
-        calls = []
-
-        def die(call: str, calls=calls, at=at) -> None:
-            calls.append(call)
-            if len(calls) == at:
-                raise Killed
-
-        firestore_api.before_call = accounts.before_call = die
-        try:
-            drain(0, clients)
-        except Killed:
-            pass
-        else:
+        if not dies_before(at, lambda: drain(0, clients), firestore_api, accounts):
             break
-        finally:
-            firestore_api.before_call = accounts.before_call = lambda _: None
         drain_until_settled(clients)
         assert len(names(chat)) == 3, f"killed before call {at}"
         assert len(firestore_api.documents) == 12, f"killed before call {at}"

@@ -20,6 +20,7 @@ from chatsync.entry.set_up import set_up, with_ours
 from chatsync.errors import FirebaseUnavailable, Temporary
 from chatsync.operator import options
 from tests.fast.firebase_in_memory import PROJECT
+from tests.fast.interrupted import dies_before
 
 ADDRESS = f"https://asia-south1-{PROJECT}.cloudfunctions.net/streamWebhook"
 OTHERS = [
@@ -321,35 +322,19 @@ def test_status_says_what_is_not_set_up(clients, run):
     assert "users only, running: 0 compared" in out
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
 def killed_before(number: int, clients: Clients, firestore_api, tasks, monkeypatch) -> bool:
     """Whether a set-up made so many calls, and was killed before the one of this number."""
-    calls = 0
+    call = clients.stream._calls._call
 
-    def before_call(*_: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            raise Killed
+    def watched(*args: Any, **options: Any) -> Any:
+        firestore_api.before_call("Stream")
+        return call(*args, **options)
 
     with monkeypatch.context() as patched:
-        call = clients.stream._calls._call
-
-        def watched(*args: Any, **options: Any) -> Any:
-            before_call()
-            return call(*args, **options)
-
         patched.setattr(clients.stream._calls, "_call", watched)
-        patched.setattr(firestore_api, "before_call", before_call)
-        patched.setattr(tasks, "before_call", before_call)
-        try:
-            set_up(clients, with_backfill=True)
-        except Killed:
-            return True
-    return False
+        return dies_before(
+            number, lambda: set_up(clients, with_backfill=True), firestore_api, tasks
+        )
 
 
 def test_it_may_be_killed_anywhere(clients, firestore, firestore_api, tasks, chat, monkeypatch):

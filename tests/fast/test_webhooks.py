@@ -25,6 +25,7 @@ from chatsync.conversations.create import create_conversation
 from chatsync.entry import webhooks
 from chatsync.entry.events import reconcile_after_sign_up
 from stream_server.webhook_receiver import Received
+from tests.fast.interrupted import dies_before
 from tests.fast.large_body import HELD_BYTES, send_large
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
@@ -307,9 +308,6 @@ def test_two_messages_count_twice(send, room, stats):
 def test_a_message_counts_once_though_the_function_dies_anywhere(
     room, stats, clients, firestore_api, send
 ):
-    class Killed(BaseException):
-        pass
-
     event = message_event(room, id="fragile")
     at = 0
     while True:
@@ -320,23 +318,8 @@ def test_a_message_counts_once_though_the_function_dies_anywhere(
             if "/counted_messages/" not in name
         }
         clients.firestore.document("user_stats/ann").update({"messagesSent": 0})
-        calls = 0
-
-        def die(call: str, at=at) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == at:
-                raise Killed
-
-        firestore_api.before_call = die
-        try:
-            webhooks.handle(event, clients)
-        except Killed:
-            pass
-        else:
+        if not dies_before(at, lambda: webhooks.handle(event, clients), firestore_api):
             break
-        finally:
-            firestore_api.before_call = lambda _: None
         webhooks.handle(event, clients)
         assert stats()["messagesSent"] == 1, f"killed before call {at}"
     assert at > 3
