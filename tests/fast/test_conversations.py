@@ -197,17 +197,6 @@ def test_nothing_is_left_in_the_outbox(ann, bob, create, clients):
 # Calls
 
 
-def test_a_hundred_members_of_whom_fifty_are_missing_cost_three_calls(
-    accounts, ann, create, chat, stream
-):
-    uids = people(accounts, 99)
-    chat.upsert_users([{"id": uid, "role": "user"} for uid in uids[:50]])
-    since = stream.last_request()
-    result = create(*uids)
-    assert stream.operations(since) == ["QueryUsers", "UpdateUsers", "GetOrCreateChannel"]
-    assert len(result["healed"]) == 50
-
-
 def test_hundreds_of_members_are_added_by_the_hundred(accounts, ann, with_settings, chat, stream):
     uids = people(accounts, 299)
     large = with_settings(conversations={"max_members": 300})
@@ -220,13 +209,6 @@ def test_hundreds_of_members_are_added_by_the_hundred(accounts, ann, with_settin
     [state] = chat.query_channels({"cid": result["cid"]})["channels"]
     assert state["channel"]["member_count"] == 300
     assert len(result["participantIds"]) == 300
-
-
-def test_asking_again_costs_two_calls(ann, bob, create, stream):
-    create("bob")
-    since = stream.last_request()
-    create("bob")
-    assert stream.operations(since) == ["QueryChannels", "QueryUsers"]
 
 
 # Refused: nothing is written anywhere
