@@ -21,7 +21,6 @@ from chatsync import conversations, outbox, proof
 from chatsync.audit import steps
 from chatsync.clients import accounts as account_calls
 from chatsync.clients.stream import Stream
-from chatsync.conversations.create import create_conversation
 from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
@@ -128,11 +127,11 @@ def test_an_audit_in_agreement_ends_well(run, ann_and_bob):
     assert (ran.status, "In sync: 100%" in ran.out) == (0, True)
 
 
-def test_who_is_asked_sees_what_would_go_and_can_decline(run, ann_and_bob, chat, monkeypatch):
+def test_who_is_asked_sees_what_would_go_and_can_decline(run, ann_and_bob, chat, answers):
     chat.upsert_user({"id": "ghost"})
-    monkeypatch.setattr("typer.confirm", lambda *_, **__: False)
-    ran = run("audit", "--users", "--repair", "orphan_stream_user", "--apply")
+    ran = run("audit", "--repair", "orphan_stream_user", "--apply")
     assert (ran.status, "user:ghost" in ran.out) == (2, True)
+    assert "1 orphan_stream_user? 2 records" in answers[0]
     assert "Nothing was removed or closed." in ran.err
     assert chat.query_users({"id": "ghost"})["users"]
 
@@ -176,14 +175,6 @@ def answers(monkeypatch) -> list[str]:
     questions: list[str] = []
     monkeypatch.setattr(terminal.typer, "confirm", lambda question, **_: questions.append(question))
     return questions
-
-
-def test_nothing_is_destroyed_without_a_yes_to_how_much(run, chat, ann_and_bob, answers):
-    chat.upsert_user({"id": "ghost"})
-    ran = run("audit", "--repair", "orphan_stream_user", "--apply")
-    assert ran.status == 2
-    assert "1 orphan_stream_user? 2 records" in answers[0]
-    assert len(chat.query_users({})["users"]) == 3
 
 
 def test_only_what_was_found_is_destroyed(run, chat, ann_and_bob, monkeypatch):
@@ -259,7 +250,7 @@ def test_repair_tells_first_and_heals_when_told_to(run, accounts, chat):
     dry = run("repair", "new", "--json")
     assert dry.status == 1
     assert {one["kind"] for one in dry.json()} == {"missing_documents", "missing_stream_user"}
-    ran = run("repair", "new", "--apply", "--json")
+    ran = run("repair", "user:new", "--apply", "--json")  # as findings have it
     assert (ran.status, ran.json()) == (0, [{"key": "user:new", "result": "created"}])
     assert run("repair", "new").out.strip() == "In agreement."
 
@@ -276,11 +267,6 @@ def test_repair_knows_companies(run, firestore, chat):
     firestore.document("companies/acme").set({"name": "Acme"})
     assert run("repair", "company:acme", "--apply").status == 0
     assert chat.query_users({})["users"][0]["id"] == "company_acme"
-
-
-def test_repair_finds_nothing_about_a_healthy_company(run, firestore):
-    firestore.document("companies/acme").set({"name": "Acme"})
-    run("repair", "company:acme", "--apply")
     ran = run("repair", "company:acme")
     assert (ran.status, ran.out.strip()) == (0, "In agreement.")
 
@@ -318,11 +304,6 @@ def test_repair_finishes_a_removal_that_waits(run, clients, chat):
     run("repair", "ghost", "--apply")
     assert chat.query_users({})["users"] == []
     assert entries(clients) == {}
-
-
-def test_repair_takes_names_as_findings_have_them(run, accounts):
-    accounts.sign_up("new")
-    assert run("repair", "user:new", "--apply", "--json").json()[0]["key"] == "user:new"
 
 
 def test_repair_leaves_an_entry_that_was_reported_meanwhile(run, accounts, clients, monkeypatch):
@@ -867,13 +848,3 @@ def test_the_deployed_functions_do_without_the_commands_packages():
         [sys.executable, "-c", code], cwd=FUNCTIONS, env=kept, capture_output=True, text=True
     )
     assert ran.stdout.strip() == "set()", ran.stderr
-
-
-def test_a_conversation_can_be_made_beside_all_this(ann_and_bob, clients, run):
-    """The commands leave what the app makes in agreement."""
-    create_conversation("ann", {"participantIds": ["bob"]}, clients)
-    assert run("audit").status == 0
-
-
-def test_the_settings_are_looked_for_where_the_functions_are():
-    assert (options.config_module.FOLDER / "main.py").exists()
