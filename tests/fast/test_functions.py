@@ -87,12 +87,6 @@ def test_ensure_stream_user_repairs_a_missing_user(accounts, call, chat):
     assert len(chat.query_users({"id": "ann"})["users"]) == 1
 
 
-def test_ensure_stream_user_again_finds_nothing_to_do(accounts, call):
-    accounts.sign_up("ann")
-    call({"userId": "ann"})
-    assert call({"userId": "ann"})[1]["result"]["status"] == "ok"
-
-
 def test_many_users_are_answered_one_by_one_in_the_order_asked(accounts, call):
     accounts.sign_up("ann")
     accounts.sign_up("bob", disabled=True)
@@ -160,13 +154,6 @@ def test_an_id_without_account_is_not_found(call):
     status, body = call({"userId": "nobody"})
     assert (status, body["error"]["status"]) == (404, "NOT_FOUND")
     assert body["error"]["details"] == {"userIds": ["nobody"]}
-
-
-def test_a_disabled_account_is_a_failed_precondition(accounts, call):
-    accounts.sign_up("ann", disabled=True)
-    status, body = call({"userId": "ann"})
-    assert (status, body["error"]["status"]) == (400, "FAILED_PRECONDITION")
-    assert body["error"]["details"] == {"userIds": ["ann"], "reason": "disabled"}
 
 
 def test_stream_being_down_is_unavailable(accounts, call, stream):
@@ -299,18 +286,6 @@ def test_a_sign_up_becomes_a_stream_user(accounts, create_stream_user, chat):
     accounts.sign_up("ann", displayName="Ann")
     assert create_stream_user("ann") == 200
     assert chat.query_users({"id": "ann"})["users"][0]["name"] == "Ann"
-
-
-def test_a_sign_up_event_that_comes_twice_changes_nothing(accounts, create_stream_user, stream):
-    accounts.sign_up("ann")
-    assert (create_stream_user("ann"), create_stream_user("ann")) == (200, 200)
-    operations = stream.operations()
-    assert operations.count("UpdateUsers") == 1
-
-
-def test_a_sign_up_event_of_an_account_deleted_meanwhile_creates_nobody(create_stream_user, stream):
-    assert create_stream_user("gone") == 200
-    assert stream.state()["counts"]["users"] == 0
 
 
 def test_a_sign_up_while_stream_is_down_is_left_to_the_outbox(

@@ -205,10 +205,6 @@ def group(clients, *others):
     return create_conversation("ann", fields, clients)
 
 
-def test_a_conversation_of_people_who_agree_is_one_call(clients, asked):
-    assert asked(lambda: group(clients, "bob", "eve")) == ["GetOrCreateChannel"]
-
-
 def test_a_conversation_that_exists_is_opened_with_one_call(clients, asked):
     for calls in (["GetOrCreateChannel"], ["QueryChannels"]):
         assert asked(lambda: create_conversation("ann", {"participantIds": ["bob"]}, clients)) == (
