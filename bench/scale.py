@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from firebase_admin import auth
@@ -105,7 +105,6 @@ def main() -> int:
         help=f"the sizes, by default {','.join(map(str, SIZES))}",
     )
     parser.add_argument("--limits", action="store_true", help="keep Stream's rate limits")
-    parser.add_argument("--json", action="store_true", help="print JSON, for machines")
     arguments = parser.parse_args()
 
     # The local secret is shorter than JWT libraries like.
@@ -118,10 +117,7 @@ def main() -> int:
     except (MeasurementError, StackError, RuntimeError) as error:
         sys.exit(str(error))
     goals = goals_of(measured, arguments.limits)
-    if arguments.json:
-        print(json.dumps(_as_json(measured, goals), indent=2))
-    else:
-        print("\n".join(_table(measured)), *map(_verdict, goals), sep="\n")
+    print("\n".join(_table(measured)), *map(_verdict, goals), sep="\n")
     return 0 if all(goal.is_met for goal in goals) else 1
 
 
@@ -240,16 +236,6 @@ def goals_of(measured: Sequence[Measurement], limits: bool) -> list[Goal]:
         if limits:
             goals.append(Goal(f"{command}: calls answered with 429", last.refused, REFUSED))
     return goals
-
-
-def _as_json(measured: Sequence[Measurement], goals: Sequence[Goal]) -> dict[str, Any]:
-    return {
-        "measured": [
-            {**asdict(one), "per_second": one.per_second, "calls_per_100": one.calls_per_100}
-            for one in measured
-        ],
-        "goals": [{**asdict(goal), "is_met": goal.is_met} for goal in goals],
-    }
 
 
 def _table(measured: Sequence[Measurement]) -> list[str]:
