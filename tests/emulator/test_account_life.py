@@ -2,15 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import jwt
 import pytest
 from firebase_admin import auth
 from google.cloud import firestore as google_firestore
-from stream_chat import StreamChat
-from stream_chat.base.exceptions import StreamAPIException
 
 from dev import app_client
-from dev.start import LOG
 from tests.emulator.function_runs import events_of, runs, settle
 from tests.waiting import wait_for
 
@@ -103,62 +99,3 @@ def test_sign_ups_that_are_deleted_at_once_leave_nobody(firebase, firestore, str
     documents = [firestore.document(f"users/{uid}") for uid in uids]
     wait_for(lambda: not any(stream_user(uid) for uid in uids))
     wait_for(lambda: not any(found.exists for found in firestore.get_all(documents)))
-
-
-def test_a_token_opens_the_chat_for_its_user(ann, stream):
-    issued = ann.call("getStreamUserToken", {})
-    client = StreamChat(issued["apiKey"], "unknown to a client", base_url=stream.url)
-    client.auth_token = issued["token"]
-    [user] = client.query_users({"id": ann.uid})["users"]
-    assert user["name"] == "Ann"
-
-
-def test_an_earlier_token_fails_after_a_revocation_and_a_new_one_works(ann, stream):
-    client = StreamChat("local-key", "unknown to a client", base_url=stream.url)
-    client.auth_token = ann.call("getStreamUserToken", {})["token"]
-    ann.call("revokeStreamUserTokens", {})
-    with pytest.raises(StreamAPIException) as refusal:
-        client.query_users({"id": ann.uid})
-    assert refusal.value.status_code == 401
-    client.auth_token = ann.call("getStreamUserToken", {})["token"]
-    assert client.query_users({"id": ann.uid})["users"]
-
-
-def test_an_account_deleted_a_moment_ago_gets_no_token(ann, firebase, stream_user):
-    auth.delete_user(ann.uid, app=firebase)
-    with pytest.raises(app_client.CallFailed) as refusal:
-        ann.call("getStreamUserToken", {})
-    assert refusal.value.code == "not-found"
-    wait_for(lambda: stream_user(ann.uid) is None)
-
-
-def test_an_account_disabled_a_moment_ago_gets_no_token(ann, firebase):
-    auth.update_user(ann.uid, disabled=True, app=firebase)
-    with pytest.raises(app_client.CallFailed) as refusal:
-        ann.call("getStreamUserToken", {})
-    assert (refusal.value.code, refusal.value.details["reason"]) == (
-        "failed-precondition",
-        "disabled",
-    )
-
-
-def test_calls_at_once_heal_one_stats_record_and_agree(caller, firebase, firestore):
-    auth.import_users([auth.ImportUserRecord("legacy-stats", display_name="Lena")], app=firebase)
-    with ThreadPoolExecutor(4) as pool:  # each has a process of its own
-        answers = list(
-            pool.map(lambda _: caller.call("getUserStats", {"userId": "legacy-stats"}), range(20))
-        )
-    assert all(answer == answers[0] for answer in answers)
-    record = firestore.document("user_stats/legacy-stats").get()
-    assert record.create_time == record.update_time
-    assert "Self-healing triggered for user legacy-stats" in LOG.read_text()
-
-
-def test_the_profile_of_a_caller_is_theirs(ann):
-    profile = ann.call("ensureUserProfile", {})
-    assert (profile["displayName"], profile["created"]) == ("Ann", False)
-
-
-def test_a_token_says_no_more_than_needed(ann):
-    token = ann.call("getStreamUserToken", {})["token"]
-    assert set(jwt.decode(token, options={"verify_signature": False})) == {"user_id", "iat", "exp"}
