@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from dev import app_client
 from dev.app_client import AppUser, CallFailed
 from tests.emulator.rules_client import Denied, Person, sign_in
 from tests.waiting import wait_for
@@ -101,17 +100,6 @@ def test_a_chat_with_somebody_who_is_missing_everywhere_opens(
     assert entry_of(answer["id"]) is None
 
 
-def test_the_other_side_gets_the_same_conversation(ann, lena, channels_of):
-    first = start(ann, lena)
-
-    second = start(lena, ann)
-
-    for field in ("id", "cid", "createdAt"):
-        assert second[field] == first[field]
-    assert (second["existed"], second["healed"]) == (True, [])
-    assert len(channels_of(lena)) == 1
-
-
 def test_both_sides_at_once_get_the_same_conversation(ann, lena, documents_of, channels_of):
     with ThreadPoolExecutor() as pool:
         one, other = pool.map(start, [ann, lena], [lena, ann])
@@ -120,58 +108,6 @@ def test_both_sides_at_once_get_the_same_conversation(ann, lena, documents_of, c
     assert len(channels_of(ann)) == 1
     [document] = documents_of(ann) + documents_of(lena)
     assert document["status"] == "ready"
-
-
-def test_a_chat_with_a_company_opens(ann, firestore, channels_of, stream_user):
-    firestore.document("companies/conversing-acme").set({"name": "Acme"})
-    company = {"companyId": "conversing-acme"}
-
-    answer = start(ann, company)
-
-    assert answer["participantIds"] == [ann.uid, company]
-    assert company in answer["healed"]
-    assert members_of(*channels_of(ann)) == {ann.uid, "company_conversing-acme"}
-    assert stream_user("company_conversing-acme")["name"] == "Acme"
-
-
-def test_who_does_not_exist_is_named_and_nothing_begins(
-    ann, lena, documents_of, channels_of, stream_user
-):
-    with pytest.raises(CallFailed) as refusal:
-        start(ann, lena, "ghost", {"companyId": "ghosts"})
-
-    assert refusal.value.code == "not-found"
-    assert sorted(refusal.value.details["userIds"]) == ["ghost", "ghosts"]
-    assert documents_of(ann) == []
-    assert channels_of(ann) == []
-    assert stream_user("ghost") is None
-
-
-def test_a_team_that_is_not_the_callers_is_refused(ann, lena, documents_of, channels_of):
-    with pytest.raises(CallFailed) as refusal:
-        start(ann, lena, team="red")
-
-    assert (refusal.value.code, refusal.value.details) == ("permission-denied", None)
-    assert documents_of(ann) == []
-    assert channels_of(ann) == []
-
-
-def test_members_outside_of_the_team_are_named(ann, lena, firestore, documents_of, channels_of):
-    firestore.document(f"users/{ann.uid}").set({"chat": {"teams": ["red"]}})
-
-    with pytest.raises(CallFailed) as refusal:
-        start(ann, lena, team="red")
-
-    assert refusal.value.code == "permission-denied"
-    assert refusal.value.details == {"userIds": [lena.uid]}
-    assert documents_of(ann) == []
-    assert channels_of(ann) == []
-
-
-def test_a_caller_who_is_not_signed_in_is_refused(lena):
-    with pytest.raises(CallFailed) as refusal:
-        app_client.call("createConversation", {"participantIds": [lena.uid]})
-    assert refusal.value.code == "unauthenticated"
 
 
 @pytest.mark.parametrize(
