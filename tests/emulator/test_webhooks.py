@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import hmac
-import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
-import requests
 from firebase_admin import auth
 from stream_chat.channel import Channel
 
 from chatsync import proof
-from dev.app_client import AppUser
 from dev.emulators import FUNCTIONS_URL
-from tests.emulator.rules_client import sign_in
 from tests.emulator.test_app_clients import LOCAL, play_in_node
 from tests.waiting import wait_for
 
@@ -111,14 +104,6 @@ def compressed(chat) -> Iterator[None]:
     chat.update_app_settings(enable_hook_payload_compression=False)
 
 
-def deliver(event: dict[str, Any], secret: str) -> int:
-    """The status that the function answers to an event signed with this secret."""
-    body = json.dumps(event).encode()
-    signature = hmac.new(secret.encode(), body, "sha256").hexdigest()
-    headers = {"X-Signature": signature, "Content-Encoding": "gzip"}
-    return requests.post(URL, gzip.compress(body), headers=headers, timeout=60).status_code
-
-
 def test_a_channel_from_the_dashboard_becomes_a_conversation(
     stream_calls, create, document_of, people
 ):
@@ -132,38 +117,9 @@ def test_a_channel_from_the_dashboard_becomes_a_conversation(
     assert document["createdBy"] == people[0]
 
 
-def test_a_channel_without_an_id_of_its_own_becomes_a_conversation(
-    stream_calls, chat, people, firestore
-):
-    channel = chat.channel("messaging", None, {"members": people[:2]})
-    cid = channel.create(people[0])["channel"]["cid"]
-
-    document = wait_for(lambda: firestore.document(f"conversations/{cid}").get().to_dict())
-
-    assert (document["cid"], document["conversationType"]) == (cid, "direct")
-
-
 def test_a_compressed_event_is_understood(compressed, stream_calls, create, document_of):
     channel = create()
     assert wait_for(lambda: document_of(channel))["status"] == "ready"
-
-
-def test_a_conversation_follows_its_channels_name(recorded, document_of):
-    recorded.update_partial(to_set={"name": "Sales"})
-    wait_for(lambda: document_of(recorded)["name"] == "Sales")
-
-
-def test_a_conversation_follows_its_channels_members(recorded, document_of, people):
-    ann, bea, cid = people
-    recorded.add_members([cid])
-    wait_for(lambda: set(document_of(recorded)["participantIds"]) == {ann, bea, cid})
-    recorded.remove_members([bea])
-    wait_for(lambda: set(document_of(recorded)["participantIds"]) == {ann, cid})
-
-
-def test_a_conversation_whose_channel_is_removed_is_deleted(recorded, document_of):
-    recorded.delete()
-    wait_for(lambda: document_of(recorded)["status"] == "deleted")
 
 
 def test_many_changes_told_twice_and_in_any_order_end_as_the_channel_is(
@@ -204,45 +160,6 @@ def wait_until_told(stream, since: int, events: int) -> None:
         return statuses.count(200)
 
     wait_for(lambda: answered() >= 2 * events)
-
-
-def test_the_echo_of_an_apps_own_conversation_changes_nothing(
-    stream_calls, stream, people, firebase, firestore
-):
-    ann, bea, _ = people
-    since = stream.last_delivery()
-    caller = AppUser(ann, sign_in(ann, firebase).id_token)
-    answer = caller.call("createConversation", {"participantIds": [bea]})
-    document = firestore.document(f"conversations/{answer['id']}").get()
-
-    echoes = wait_for(lambda: stream.deliveries(since))
-    stream.deliver_again(echoes[0]["n"])
-    wait_until_told(stream, since, events=1)
-
-    now = firestore.document(f"conversations/{answer['id']}").get()
-    assert (now.get("origin"), now.get("status")) == ("app", "ready")
-    assert now.update_time == document.update_time
-
-
-def test_an_event_that_stream_did_not_sign_leaves_nothing(
-    create, document_of, people, messages_sent, stream
-):
-    channel = create()
-    message = {
-        "id": f"forged-{channel.id}",
-        "user": {"id": people[0]},
-        "created_at": datetime.now(UTC).isoformat(),
-    }
-    event = {"type": "message.new", "cid": channel.cid, "message": message}
-
-    assert deliver(event, secret="guessed") == 401
-    assert document_of(channel) is None
-    assert messages_sent(people[0]) == 0
-
-    # The same event is believed if signed.
-    assert deliver(event, stream.secret) == 200
-    assert document_of(channel)["status"] == "ready"
-    assert messages_sent(people[0]) == 1
 
 
 def test_a_name_that_a_client_overwrote_is_back_within_seconds(
