@@ -1,13 +1,11 @@
 """Stream fails, and what was to be done there happens later by itself."""
 
-import time
-
 import pytest
 import requests
 from firebase_admin import auth
 
 from dev import app_client
-from dev.emulators import FUNCTIONS_URL, HOST, PORTS, PROJECT, REGION
+from dev.emulators import HOST, PORTS, PROJECT, REGION
 from tests.waiting import wait_for
 
 
@@ -38,19 +36,6 @@ def test_sign_ups_while_stream_is_down_all_appear(stream, stream_user, entries):
     wait_for(lambda: not uids & entries().keys())
 
 
-def test_a_call_that_fails_is_repaired_afterwards_by_itself(caller, firebase, stream, stream_user):
-    auth.import_users([auth.ImportUserRecord("unlucky-lena")], app=firebase)
-    caller.call("ensureStreamUser", {"userId": caller.uid})
-    stream.fault("UpdateUsers", "status", status=503, rate=1)
-    started = time.monotonic()
-    with pytest.raises(app_client.CallFailed) as refusal:
-        caller.call("ensureStreamUser", {"userId": "unlucky-lena"})
-    assert time.monotonic() - started < 30
-    assert (refusal.value.code, refusal.value.details) == ("unavailable", {"repairQueued": True})
-    stream.clear_faults()
-    wait_for(lambda: stream_user("unlucky-lena"))
-
-
 def test_a_deletion_while_stream_is_down_happens_afterwards(firebase, stream, stream_user, entries):
     person = app_client.sign_up("leaving@example.com", "Leaving")
     wait_for(lambda: stream_user(person.uid))
@@ -77,11 +62,3 @@ def test_the_look_every_five_minutes_wakes_the_drain(firebase, firestore, stream
 
 def firestore_now(firestore):
     return firestore.document("probes/now").set({}).update_time
-
-
-def test_a_drain_called_by_hand_with_an_empty_outbox_does_nothing(stream, entries):
-    wait_for(lambda: not entries())
-    since = stream.last_request()
-    answer = requests.post(f"{FUNCTIONS_URL}/drainRepairs", json={"data": {}}, timeout=60)
-    assert answer.ok, answer.text
-    assert stream.requests(since) == []
