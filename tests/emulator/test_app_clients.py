@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from firebase_admin import auth
 
-from dev.emulators import HOST, PORTS, PROJECT, REGION, ROOT, STREAM_BASE_URL
+from dev.emulators import HOST, PORTS, PROJECT, REGION, STREAM_BASE_URL
 from tests.emulator.browser import chromium_or_skip, play_in_chromium
 from tests.waiting import wait_for
 
 NODE = Path(__file__).with_name("app") / "node.mjs"
-CALLABLES = ROOT / "docs" / "callables.md"
 DEADLINE_SECONDS = 120
 
 LOCAL = {
@@ -100,11 +99,6 @@ def test_the_documented_loop_tries_again_while_stream_fails(people, stream):
         assert play_in_node(task) == ["Ann", "Lena"]
     finally:
         stream.clear_faults()
-
-
-def test_the_loop_is_that_of_the_documents():
-    code = (ROOT / "examples" / "web" / "open_chat.mjs").read_text()
-    assert f"```js\n{code}```" in CALLABLES.read_text()
 
 
 def test_the_first_token_heals_an_account_of_which_no_event_told(play, people, firestore):
