@@ -189,16 +189,6 @@ def test_without_force_nobody_is_there_to_agree_to_apis_that_were_never_used(dir
     assert (refused.returncode, refused.stderr) == (1, "Must enable required APIs to deploy.\n")
 
 
-def test_sign_up_triggers_create_stream_user_until_it_succeeds(deployed):
-    assert deployed["createStreamUser"]["eventTrigger"] == {
-        "eventType": "google.firebase.auth.user.v2.created",
-        "eventFilters": [],
-        "retryPolicy": "RETRY_POLICY_RETRY",
-        "triggerRegion": "global",
-        "serviceAccountEmail": ACCOUNT,
-    }
-
-
 def test_a_new_user_document_triggers_create_user_profile_until_it_succeeds(deployed):
     assert deployed["createUserProfile"]["eventTrigger"] == {
         "eventType": "google.cloud.firestore.document.v1.created",
