@@ -17,7 +17,7 @@ from firebase_functions.options import RateLimits, RetryConfig, set_global_optio
 from firebase_functions.scheduler_fn import ScheduledEvent, on_schedule
 from flask import Request, Response
 
-from chatsync import audit, daily, ids, outbox, settings
+from chatsync import audit, config, daily, ids, outbox, settings
 from chatsync.budgets import Budgets
 from chatsync.clients import Clients, connect, firebase_app
 from chatsync.clients.pacing import LEFT_BY_BACKGROUND, LEFT_BY_CALLABLES, LEFT_BY_EVENTS
@@ -44,6 +44,8 @@ from chatsync.users import FirebaseState
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 firebase_app()
+
+config.refuse_other_package(__file__)
 
 SETTINGS = settings.declared()
 

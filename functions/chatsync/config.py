@@ -244,6 +244,14 @@ def hash_of(folder: Path) -> str:
     return hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def refuse_other_package(main: str) -> None:
+    """Raise SettingInvalid unless this package lies beside the file ``main``: Python prefers one
+    that is installed, which would not see the app's settings."""
+    if not Path(main).parent.samefile(Path(__file__).parents[1]):
+        problem = "a chatsync that is installed hides the one beside main.py"
+        raise SettingInvalid(f"{problem}: `pip uninstall chatsync` in the functions' environment")
+
+
 def refuse_other_manifest(folder: Path | None = None) -> None:
     """Raise SettingInvalid if ``functions.yaml`` was made from another ``chatsync.toml``.
 

@@ -199,6 +199,16 @@ def test_a_manifest_that_says_not_from_what_it_was_made_is_refused(tmp_path):
         config.refuse_other_manifest(tmp_path)
 
 
+def test_functions_that_would_run_a_chatsync_that_is_installed_do_not_start(folder):
+    script = f"import sys; sys.path.append({str(folder)!r}); import importlib.util as u;"
+    script += f"s = u.spec_from_file_location('main', {str(folder / 'main.py')!r});"
+    script += "s.loader.exec_module(u.module_from_spec(s))"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=FUNCTIONS, capture_output=True, text=True, check=False
+    )
+    assert "a chatsync that is installed hides the one beside main.py" in ran.stderr
+
+
 # What the functions call, and what they are allowed to call
 
 READER, ENQUEUER = "roles/firebaseauth.viewer", "roles/cloudtasks.enqueuer"
