@@ -21,8 +21,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 # `tests` and `monitoring` are folders: make would call them up to date.
-.PHONY: help setup setup-python demo start test tests ci-emulators ci-others ci-chaos ci-bench test-fast \
-	test-pythons coverage chaos bench check format monitoring lock clean
+.PHONY: help setup setup-python demo start test tests ci-emulators ci-others ci-untraced ci-chaos ci-bench \
+	test-fast test-pythons coverage chaos bench check format monitoring lock clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -39,7 +39,7 @@ ifdef CI
 # Python only begins while Node packages are installed. The emulators' Java programs live too short
 # for its slow, thorough compiler.
 test: export JAVA_TOOL_OPTIONS := -XX:TieredStopAtLevel=1
-test: coverage ci-emulators ci-others ci-chaos ci-bench
+test: coverage ci-emulators ci-others ci-untraced ci-chaos ci-bench
 
 else
 
@@ -56,6 +56,9 @@ ci-emulators: setup
 ci-others: setup
 	@$(VENV)/pytest tests/emulator examples -m "not emulators"
 
+ci-untraced: setup-python
+	@$(VENV)/pytest tests/fast -m untraced
+
 # With one seed always, and with a new one, which it prints.
 A_MINUTE := $(VENV)/python -m tests.elsewhere tests.chaos --minutes 1 --operations 300
 ci-chaos: setup
@@ -70,9 +73,8 @@ tests: test
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast $(AT_ONCE)
 
-# Not several at once: in CI other tests run beside these.
-coverage: setup-python  ## run them too, and fail if they no longer reach enough of the functions' code
-	@$(VENV)/coverage run -m pytest -q tests/fast
+coverage: setup-python  ## run those that run functions, and fail if they no longer reach enough of the code
+	@$(VENV)/coverage run -m pytest -q tests/fast -m "not untraced"
 	@$(VENV)/coverage report
 
 test-pythons: setup-python  ## run the fast tests on each supported Python of this machine

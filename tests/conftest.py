@@ -7,7 +7,6 @@ import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import coverage
 import pytest
 import pytest_timeout
 from xprocess import ProcessStarter, XProcess
@@ -23,8 +22,8 @@ UNTRACED = re.compile(
     "stream_server|test_dev_|test_locks|test_documents|conformance|side_by_side|test_model"
     "|test_memory|hostile|interrupted|kill_anywhere|attack|thousand|hundred|of_any_shape"
 )
-"""In the names of tests that run no function here, or one for very many cases. Tracing takes twice
-the time, so under ``coverage`` they come last, and it is over then."""
+"""In the names of tests that run no function here, or one for very many cases: coverage is measured
+without them, since tracing takes twice the time. They have the marker ``untraced``."""
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 SECONDS_ON_EMULATORS = 600
@@ -73,18 +72,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in filter(needs_emulators, items):
         item.add_marker(pytest.mark.timeout(SECONDS_ON_EMULATORS))
         item.add_marker(pytest.mark.emulators)
-    if coverage.Coverage.current():
-        items.sort(key=is_untraced)
-
-
-def is_untraced(item: pytest.Item) -> bool:
-    return UNTRACED.search(item.nodeid) is not None
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    tracer = coverage.Coverage.current()
-    if tracer and is_untraced(item):
-        tracer.stop()
+    for item in items:
+        if UNTRACED.search(item.nodeid):
+            item.add_marker(pytest.mark.untraced)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
