@@ -79,7 +79,8 @@ def in_one_line(error: Exception) -> str:
                 " clone, `make start` runs a local Stream server."
             )
         case FirebaseUnavailable() | requests.ConnectionError():
-            return f"Firebase cannot be reached ({str(error)[:200]}). Locally, {START}."
+            local = f"Locally, {START}, or wait while they are busy, as after a backfill"
+            return f"Firebase cannot be reached ({str(error)[:200]}). {local}."
         case GoogleAuthError():
             return "No Google credentials: run `gcloud auth application-default login`."
         case GoogleAPICallError() | FirebaseError():
