@@ -158,8 +158,8 @@ def test_functions_with_our_names_are_named_and_nobody_agrees_for_the_app(init, 
 def test_an_extension_says_its_secret_and_is_uninstalled_last(init, tmp_path):
     shape = SHAPES["Stream's extension"]
     shape.write(tmp_path)
-    out = init(*shape.arguments).out
-    assert "secrets:access ext-auth-chat-STREAM_API_SECRET --project demo-chatsync |" in out
+    out = init(*[one.replace("demo-chatsync", "my-app") for one in shape.arguments]).out
+    assert "secrets:access ext-auth-chat-STREAM_API_SECRET --project my-app |" in out
     assert "uninstall auth-chat last" in out
 
 
@@ -174,15 +174,34 @@ def test_an_extension_may_say_its_key_by_an_alias_of_the_project(init, tmp_path)
     assert "STREAM_API_KEY=of-staging" in stated.splitlines()
 
 
-def test_the_last_lines_are_three_commands_after_one_for_the_python_that_is_there(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
-    *before, first, second, third = init(*SHAPES["Node functions"].arguments).out.splitlines()
-    assert f"`python3.{sys.version_info.minor} -m venv chatsync/venv" in "\n".join(before)
-    assert [first, second, third] == [
-        "  firebase functions:secrets:set STREAM_API_SECRET --project demo-chatsync",
-        "  chatsync --project demo-chatsync doctor",
-        "  firebase deploy --only functions:chatsync,firestore --project demo-chatsync",
-    ]
+@pytest.mark.parametrize(
+    ("project", "commands"),
+    [
+        (
+            "my-app",
+            [
+                "firebase functions:secrets:set STREAM_API_SECRET --project my-app",
+                "chatsync --project my-app doctor",
+                "firebase deploy --only functions:chatsync,firestore --project my-app",
+            ],
+        ),
+        (
+            "demo-app",
+            [
+                f"python3.{sys.version_info.minor} -m venv chatsync/venv"
+                " && chatsync/venv/bin/pip install -r chatsync/requirements.txt",
+                "firebase emulators:start --project demo-app"
+                " --only auth,functions,firestore,pubsub,tasks,eventarc",
+                "chatsync --project demo-app doctor",
+            ],
+        ),
+    ],
+)
+def test_the_last_lines_are_three_commands(init, tmp_path, project, commands):
+    shape = SHAPES["Node functions"]
+    shape.write(tmp_path)
+    out = init(*[one.replace("demo-chatsync", project) for one in shape.arguments]).out
+    assert [line.strip() for line in out.splitlines()[-3:]] == commands
 
 
 def test_a_named_database_is_in_the_settings_and_the_others_rules_stay(init, tmp_path):

@@ -330,6 +330,16 @@ def _say_if_ids_are_wrong(folder: Path, project: str) -> None:
 
 def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
     source, project = wanted.source, f"--project {wanted.project}"
+    print_line(
+        f"What your app calls things, say in {source}/chatsync.toml, and run `chatsync init` again."
+    )
+    if options.is_local(wanted.project):
+        python, needed = f"python3.{sys.version_info.minor}", f"-r {source}/requirements.txt"
+        print_line(f"Next, with all of these emulators in {FIREBASE} (docs/install.md has more):")
+        print_line(f"  {python} -m venv {source}/venv && {source}/venv/bin/pip install {needed}")
+        print_line(f"  firebase emulators:start {project} --only {_EMULATORS}")
+        print_line(f"  chatsync {project} doctor")
+        return
     secret = f"firebase functions:secrets:set STREAM_API_SECRET {project}"
     if extension:
         print_line(
@@ -338,13 +348,10 @@ def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
         )
         read = f"firebase functions:secrets:access {extension.secret} {project}"
         secret = f"{read} | {secret} --data-file -"
-    print_line(
-        f"What your app calls things, say in {source}/chatsync.toml, and run `chatsync init` again."
-        f" The emulators need pubsub, tasks and eventarc in {FIREBASE}, and {source}/venv:"
-        f" `python3.{sys.version_info.minor} -m venv {source}/venv && {source}/venv/bin/pip install"
-        f" -r {source}/requirements.txt`."
-    )
     print_line("Next; the second says whether the ids of users in Stream are as you say:")
     print_line(f"  {secret}")
     print_line(f"  chatsync {project} doctor")
     print_line(f"  firebase deploy --only functions:chatsync,firestore {project}")
+
+
+_EMULATORS = "auth,functions,firestore,pubsub,tasks,eventarc"
