@@ -25,7 +25,7 @@ from chatsync.operator.init import (
 )
 from chatsync.operator.init.rules_text import RulesRefused
 from chatsync.operator.rules import rules_for
-from tests.project_shapes import INSTALLED, POSTS, SHAPES, USERS, WILDCARD, rules
+from tests.project_shapes import INSTALLED, POSTS, SHAPES, USERS, WILDCARD, Shape, rules
 
 ROOT = Path(__file__).parents[2]
 EACH = pytest.mark.parametrize("name", INSTALLED)
@@ -52,6 +52,13 @@ def init(command, monkeypatch, tmp_path):
         return command(*arguments)
 
     return init
+
+
+@pytest.fixture
+def node(tmp_path) -> Shape:
+    """A project with functions in Node, the plainest."""
+    SHAPES["Node functions"].write(tmp_path)
+    return SHAPES["Node functions"]
 
 
 def plain(text: str) -> str:
@@ -197,10 +204,8 @@ def test_an_extension_may_say_its_key_by_an_alias_of_the_project(init, tmp_path)
         ),
     ],
 )
-def test_the_last_lines_are_three_commands(init, tmp_path, project, commands):
-    shape = SHAPES["Node functions"]
-    shape.write(tmp_path)
-    out = init(*[one.replace("demo-chatsync", project) for one in shape.arguments]).out
+def test_the_last_lines_are_three_commands(init, node, project, commands):
+    out = init(*[one.replace("demo-chatsync", project) for one in node.arguments]).out
     assert [line.strip() for line in out.splitlines()[-3:]] == commands
 
 
@@ -220,13 +225,12 @@ def test_of_several_databases_one_must_be_named(init, tmp_path):
 
 
 def test_ids_in_stream_that_are_no_accounts_are_told_if_the_secret_is_at_hand(
-    init, tmp_path, monkeypatch, clients, chat
+    init, node, tmp_path, monkeypatch, clients, chat
 ):
     chat.upsert_users([{"id": f"app_{number}"} for number in range(20)])
-    SHAPES["Node functions"].write(tmp_path)
     monkeypatch.setattr(options.config_module, "FOLDER", tmp_path)  # init sets another
     monkeypatch.setattr(options, "connect", lambda: clients)
-    arguments = SHAPES["Node functions"].arguments
+    arguments = node.arguments
     assert "belong to an account" not in init(*arguments).err
     monkeypatch.setenv("STREAM_API_SECRET", "secret")
     ran = init(*arguments)
@@ -242,18 +246,18 @@ def test_ids_in_stream_that_are_no_accounts_are_told_if_the_secret_is_at_hand(
 # What is there already
 
 
-def test_an_upgrade_replaces_our_files_and_keeps_the_apps_settings(init, tmp_path, monkeypatch):
-    shape = SHAPES["Node functions"]
-    shape.write(tmp_path)
+def test_an_upgrade_replaces_our_files_and_keeps_the_apps_settings(
+    init, node, tmp_path, monkeypatch
+):
     before = all_files(tmp_path)
     of_before = {"main.py": b"# old", "gone.py": b"# gone", "functions.yaml": MANIFEST}
     with monkeypatch.context() as older:
         older.setattr(deployable, "deployable", lambda settings: of_before)
-        assert init(*shape.arguments).status == 0
+        assert init(*node.arguments).status == 0
     toml = tmp_path / "chatsync" / "chatsync.toml"
     toml.write_text('[users]\ncollection = "members"\n')
     (tmp_path / "chatsync" / "functions.yaml").write_text("# by `chatsync manifest`")
-    ran = init(*shape.arguments)
+    ran = init(*node.arguments)
     assert ran.status == 0, ran.err
     assert (tmp_path / "chatsync" / "main.py").read_bytes() != b"# old"
     assert not (tmp_path / "chatsync" / "gone.py").exists()
@@ -263,13 +267,13 @@ def test_an_upgrade_replaces_our_files_and_keeps_the_apps_settings(init, tmp_pat
     assert all_files(tmp_path) == {**before, "chatsync/chatsync.toml": toml.read_bytes()}
 
 
-def test_an_edited_file_of_ours_is_replaced_only_by_a_persons_word(init, tmp_path, monkeypatch):
-    shape = SHAPES["Node functions"]
-    shape.write(tmp_path)
-    init(*shape.arguments)
+def test_an_edited_file_of_ours_is_replaced_only_by_a_persons_word(
+    init, node, tmp_path, monkeypatch
+):
+    init(*node.arguments)
     main = tmp_path / "chatsync" / "main.py"
     main.write_text("# mine")
-    ran = init(*shape.arguments)
+    ran = init(*node.arguments)
     assert (ran.status, "chatsync/main.py" in ran.out) == (2, True)
     assert "--yes replaces no edited files" in ran.err
     assert main.read_text() == "# mine"
@@ -278,10 +282,8 @@ def test_an_edited_file_of_ours_is_replaced_only_by_a_persons_word(init, tmp_pat
     assert main.read_text() != "# mine"
 
 
-def test_what_the_app_edited_since_stays_and_only_our_part_goes(init, tmp_path):
-    shape = SHAPES["Node functions"]
-    shape.write(tmp_path)
-    init(*shape.arguments)
+def test_what_the_app_edited_since_stays_and_only_our_part_goes(init, node, tmp_path):
+    init(*node.arguments)
     edits = {
         "firebase.json": ('"hosting"', '"storage": {"rules": "s.rules"},\n  "hosting"'),
         "firestore.rules": ("match /posts/", "match /likes/{l} { allow read; }\n    match /posts/"),
@@ -292,13 +294,13 @@ def test_what_the_app_edited_since_stays_and_only_our_part_goes(init, tmp_path):
         assert old in text
         (tmp_path / name).write_text(text.replace(old, new))
     edited = all_files(tmp_path)
-    assert "All is as it should be" not in init(*shape.arguments).out  # the record is brought along
+    assert "All is as it should be" not in init(*node.arguments).out  # the record is brought along
     assert {path: content for path, content in all_files(tmp_path).items() if path in edits} == {
         path: content for path, content in edited.items() if path in edits
     }
     assert init("init", "--remove", "--yes").status == 0
     for name, (old, new) in edits.items():
-        left, right = (tmp_path / name).read_text(), shape.files[name].replace(old, new)
+        left, right = (tmp_path / name).read_text(), node.files[name].replace(old, new)
         assert left.split() == right.split()
 
 
@@ -314,25 +316,21 @@ def test_removal_after_an_edit_of_rules_that_we_made_keeps_the_edit(init, tmp_pa
     assert json.loads((tmp_path / "firebase.json").read_text())["firestore"]["rules"]
 
 
-def test_a_value_that_the_projects_file_states_differently_is_not_passed_over(init, tmp_path):
-    shape = SHAPES["Node functions"]
-    shape.write(tmp_path)
-    init(*shape.arguments)
-    ran = init(*shape.arguments, "--region", "europe-west1")
+def test_a_value_that_the_projects_file_states_differently_is_not_passed_over(init, node):
+    init(*node.arguments)
+    ran = init(*node.arguments, "--region", "europe-west1")
     assert "says CHATSYNC_REGION=asia-south1" in ran.err
 
 
-def test_a_parameter_without_value_is_no_answer(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
-    init(*SHAPES["Node functions"].arguments)
+def test_a_parameter_without_value_is_no_answer(init, node, tmp_path):
+    init(*node.arguments)
     file = tmp_path / "chatsync" / ".env.demo-chatsync"
     file.write_text(file.read_text().replace("STREAM_API_KEY=local-key", "STREAM_API_KEY="))
     ran = init("--project", "demo-chatsync", "init", "--yes")
     assert (ran.status, "says STREAM_API_KEY= and nothing more" in ran.err) == (2, True)
 
 
-def test_an_alias_of_a_project_is_its_id(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
+def test_an_alias_of_a_project_is_its_id(init, node, tmp_path):
     (tmp_path / ".firebaserc").write_text('{"projects": {"staging": "my-app-stg"}}')
     ran = init("--project", "staging", "init", "--yes", "--stream-key", "local-key")
     assert ran.status == 0
@@ -340,12 +338,11 @@ def test_an_alias_of_a_project_is_its_id(init, tmp_path):
     assert "chatsync --project my-app-stg doctor" in ran.out
 
 
-def test_indexes_that_are_no_list_are_refused_in_words(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
+def test_indexes_that_are_no_list_are_refused_in_words(init, node, tmp_path):
     stated = {"firestore": {"rules": "firestore.rules", "indexes": "i.json"}}
     (tmp_path / "firebase.json").write_text(json.dumps(stated))
     (tmp_path / "i.json").write_text('{"fieldOverrides": null}')
-    ran = init(*SHAPES["Node functions"].arguments)
+    ran = init(*node.arguments)
     assert (ran.status, "i.json: fieldOverrides must be a list" in ran.err) == (2, True)
 
 
@@ -373,37 +370,35 @@ def test_a_file_of_rules_that_is_not_named_is_never_written_over(init, tmp_path)
     assert (tmp_path / "firestore.new.rules").read_text() == "theirs"
 
 
-def test_after_removal_it_says_that_an_environment_is_left(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
-    init(*SHAPES["Node functions"].arguments)
+def test_after_removal_it_says_that_an_environment_is_left(init, node, tmp_path):
+    init(*node.arguments)
     (tmp_path / "chatsync" / "venv").mkdir()
     assert "What is left in chatsync" in init("init", "--remove", "--yes").out
 
 
-def test_after_removal_git_still_ignores_a_secret_that_is_left(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
-    init(*SHAPES["Node functions"].arguments)
+def test_after_removal_git_still_ignores_a_secret_that_is_left(init, node, tmp_path):
+    init(*node.arguments)
     (tmp_path / "chatsync" / ".secret.local").write_text("STREAM_API_SECRET=secret\n")
     assert init("init", "--remove", "--yes").status == 0
     assert ".secret.local" in (tmp_path / "chatsync" / ".gitignore").read_text()
 
 
-def test_after_removal_it_can_be_installed_again_with_the_settings_that_stayed(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
-    init(*SHAPES["Node functions"].arguments)
+def test_after_removal_it_can_be_installed_again_with_the_settings_that_stayed(
+    init, node, tmp_path
+):
+    init(*node.arguments)
     stays = {"chatsync.toml": "[users]\n", ".secret.local": "A=b\n", ".env.local": "C=d\n"}
     for name, text in stays.items():
         (tmp_path / "chatsync" / name).write_text(text)
     init("init", "--remove", "--yes")
-    assert init(*SHAPES["Node functions"].arguments).status == 0
+    assert init(*node.arguments).status == 0
     for name, text in stays.items():
         assert (tmp_path / "chatsync" / name).read_text() == text
 
 
 @pytest.mark.parametrize("source", [".", "../elsewhere", "/tmp"])
-def test_our_folder_is_within_the_project(init, tmp_path, source):
-    SHAPES["Node functions"].write(tmp_path)
-    ran = init(*SHAPES["Node functions"].arguments, "--source", source)
+def test_our_folder_is_within_the_project(init, node, source):
+    ran = init(*node.arguments, "--source", source)
     assert (ran.status, "must be within" in ran.err) == (2, True)
 
 
@@ -422,30 +417,27 @@ def test_our_folder_is_within_the_project(init, tmp_path, source):
         ("firestore.rules", rules("match /audits/{id} { allow read; }"), "collection of chatsync"),
     ],
 )
-def test_a_shape_that_cannot_be_is_refused_in_words(init, tmp_path, file, text, told):
-    SHAPES["Node functions"].write(tmp_path)
+def test_a_shape_that_cannot_be_is_refused_in_words(init, node, tmp_path, file, text, told):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     before = all_files(tmp_path)
-    ran = init(*SHAPES["Node functions"].arguments)
+    ran = init(*node.arguments)
     assert (ran.status, told in ran.err, ran.err.count("\n")) == (2, True, 1), ran.err
     assert all_files(tmp_path) == before
 
 
-def test_where_there_is_no_project_it_says_so(init, tmp_path):
+def test_where_there_is_no_project_it_says_so(init):
     assert "no firebase.json" in init("init", "--yes").err
 
 
-def test_without_a_terminal_nothing_changes(init, tmp_path, monkeypatch):
-    SHAPES["Node functions"].write(tmp_path)
+def test_without_a_terminal_nothing_changes(init, node, tmp_path, monkeypatch):
     before = all_files(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert "Nothing was changed" in init("--project", "demo-chatsync", "init").err
     assert all_files(tmp_path) == before
 
 
-def test_a_person_may_answer_yes_or_no_and_a_slip_is_asked_again(init, tmp_path, monkeypatch):
-    SHAPES["Node functions"].write(tmp_path)
+def test_a_person_may_answer_yes_or_no_and_a_slip_is_asked_again(init, node, tmp_path, monkeypatch):
     answers = iter(["key", "europe-west1", "maybe", "n", "YES"])
     monkeypatch.setattr(typer, "prompt", lambda *_, **more: next(answers) or more["default"])
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
@@ -456,12 +448,11 @@ def test_a_person_may_answer_yes_or_no_and_a_slip_is_asked_again(init, tmp_path,
     assert {"ENFORCE_APP_CHECK=false", "BACKFILL_ON_INSTALL=true"} <= set(stated)
 
 
-def test_nobody_is_told_to_write_a_custom_claim_into_a_document(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
+def test_nobody_is_told_to_write_a_custom_claim_into_a_document(init, node, tmp_path):
     (tmp_path / "firestore.rules").write_text(rules(USERS))
-    init(*SHAPES["Node functions"].arguments)
+    init(*node.arguments)
     (tmp_path / "chatsync" / "chatsync.toml").write_text('[users]\nrole = "claims:role"\n')
-    out = init(*SHAPES["Node functions"].arguments).out
+    out = init(*node.arguments).out
     assert "as its owner, write chat.teams, or a name of 257 characters to users/{uid};" in out
 
 
@@ -549,23 +540,21 @@ def test_killed_in_the_middle_of_an_installation_it_leaves_the_project_as_it_was
     assert all_files(tmp_path) == before
 
 
-def test_the_next_run_puts_back_what_a_killed_one_left(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
+def test_the_next_run_puts_back_what_a_killed_one_left(init, node, tmp_path):
     before = all_files(tmp_path)
     assert kill_at(14, tmp_path, {f"f{number}": b"x" for number in range(5)})
     assert all_files(tmp_path) != before
-    ran = init(*SHAPES["Node functions"].arguments, "--dry-run")
+    ran = init(*node.arguments, "--dry-run")
     assert "An earlier run was interrupted" in ran.out
     assert all_files(tmp_path) == before
 
 
-def test_two_at_once_are_refused_since_one_would_undo_what_the_other_does(init, tmp_path):
-    SHAPES["Node functions"].write(tmp_path)
+def test_two_at_once_are_refused_since_one_would_undo_what_the_other_does(init, node, tmp_path):
     before = all_files(tmp_path)
     with files.alone(tmp_path):
-        assert "is at work" in init(*SHAPES["Node functions"].arguments).err
+        assert "is at work" in init(*node.arguments).err
     assert all_files(tmp_path) == before
-    assert init(*SHAPES["Node functions"].arguments).status == 0
+    assert init(*node.arguments).status == 0
 
 
 def test_killed_while_it_puts_back_it_loses_nothing(tmp_path, monkeypatch):
