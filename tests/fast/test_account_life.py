@@ -41,7 +41,7 @@ def stream_user(chat, uid="ann"):
 
 
 @pytest.fixture
-def ann(accounts, clients, stream) -> None:
+def ann(accounts, clients) -> None:
     """Ann has an account, and is in agreement everywhere."""
     accounts.sign_up("ann", displayName="Ann")
     reconcile_after_sign_up("ann", clients)
@@ -237,7 +237,7 @@ def test_a_deletion_delivered_twice_is_no_error(ann, accounts, with_settings, po
     remove_after_event("ann", clients)
 
 
-def test_a_deletion_of_somebody_stream_never_had_is_no_error(clients, stream):
+def test_a_deletion_of_somebody_stream_never_had_is_no_error(clients):
     remove_after_event("nobody", clients)
 
 
@@ -251,7 +251,7 @@ def test_a_created_event_after_the_deletion_resurrects_nobody(
     assert firestore_api.left_documents() == set()
 
 
-def test_a_deletion_event_that_comes_first_leaves_nobody(accounts, clients, chat):
+def test_a_deletion_event_that_comes_first_leaves_nobody(clients, chat):
     remove_after_event("ann", clients)
     reconcile_after_sign_up("ann", clients)
     assert stream_user(chat) is None
@@ -345,7 +345,7 @@ def test_a_removal_while_auth_is_down_is_left_to_the_outbox(ann, accounts, clien
 
 
 def test_a_hundred_sign_ups_and_deletions_at_once_leave_nobody(
-    accounts, clients, chat, stream, firestore_api
+    accounts, clients, stream, firestore_api
 ):
     stream.remove_limit("DeleteUser")
     stream.remove_limit("UpdateUsers")
@@ -578,7 +578,7 @@ def night(clients, repair=audit.CREATING) -> audit.Audit:
 
 
 def test_accounts_deleted_without_an_event_are_found_and_left_to_a_person(
-    ann, accounts, clients, chat, firestore_api
+    ann, accounts, clients, chat
 ):
     accounts.delete("ann")
     found = night(clients).counts["users"]

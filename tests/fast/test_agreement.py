@@ -217,7 +217,7 @@ def test_a_company_has_an_entry_too(clients, firestore, entry):
 
 @pytest.mark.parametrize("moment", ["stream", "batch_write"])
 def test_an_entry_withdrawn_while_a_repair_runs_stays_withdrawn(
-    ann, clients, chat, entry, firestore, firestore_api, monkeypatch, moment
+    ann, clients, entry, firestore, firestore_api, monkeypatch, moment
 ):
     """An event tells of something that the repair has not seen."""
     old = datetime.now(UTC) - timedelta(hours=13)

@@ -272,9 +272,7 @@ def test_the_nightly_audit_never_deletes_moves_or_closes(
     assert firestore.document("conversations/lobby").get().get("team") == "blue"
 
 
-def test_an_orphans_other_side_stays_unless_it_is_named_too(
-    accounts, clients, firestore, chat, people, run
-):
+def test_an_orphans_other_side_stays_unless_it_is_named_too(firestore, chat, people, run):
     chat.upsert_user({"id": "ghost"})
     firestore.document("users/ghost").set({"note": "valuable"})
     run(repair=["orphan_stream_user"])
@@ -293,7 +291,7 @@ def test_all_findings_of_a_user_count_as_repaired(accounts, people, run):
     assert (audit.findings, audit.repaired) == (2, 2)
 
 
-def test_a_swap_among_more_than_a_hundred_members_is_found(clients, chat, firestore, found, run):
+def test_a_swap_among_more_than_a_hundred_members_is_found(chat, found, run):
     crowd = [f"m{n:03}" for n in range(103)]
     for batch in (crowd[:100], crowd[100:]):
         chat.upsert_users([{"id": one} for one in batch])
@@ -371,7 +369,7 @@ def test_a_document_that_is_not_where_its_channel_belongs_is_left_alone(
     assert found() == set()
 
 
-def test_channels_and_users_of_any_shape_are_audited(people, clients, chat, run, monkeypatch):
+def test_channels_and_users_of_any_shape_are_audited(people, chat, run, monkeypatch):
     chat.upsert_users([{"id": f"ghost-{n}"} for n in range(4)])
     for n in range(4):
         chat.channel("messaging", f"odd_{n}", {"members": ["ann"]}).create("ann")
@@ -490,7 +488,7 @@ def test_a_conversation_that_is_being_made_is_left_to_the_outbox(room, firestore
 # Teams and steps
 
 
-def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestore, chat, run):
+def test_findings_and_rates_are_told_by_team(people, clients, firestore, chat, run):
     for uid, team in (("ann", "red"), ("bob", "blue")):
         firestore.document(f"users/{uid}").update({"chat": {"teams": [team]}})
         outbox.reconcile([Key("user", uid)], clients)
@@ -504,9 +502,7 @@ def test_findings_and_rates_are_told_by_team(people, accounts, clients, firestor
     assert set(only_red.teams) == {"red"}
 
 
-def test_names_of_teams_that_are_too_long_to_be_one_stop_no_audit(
-    accounts, clients, firestore, run
-):
+def test_names_of_teams_that_are_too_long_to_be_one_stop_no_audit(accounts, firestore, run):
     for n in range(300):
         accounts.sign_up(f"user-{n}", displayName="Name")
         firestore.document(f"users/user-{n}").set(
@@ -517,7 +513,7 @@ def test_names_of_teams_that_are_too_long_to_be_one_stop_no_audit(
 
 
 def test_of_very_many_teams_the_document_keeps_what_it_has_room_for(
-    accounts, clients, firestore, run, monkeypatch
+    accounts, firestore, run, monkeypatch
 ):
     monkeypatch.setattr(audit_run, "MAX_TEAMS", 2)
     for n in range(5):
@@ -529,7 +525,7 @@ def test_of_very_many_teams_the_document_keeps_what_it_has_room_for(
     assert audit.counts["users"]["records"] == 5
 
 
-def test_users_and_channels_can_be_audited_apart(room, clients, chat, accounts, run):
+def test_users_and_channels_can_be_audited_apart(room, chat, accounts, run):
     accounts.sign_up("new")
     chat.channel("messaging", "lobby", {"members": ["ann"]}).create("ann")
     assert set(run(steps=USER_STEPS).counts) == {"users"}
@@ -659,7 +655,7 @@ def test_a_hundred_channels_are_seen_page_by_page(people, chat, found, stream):
 
 @pytest.mark.parametrize("repair", [(), CREATING])
 def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
-    accounts, clients, chat, stream, firestore, firestore_api, people, repair, small_pages
+    accounts, clients, chat, stream, firestore_api, people, repair, small_pages
 ):
     """Killed before each outside call in turn, and gone on with from what Firestore says."""
 
@@ -691,7 +687,7 @@ def test_a_kill_anywhere_neither_loses_nor_doubles_anything(
     assert at > 10
 
 
-def test_a_page_run_twice_at_once_counts_once(people, clients, accounts):
+def test_a_page_run_twice_at_once_counts_once(people, clients):
     audit = audit_module.start("operator", clients)
     first = audit_module.run_page(audit, clients)
     second = audit_module.run_page(audit, clients)
@@ -699,7 +695,7 @@ def test_a_page_run_twice_at_once_counts_once(people, clients, accounts):
     assert second.counts["users"]["records"] == 3
 
 
-def test_a_rate_limit_counts_nothing_and_is_waited_for(people, accounts, clients, stream, tasks):
+def test_a_rate_limit_counts_nothing_and_is_waited_for(people, clients, stream, tasks):
     audit = audit_module.start("nightly", clients)
     stream.limit("QueryUsers", 0, window_s=30)
     with pytest.raises(StreamRateLimited):
@@ -758,7 +754,7 @@ def test_a_night_that_is_called_twice_makes_one_task_and_a_later_call_another(
     assert len(tasks.waiting) == tasks_in_all
 
 
-def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, monkeypatch, capsys):
+def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, monkeypatch, capsys):
     audit_module.begin_nightly(clients)
     stuck = audit_module.recent(clients)[0]
     monkeypatch.setattr(audit_run, "STALLED_AFTER", timedelta(seconds=-1))
@@ -769,7 +765,7 @@ def test_a_nightly_audit_that_gets_nowhere_is_given_up(people, clients, tasks, m
     assert audit_module.unfinished("nightly", clients).id != stuck.id
 
 
-def test_a_task_that_could_not_pass_on_is_called_again(people, clients, stream, tasks, monkeypatch):
+def test_a_task_that_could_not_pass_on_is_called_again(people, clients, tasks, monkeypatch):
     """Its own name is taken as long as it runs."""
     audit = audit_module.start("nightly", clients)
 
@@ -845,7 +841,7 @@ def test_a_task_of_an_audit_that_is_gone_is_done_with(clients, tasks):
     assert tasks.waiting == []
 
 
-def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients, firestore, run):
+def test_parked_entries_are_tried_again_by_an_audit_that_repairs(people, clients, run):
     refusal = StreamRejected("no", 400, 4)
     outbox.write_entries([Outcome(Key("user", "ann"), "ann", None, refusal)], clients)
     run()
@@ -864,7 +860,7 @@ def test_the_details_kept_are_limited_and_the_counts_are_not(accounts, clients, 
     assert len(list(audit_module.findings_of(audit, clients))) == 5
 
 
-def test_an_audit_and_its_findings_expire(accounts, clients, firestore, run):
+def test_an_audit_and_its_findings_expire(accounts, firestore, run):
     accounts.sign_up("new")
     audit = run(steps=["accounts"])
     kept = firestore.document("audits", audit.id)

@@ -19,7 +19,7 @@ from chatsync.ids import Key
 
 
 @pytest.fixture
-def cost(accounts, firestore_api, stream, tasks, clients):
+def cost(accounts, firestore_api, stream, clients):
     """The calls that something made: to Stream in their order, to Firebase counted.
 
     Without the reading of whether Stream's events arrive, once a minute, and of whether writing is

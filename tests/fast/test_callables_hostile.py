@@ -96,7 +96,7 @@ def app(environment, monkeypatch) -> Callable[[str], Any]:  # noqa: F811 (the im
 
 
 @pytest.fixture
-def nothing_is_written(firestore_api, stream, accounts):
+def nothing_is_written(firestore_api, stream):
     """Checks after the test that no side was written to, and returns a check for one call."""
 
     def check() -> None:

@@ -25,7 +25,7 @@ SIGNED_IN = 1_700_000_000
 
 
 @pytest.fixture(autouse=True)
-def people(accounts, clients) -> None:
+def people(accounts) -> None:
     for uid in ("ann", "bob"):
         accounts.sign_up(uid, displayName=uid.title())
 
@@ -215,7 +215,7 @@ def test_what_could_not_open_at_once_does_not_open_for_a_caller_moderated_since(
 # Members who cannot chat
 
 
-def test_a_deactivated_member_leaves_nothing_behind(create, moderate, firestore_api, accounts):
+def test_a_deactivated_member_leaves_nothing_behind(create, moderate, firestore_api):
     moderate("deactivated", "bob")
     for _ in range(3):
         with fails_with(FailedPrecondition) as refusal:
@@ -251,7 +251,7 @@ def test_what_failed_for_good_says_why_and_expires_and_leaves_no_entry(begun_in_
     assert outbox.retry_parked(clients) == 0
 
 
-def test_what_leaves_failed_expires_no_more(begun_in_vain, create, chat, firestore_api):
+def test_what_leaves_failed_expires_no_more(begun_in_vain, create, chat):
     [failed] = begun_in_vain()
     chat.reactivate_user("bob")
     assert create()["id"] == failed.id

@@ -94,7 +94,7 @@ def test_people_read_a_table_and_the_sync_rate(run, seed):
         assert text in ran.out
 
 
-def test_the_commands_fix_it_and_the_audit_says_so(run, seed, chat):
+def test_the_commands_fix_it_and_the_audit_says_so(run, seed):
     for command in seeds.COMMANDS_THAT_FIX_IT:
         assert run(*command).status == 0
     ran = run("audit", "--channels")
@@ -245,7 +245,7 @@ def test_emulators_are_refused_for_a_real_project(run_with):
 # repair and backfill
 
 
-def test_repair_tells_first_and_heals_when_told_to(run, accounts, chat):
+def test_repair_tells_first_and_heals_when_told_to(run, accounts):
     accounts.sign_up("new", displayName="New")
     dry = run("repair", "new", "--json")
     assert dry.status == 1
@@ -329,7 +329,7 @@ def test_repair_of_nobody_has_its_answer(run):
     assert (ran.status, "must not contain" in ran.err) == (2, True)
 
 
-def test_backfill_brings_everybody_and_sends_nobody_twice(run, accounts, chat, stream):
+def test_backfill_brings_everybody_and_sends_nobody_twice(run, accounts, stream):
     for n in range(250):
         accounts.sign_up(f"user-{n:03}")
     assert "250 accounts" in run("backfill").out
@@ -343,7 +343,7 @@ def test_backfill_brings_everybody_and_sends_nobody_twice(run, accounts, chat, s
     assert upserts(stream, since) == []
 
 
-def test_a_backfill_of_too_many_to_be_counted_first(run, accounts, stream, monkeypatch):
+def test_a_backfill_of_too_many_to_be_counted_first(run, accounts, monkeypatch):
     monkeypatch.setattr(accounts, "list_users", partial(accounts.list_users, max_results=10))
     monkeypatch.setattr(account_calls, "_MOST_COUNTED", 5)
     for n in range(20):
@@ -357,7 +357,7 @@ def upserts(stream, since: int = 0) -> list[dict[str, Any]]:
     return [call for call in stream.requests(since) if call["operation"] == "UpdateUsers"]
 
 
-def test_a_backfill_that_was_stopped_goes_on(run, accounts, clients, stream, monkeypatch):
+def test_a_backfill_that_was_stopped_goes_on(run, accounts, stream, monkeypatch):
     monkeypatch.setattr(accounts, "list_users", partial(accounts.list_users, max_results=10))
     for n in range(50):
         accounts.sign_up(f"user-{n:02}")

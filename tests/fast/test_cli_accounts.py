@@ -75,7 +75,7 @@ def test_machines_get_json(run, people):
     }
 
 
-def test_nobody_is_a_list_too(run, stream):
+def test_nobody_is_a_list_too(run):
     ran = run("audit", "--users", "--all", "--json")
     assert (ran.status, ran.json()) == (0, [])
 
@@ -83,7 +83,6 @@ def test_nobody_is_a_list_too(run, stream):
 def test_all_pages_are_listed_however_many_are_sorted_together(
     run,
     accounts,
-    stream,
     monkeypatch,
 ):
     monkeypatch.setattr(listing, "MOST_SORTED", 1_000)

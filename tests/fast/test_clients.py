@@ -76,7 +76,7 @@ def test_a_failure_is_not_kept(monkeypatch):
     assert clients.connect() is clients.connect()
 
 
-def test_stream_s_sdk_is_imported_for_the_first_call_only(monkeypatch):
+def test_stream_s_sdk_is_imported_for_the_first_call_only():
     """It brings a quarter of what a process imports: a token of who agrees must not wait for it."""
     script = """
 import main, sys

@@ -322,7 +322,7 @@ def test_a_change_in_auth_during_the_first_repair_does_not_decide_the_kind_anew(
 
 
 def test_a_repair_that_runs_meanwhile_does_not_undo_a_corrected_kind(
-    accounts, crew, in_stream, stream, monkeypatch
+    accounts, crew, in_stream, monkeypatch
 ):
     """The repair read "user"; a person says "company"; then Stream refuses a value."""
     accounts.sign_up("acme", displayName="Acme")

@@ -306,7 +306,7 @@ def test_members_outside_the_team_are_refused_by_name(teams, create, accounts, f
     assert stream.requests() == []
 
 
-def test_a_channel_of_another_team_is_not_taken_over(teams, create, chat, document, clients):
+def test_a_channel_of_another_team_is_not_taken_over(teams, create, chat, document):
     chat.upsert_users([{"id": "ann"}, {"id": "bob"}])
     wanted = create("bob", team="red")
     chat.channel("messaging", wanted["id"]).delete(hard=True)
@@ -361,7 +361,7 @@ def test_who_was_removed_from_a_group_gets_no_word_of_it_any_more(
 
 
 def test_others_whom_stream_added_don_t_keep_a_conversation_from_opening(
-    accounts, ann, bob, create, chat, channels
+    ann, bob, create, chat, channels
 ):
     asked = {"conversationType": "group", "idempotencyKey": "tap-1"}
     result = create("bob", **asked)
@@ -534,7 +534,7 @@ def world(clients, firestore_api, stream) -> World:
 @pytest.mark.parametrize("intervention", ["kill", "fail", "lose_answer"])
 @pytest.mark.parametrize("then", ["the same call", "the outbox"])
 def test_interrupted_anywhere_one_channel_and_one_document_remain(
-    world, chat, channels, clients, intervention, then, members_wanted
+    world, channels, clients, intervention, then, members_wanted
 ):
     asked = {
         "participantIds": members_wanted,
@@ -591,7 +591,7 @@ def test_a_failure_is_told_and_finished_by_the_outbox(ann, bob, create, clients,
     assert len(channels()) == 1
 
 
-def test_two_who_start_the_same_conversation_at_once_get_one(world, chat, channels, clients):
+def test_two_who_start_the_same_conversation_at_once_get_one(world, channels, clients):
     """The second runs from start to end before each outside call of the first in turn."""
 
     def begin(sides) -> dict[str, Any]:

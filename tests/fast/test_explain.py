@@ -207,7 +207,7 @@ def test_every_finding_is_met():
 
 
 @pytest.mark.parametrize("disagree", DISAGREEMENTS, ids=lambda one: one.__name__)
-def test_it_finds_what_the_audit_finds(world, told, disagree, monkeypatch):
+def test_it_finds_what_the_audit_finds(world, told, disagree):
     subject, _ = disagree(world)
     clients = options.connect()
     found = audit.start(
@@ -538,7 +538,7 @@ def test_a_conversation_in_order_is_told_by_id_and_by_cid(room, told):
         assert "made by `createConversation`" in answer.text
 
 
-def test_who_left_and_who_has_no_account_is_told(room, told, firestore, chat, accounts):
+def test_who_left_and_who_has_no_account_is_told(room, told, firestore, chat):
     at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
     chat.upsert_user({"id": "ghost"})
     chat.channel("messaging", room).add_members(["ghost"])
@@ -603,7 +603,7 @@ def test_two_without_conversation_begin_one(people, told, firestore):
         ("no key", lambda world: world.firestore.document("chatsync/keys").delete()),
     ],
 )
-def test_why_two_cannot_chat_is_told(world, told, problem, act, monkeypatch):
+def test_why_two_cannot_chat_is_told(world, told, problem, act):
     act(world)
     from chatsync.conversations import pairs
 
@@ -839,7 +839,7 @@ def test_personal_is_refused_without_json(private, run):
     assert run("explain", "ann", "--personal").status == 2
 
 
-def test_own_fields_of_the_app_are_told_without_values(private, use, told, firestore):
+def test_own_fields_of_the_app_are_told_without_values(private, use, told):
     clients = use(users={"stream_fields": {"hobby": "hobby"}})
     answer = told("ann")
     assert "drifted_stream_user (hobby)" in answer.text

@@ -469,7 +469,7 @@ def teams_in(chat) -> dict[str, str]:
     return {state["channel"]["id"]: state["channel"].get("team") for state in found}
 
 
-def test_fix_team_all_keeps_history_and_field(channel, run, chat, capsys):
+def test_fix_team_all_keeps_history_and_field(channel, run, chat):
     channel("room_1", 5, team="gym_1").send_message({"text": "hello"}, MEMBERS[0])
     assert run("fix-team", "--all", "--apply").status == 0
     [state] = chat.query_channels({"id": "room_1"})["channels"]
@@ -501,7 +501,6 @@ def test_fix_team_all_goes_through_many_channels_and_leaves_out_service_users(
     run,
     chat,
     clients,
-    monkeypatch,
 ):
     chat.upsert_user({"id": "coach-bot", "teams": ["gym_1"]})
     settings = settings_with(clients.settings, stream={"service_users": ["coach-bot"]})
@@ -547,7 +546,7 @@ def test_what_an_operator_did_to_a_channel_is_logged(
     assert "deleted" in told[3][2]
 
 
-def test_a_rename_and_a_change_of_members_are_logged(clients, channel, chat, capsys):
+def test_a_rename_and_a_change_of_members_are_logged(clients, channel, capsys):
     made = channel("room_1", 4)
     tell(clients, "room_1", "channel.created")
     made.update_partial({"name": "Yoga"})

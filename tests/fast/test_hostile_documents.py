@@ -101,7 +101,7 @@ def test_a_profile_without_room_does_not_follow_and_is_not_tried_again(
     assert firestore_api.calls == ["batch_get_documents"]
 
 
-def test_ninety_nine_follow_though_one_profile_has_no_room(people, ensure, firestore, chat):
+def test_ninety_nine_follow_though_one_profile_has_no_room(people, ensure, firestore):
     uids = [key.id for key in (*HONEST, HOSTILE)]
     ensure(*uids)
     full = {"preferences": {"x": "x" * (MEBIBYTE - 600)}}

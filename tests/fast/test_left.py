@@ -124,7 +124,7 @@ def test_an_event_that_comes_late_takes_nobody_out(create, leave, told, members,
     assert set(document(room)["left"]) == {"bob"}
 
 
-def test_an_event_that_comes_twice_is_one(create, leave, told, document, firestore_api):
+def test_an_event_that_comes_twice_is_one(create, leave, told, document):
     room = create()["id"]
     leave(room)
     before = document(room)
@@ -388,7 +388,7 @@ def test_a_bot_that_was_removed_is_added_again(with_settings, chat, told, member
 
 
 def test_nobody_is_said_to_have_left_a_channel_that_somebody_else_made(
-    create, chat, told, document, clients
+    create, chat, told, document
 ):
     room = create()["id"]
     chat.channel("messaging", room).delete(hard=True)

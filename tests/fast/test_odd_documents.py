@@ -19,7 +19,7 @@ AUDIT_FIELDS = (
 
 
 @pytest.fixture
-def bears(run, clients, tmp_path):
+def bears(run, tmp_path):
     def bears() -> None:
         for command in (
             ["status"],

@@ -62,7 +62,7 @@ def test_a_new_conversation_has_an_id_that_nobody_can_compute(create, clients):
     assert create("bob", "ann")["id"] == result["id"]
 
 
-def test_another_project_has_other_ids(create, clients, firestore_api):
+def test_another_project_has_other_ids(create, firestore_api):
     first = create()["id"]
     firestore_api.documents.clear()
     pairs._keys.clear()
@@ -124,7 +124,7 @@ def test_a_recorded_channel_that_grew_is_left_as_it_is(create, make_channel, cli
 
 @pytest.mark.parametrize("adopted", [False, True], ids=["at first", "later"])
 def test_a_recorded_channel_that_grew_keeps_everybody_though_its_event_is_late(
-    create, make_channel, accounts, chat, clients, adopted
+    create, make_channel, chat, clients, adopted
 ):
     make_channel("direct_1", "ann", "bob")
     if adopted:

@@ -153,7 +153,7 @@ def test_a_write_that_waited_for_its_turn_while_a_pause_began_is_not_sent(stream
 # The switch
 
 
-def test_the_switch_is_read_every_twenty_seconds_at_most(clients, firestore, firestore_api):
+def test_the_switch_is_read_every_twenty_seconds_at_most(firestore, firestore_api):
     switch = Switch(firestore)
     firestore_api.calls.clear()
     switch.refuse_if_paused()
@@ -339,9 +339,7 @@ def test_the_drain_asks_the_switch_anew(accounts, clients, paused, firestore):
     assert entries(clients) == {}
 
 
-def test_a_pause_that_begins_during_a_drain_costs_no_attempt(
-    accounts, clients, firestore, monkeypatch, tasks
-):
+def test_a_pause_that_begins_during_a_drain_costs_no_attempt(accounts, clients, monkeypatch):
     clients.pause.pause()
     for number in range(3):
         accounts.sign_up(f"user-{number}")
@@ -364,7 +362,7 @@ def test_a_pause_that_begins_during_a_drain_costs_no_attempt(
     assert entries(clients) == {}
 
 
-def test_a_drain_that_is_paused_ends_even_if_some_entries_are_done(clients):
+def test_a_drain_that_is_paused_ends_even_if_some_entries_are_done():
     done = Outcome(Key("user", "bob"), "bob", "ok", None)
     held = Outcome(ANN, "ann", None, Paused(datetime.now(UTC)))
     assert drain_module._pause_until([done]) == 0
@@ -642,7 +640,7 @@ def test_who_watches_a_backfill_of_the_functions_that_is_paused_does_not_stop_it
     assert audits.read(begun.id, clients).state == "running"
 
 
-def test_a_pause_is_not_outwaited(clients, paused):
+def test_a_pause_is_not_outwaited(paused):
     attempts = []
 
     def attempt() -> None:

@@ -61,7 +61,7 @@ def test_what_is_otherwise_is_seen_and_nothing_else(probed, switch, value):
         assert differing[switch] == value
 
 
-def test_what_it_made_is_gone_and_so_is_the_note_of_it(probed, chat, stream, firestore_api):
+def test_what_it_made_is_gone_and_so_is_the_note_of_it(probed, stream, firestore_api):
     probed()
     assert stream.state()["counts"]["users"] == 0
     assert stream.state()["counts"]["deleted_users"] == 0

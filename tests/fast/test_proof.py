@@ -286,9 +286,7 @@ def test_deployed_an_event_does_not_check_the_settings(clients, hooked):
     assert hooked.operations(since) == []
 
 
-def test_in_the_emulators_the_first_event_checks_the_settings(
-    clients, hooked, monkeypatch, firestore_api
-):
+def test_in_the_emulators_the_first_event_checks_the_settings(clients, hooked, monkeypatch):
     monkeypatch.setenv("FUNCTIONS_EMULATOR", "true")
     since = hooked.last_request()
     for _ in range(3):

@@ -24,7 +24,7 @@ COMPANIES = {"field": "type", "values": ["company"]}
 
 
 @pytest.fixture
-def ann(accounts, clients, stream) -> None:
+def ann(accounts, clients) -> None:
     """Ann has an account, and is in agreement everywhere."""
     accounts.sign_up("ann", displayName="Ann")
     reconcile_after_sign_up("ann", clients)
@@ -90,7 +90,7 @@ def test_a_new_profile_which_everybody_reads_has_no_preferences(accounts, client
     assert "preferences" not in firestore.document("user_profiles/ann").get().to_dict()
 
 
-def test_a_profile_of_nobody_is_not_found(clients, stream):
+def test_a_profile_of_nobody_is_not_found(clients):
     with fails_with(NotFound):
         ensure_profile("nobody", clients)
 
@@ -111,7 +111,7 @@ def test_a_record_that_cannot_be_made_now_is_made_by_the_outbox(accounts, client
 
 
 def test_stats_of_a_missing_record_start_at_zero_with_the_accounts_creation(
-    accounts, clients, stream, capsys
+    accounts, clients, capsys
 ):
     accounts.sign_up("ann", created_ms=1_700_000_000_000)
     stats = read_stats("ann", "ann", clients)
@@ -147,9 +147,7 @@ def test_stats_are_healed_while_stream_is_down(accounts, clients, stream):
 
 
 @pytest.mark.parametrize("read", [read_stats, lambda uid, _, *rest: ensure_profile(uid, *rest)])
-def test_fifty_readers_at_once_heal_one_record_and_agree(
-    accounts, clients, stream, firestore_api, read
-):
+def test_fifty_readers_at_once_heal_one_record_and_agree(accounts, clients, firestore_api, read):
     accounts.sign_up("ann", displayName="Ann")
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: read("ann", "ann", clients), range(50)))
@@ -170,7 +168,7 @@ def test_a_profile_is_told_as_it_is(ann, clients):
     )
 
 
-def test_a_missing_profile_is_created(accounts, clients, stream):
+def test_a_missing_profile_is_created(accounts, clients):
     accounts.sign_up("ann", displayName="Ann")
     profile = ensure_profile("ann", clients)
     assert (profile["displayName"], profile["created"]) == ("Ann", True)
@@ -297,7 +295,7 @@ def test_fields_of_the_app_are_kept_and_passed_on(ann, with_settings, firestore)
     assert "secret" not in stats
 
 
-def test_a_record_that_only_the_app_wrote_is_told(with_settings, firestore, stream):
+def test_a_record_that_only_the_app_wrote_is_told(with_settings, firestore):
     clients = with_settings(stats={"public_fields": ["xp"]})
     firestore.document("user_stats/ann").set({"xp": 5})
     stats = read_stats("ann", "ann", clients)
@@ -324,7 +322,7 @@ def test_a_new_profile_has_the_defaults_of_the_app(accounts, with_settings, fire
     ],
 )
 def test_a_profile_that_was_there_first_is_told_by_the_names_of_the_app(
-    firestore, clients, stream, profile, told
+    firestore, clients, profile, told
 ):
     firestore.document("user_profiles/ann").set(profile)
     answer = ensure_profile("ann", clients)

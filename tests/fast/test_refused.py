@@ -105,7 +105,7 @@ def test_a_mended_role_is_sent(wrong_role, ensure, firestore):
     assert ensure("ann")[0].status == "updated"
 
 
-def test_who_was_refused_for_the_default_role_is_sent_when_that_is_another(accounts, clients, chat):
+def test_who_was_refused_for_the_default_role_is_sent_when_that_is_another(accounts, clients):
     accounts.sign_up("ann", displayName="Ann")
     wrong = replace(
         clients, settings=settings_with(clients.settings, stream={"user_role": "no-such-role"})

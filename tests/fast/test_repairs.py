@@ -84,7 +84,7 @@ def test_a_failed_repair_becomes_an_entry_that_says_who_and_why(accounts, client
     assert kept["firstFailedAt"] <= kept["nextAttemptAt"] + timedelta(seconds=1)
 
 
-def test_many_failures_of_one_user_are_one_entry(accounts, clients, firestore_api, entry, down):
+def test_many_failures_of_one_user_are_one_entry(accounts, clients, entry, down):
     accounts.sign_up("ann")
     outbox.reconcile([ANN], clients)
     first = entry()["firstFailedAt"]
@@ -304,9 +304,7 @@ def test_a_drain_that_dies_in_the_middle_has_lost_nobody(
     assert at > 6
 
 
-def test_who_is_reported_while_drained_stays_in_the_outbox(
-    accounts, clients, entry, stream, firestore_api
-):
+def test_who_is_reported_while_drained_stays_in_the_outbox(accounts, clients, entry, firestore_api):
     accounts.sign_up("ann")
     queue(clients, "ann")
 
@@ -459,7 +457,7 @@ def test_more_than_a_hundred_removals_are_drained(clients):
     assert not entries(clients)
 
 
-def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, stream, monkeypatch):
+def test_a_drain_begins_no_batch_after_its_budget(accounts, clients, monkeypatch):
     for n in range(250):
         accounts.sign_up(f"user-{n}")
     for start in range(0, 250, 50):
@@ -574,7 +572,7 @@ def test_removals_are_made_good_by_policy(accounts, with_settings, chat, stream,
     }
 
 
-def test_many_removals_are_few_calls(accounts, clients, chat, stream):
+def test_many_removals_are_few_calls(clients, chat, stream):
     uids = [f"user-{n}" for n in range(50)]
     chat.upsert_users([{"id": uid} for uid in uids])
     queue(clients, *uids, removal=True)
@@ -606,7 +604,7 @@ def test_a_stream_user_without_account_is_not_removed_because_somebody_asked_for
     assert entry() is None
 
 
-def test_a_removal_asked_for_once_stays_asked_for(accounts, clients, chat, entry):
+def test_a_removal_asked_for_once_stays_asked_for(clients, chat, entry):
     chat.upsert_user({"id": "ann"})
     queue(clients, "ann", removal=True)
     queue(clients, "ann")
@@ -659,9 +657,7 @@ def test_a_lost_answer_is_looked_at_again_after_a_while(
 # Wakes
 
 
-def test_a_wake_is_arranged_before_the_entry_is_written(
-    accounts, clients, tasks, entry, firestore_api
-):
+def test_a_wake_is_arranged_before_the_entry_is_written(clients, tasks, entry, firestore_api):
     def die(call: str) -> None:
         if call == "commit":
             raise InternalServerError("down")
@@ -691,7 +687,7 @@ def test_a_wake_comes_no_earlier_than_its_entry_is_due(clients, tasks, entry, mo
     assert wake["data"]["notBefore"] == wake["at"]
 
 
-def test_a_wake_that_was_arranged_is_not_over_before_its_time(clients, stream, entry, accounts):
+def test_a_wake_that_was_arranged_is_not_over_before_its_time(clients, entry, accounts):
     """Else its id would be used up while reports still rely on it."""
     accounts.sign_up("ann")
     queue(clients, "ann")
@@ -801,7 +797,7 @@ def test_the_look_every_five_minutes_wakes_nobody_for_what_is_not_due(clients, t
 # People before conversations
 
 
-def test_people_are_repaired_before_conversations(accounts, clients, stream, chat):
+def test_people_are_repaired_before_conversations(accounts, clients, stream):
     rooms = queue_rooms(clients, accounts, 230)
     for number in range(3):
         accounts.sign_up(f"late-{number}")

@@ -47,7 +47,7 @@ def test_ids_are_doubtful_if_fewer_than_a_twentieth_of_twenty_or_more_are_ours(
     assert bool(Sample(users, ours).doubt) == is_doubtful
 
 
-def test_a_backfill_with_a_wrong_id_format_doubles_nobody(run, a_live_app, chat, clients):
+def test_a_backfill_with_a_wrong_id_format_doubles_nobody(run, a_live_app, chat):
     before = ids_in(chat)
     ran = run("backfill", "--apply")
     assert ran.status == 2
@@ -119,7 +119,7 @@ def test_an_app_that_began_with_chatsync_is_not_doubted(run, accounts, chat, fir
     assert run("backfill", "--apply").status == 0
 
 
-def test_the_app_can_turn_it_off(run_with, a_live_app, chat):
+def test_the_app_can_turn_it_off(run_with, a_live_app):
     assert run_with({"safety": {"check_ids": False}}, "backfill", "--apply").status == 0
 
 
@@ -135,9 +135,7 @@ def test_service_users_do_not_count(run_with, accounts, chat):
     assert run_with({"stream": {"service_users": tuple(bots)}}, "backfill", "--apply").status == 0
 
 
-def test_who_was_deactivated_when_their_account_was_deleted_does_not_count(
-    with_settings, accounts, chat
-):
+def test_who_was_deactivated_when_their_account_was_deleted_does_not_count(with_settings, accounts):
     clients = with_settings(stream={"delete_policy": "deactivate"})
     for n in range(25):
         accounts.sign_up(f"gone-{n}")
@@ -162,7 +160,7 @@ def test_ours_may_stand_behind_a_hundred_strangers(run, accounts, chat, clients)
     assert run("backfill", "--apply").status == 0
 
 
-def test_the_format_is_checked_once_in_a_run(a_live_app, clients, with_settings, monkeypatch):
+def test_the_format_is_checked_once_in_a_run(a_live_app, clients, monkeypatch):
     looked = []
     monkeypatch.setattr(pages, "refuse_wrong_ids", looked.append)
     monkeypatch.setattr(pages, "repair_page", lambda *_: {"repaired": 0, "failed": 0})

@@ -133,7 +133,7 @@ def test_what_is_recorded_is_only_checked(chat, clients, tasks, told):
     assert "Stream does not send" in told()
 
 
-def test_hooks_that_stream_lost_are_told(chat, clients, monkeypatch, told):
+def test_hooks_that_stream_lost_are_told(clients, monkeypatch, told):
     send = Stream.set_event_hooks
     monkeypatch.setattr(
         Stream, "set_event_hooks", lambda self, hooks, deadline: send(self, hooks[1:], deadline)
@@ -222,9 +222,7 @@ def test_an_installation_begins_no_second_backfill_later(clients, firestore, tas
     assert audits_in(firestore) == ["backfill", "setup"]
 
 
-def test_a_redeployment_after_the_audits_expired_begins_no_second_backfill(
-    clients, firestore, tasks
-):
+def test_a_redeployment_after_the_audits_expired_begins_no_second_backfill(clients, firestore):
     """Audits are kept for 90 days."""
     set_up(clients, with_backfill=True)
     for one in firestore.collection("audits").get():
@@ -236,7 +234,7 @@ def test_a_redeployment_after_the_audits_expired_begins_no_second_backfill(
 # Failures
 
 
-def test_without_the_role_it_says_what_prints_it(clients, firestore, monkeypatch, chat, run):
+def test_without_the_role_it_says_what_prints_it(clients, monkeypatch, chat, run):
     """The account of the functions has a name only after the first deployment."""
 
     def forbidden(*_: object, **__: object) -> None:
@@ -275,7 +273,7 @@ def test_a_pause_puts_the_webhook_off_until_it_ends(clients, firestore, chat, ta
 
 
 def test_a_region_that_changed_in_a_long_pause_is_followed_after_it(
-    clients, chat, tasks, run, monkeypatch
+    clients, tasks, run, monkeypatch
 ):
     set_up(clients, with_backfill=False)
     there = ADDRESS.replace("asia-south1", "us-central1")

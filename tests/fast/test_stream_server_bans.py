@@ -59,7 +59,7 @@ def test_a_ban_that_was_lifted_is_not_found(chat, channel):
     assert banned(chat) == []
 
 
-def test_moderators_ban_from_their_channels_only(chat, channel, stream):
+def test_moderators_ban_from_their_channels_only(channel, stream):
     own = user_client(stream, "mod").channel("messaging", "c1")
     event = heard(stream, "bea", "user.banned", lambda: own.ban_user("ann"), watches=True)
     assert (event["user"]["id"], event["created_by"]["id"]) == ("ann", "mod")
@@ -71,7 +71,7 @@ def test_moderators_ban_from_their_channels_only(chat, channel, stream):
     assert refusal(own.client.query_banned_users, {"filter_conditions": {}}) == (403, 17)
 
 
-def test_admins_ban_from_the_app(chat, channel, stream):
+def test_admins_ban_from_the_app(channel, stream):
     root = user_client(stream, "root")
     root.ban_user("ann")
     assert banned(root) == [("ann", None)]

@@ -118,14 +118,14 @@ def test_a_frozen_channel_takes_events_as_its_capabilities_say(channel, capabili
     assert {"send-typing-events", "send-custom-events"} <= set(capabilities("ann"))
 
 
-def test_slow_mode_shows(chat, channel, capabilities):
+def test_slow_mode_shows(channel, capabilities):
     assert "slow-mode" not in capabilities("ann")
     channel.update_partial({"cooldown": 10})
     assert "slow-mode" in capabilities("ann")
     assert {"slow-mode", "skip-slow-mode"} <= set(capabilities("mod"))
 
 
-def test_a_disabled_channel_has_no_capabilities(chat, channel, stream):
+def test_a_disabled_channel_has_no_capabilities(channel, stream):
     channel.update_partial({"disabled": True})
     found = user_client(stream, "ann").query_channels({"cid": "messaging:c1"})["channels"]
     assert found[0]["channel"]["own_capabilities"] == []
@@ -142,7 +142,7 @@ def test_a_server_has_no_capabilities(channel):
     assert "own_capabilities" not in channel.query()["channel"]
 
 
-def test_what_a_channel_overrides_shows_and_holds(channel, capabilities, stream):
+def test_what_a_channel_overrides_shows_and_holds(channel, capabilities):
     off = {"typing_events": False, "replies": False, "quotes": False, "max_message_length": 5}
     channel.update_partial({"config_overrides": off})
     state = channel.query()["channel"]

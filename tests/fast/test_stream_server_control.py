@@ -74,7 +74,7 @@ def test_a_fault_after_only_loses_the_answer(chat, stream):
 @pytest.mark.parametrize(
     ("body", "text"), [("html", "<html>"), ("empty", ""), ("list", '["upstream')]
 )
-def test_a_status_fault_can_answer_like_a_gateway(chat, stream, body, text):
+def test_a_status_fault_can_answer_like_a_gateway(stream, body, text):
     stream.fault("GetApp", "status", status=502, body=body)
     response = requests.get(f"{stream.url}/app", timeout=5)
     assert response.status_code == 502
@@ -193,7 +193,7 @@ def test_answers_carry_the_limit_where_streams_client_finds_it(chat, stream):
     assert 0 < limit.reset.timestamp() - time.time() <= 61
 
 
-def test_refusals_carry_the_limit_too(chat, stream):
+def test_refusals_carry_the_limit_too(stream):
     stream.limit("GetApp", 0)
     response = requests.get(f"{stream.url}/app", timeout=5)
     assert response.headers["x-ratelimit-remaining"] == "0"
@@ -236,7 +236,7 @@ def test_a_burst_is_accepted_unless_the_guard_is_on(chat, stream):
     assert [outcome(upsert, chat) for _ in range(6)] == [201] * 6
 
 
-def test_a_status_fault_can_say_when_to_come_back(chat, stream):
+def test_a_status_fault_can_say_when_to_come_back(stream):
     stream.fault("GetApp", "status", status=429, retry_after=7)
     stream.fault("GetApp", "status", status=503, retry_after=8, body="html")
     answers = [requests.get(f"{stream.url}/app", timeout=5) for _ in range(3)]

@@ -150,7 +150,7 @@ def test_a_channel_can_begin_hidden_for_its_creator(chat, stream, channel):
     assert found(ann, {"id": "c2"}) == ["c2"]
 
 
-def test_cleared_threads_and_replies_are_gone_too(chat, stream, channel, ann):
+def test_cleared_threads_and_replies_are_gone_too(stream, channel, ann):
     channel.send_message({"id": "r1", "text": "old", "parent_id": "m1"}, "ann")
     channel.send_message({"id": "r2", "text": "old", "parent_id": "m1"}, "bea")
     assert me(stream, "ann")["unread_threads"] == 1

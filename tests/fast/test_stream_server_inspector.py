@@ -83,7 +83,7 @@ def test_a_call_has_a_page_with_both_bodies(chat, stream):
     assert "server" in page
 
 
-def test_the_answer_of_a_fault_is_the_one_that_is_shown(chat, stream):
+def test_the_answer_of_a_fault_is_the_one_that_is_shown(stream):
     stream.fault("GetApp", "status", status=502, body="html")
     requests.get(f"{stream.url}/app", timeout=5)
     assert "upstream connect error" in call_page(stream, "GetApp")
@@ -123,7 +123,7 @@ def test_bodies_are_kept_of_the_last_calls_only():
     assert kept.of(1) is not None
 
 
-def test_of_a_big_body_the_beginning_is_kept(chat, stream):
+def test_of_a_big_body_the_beginning_is_kept(stream):
     big = {"users": {"ann": {"id": "ann", "text": "x" * 100_000}}}
     headers = {"Authorization": jwt.encode({"server": True}, stream.secret)}
     query = {"api_key": stream.key}
@@ -186,7 +186,7 @@ def test_what_cannot_be_seen_is_spelled_out():
     assert visible(None) is None
 
 
-def test_what_people_wrote_is_escaped_on_every_page(chat, stream, channel, receiver):
+def test_what_people_wrote_is_escaped_on_every_page(stream, channel, receiver):
     stream.webhook(receiver.url)
     channel.send_message({"id": "m1", "text": HOSTILE, "attachments": [{"title": HOSTILE}]}, "bob")
     wait_for(lambda: stream.deliveries())

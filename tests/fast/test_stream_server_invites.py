@@ -86,7 +86,7 @@ def test_a_channel_begins_with_invites(chat, channel):
     assert statuses == {"ann": "member", "bea": "pending", "cid": "pending"}
 
 
-def test_invites_and_their_answers_are_told(chat, stream, channel, receiver):
+def test_invites_and_their_answers_are_told(stream, channel, receiver):
     stream.webhook(receiver.url, ["member.added", "member.updated"])
     event = heard(stream, "cid", "notification.invited", lambda: channel.invite_members(["cid"]))
     assert (event["cid"], event["user"]["id"]) == ("messaging:c1", "cid")

@@ -56,7 +56,7 @@ def test_pinned_channels_can_come_first(chat, channel, stream):
     assert found(user_client(stream, "ann"), {}, by_pin) == ["c2", "c1"]
 
 
-def test_a_membership_has_custom_fields(channel, stream):
+def test_a_membership_has_custom_fields(channel):
     member = channel.update_member_partial("bea", {"hat": {"color": "blue", "size": 3}})
     assert member["channel_member"]["hat"] == {"color": "blue", "size": 3}
     channel.update_member_partial("bea", {"hat.color": "red"}, ["hat.size"])

@@ -68,7 +68,7 @@ def test_messages_of_a_muted_user_are_not_counted(chat, stream, channel):
     assert me(stream, "ann")["total_unread_count"] == 1
 
 
-def test_muted_users_are_told_to_ones_own_clients_and_webhooks(chat, stream, channel, receiver):
+def test_muted_users_are_told_to_ones_own_clients_and_webhooks(stream, channel, receiver):
     stream.webhook(receiver.url, ["user.muted", "user.unmuted"])
     own = user_client(stream, "ann")
 

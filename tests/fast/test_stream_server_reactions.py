@@ -87,7 +87,7 @@ def test_watchers_and_webhooks_hear_of_a_reaction(channel, stream, receiver):
     assert receiver.one("reaction.new")["reaction"]["type"] == "like"
 
 
-def test_reactions_are_listed(chat, channel):
+def test_reactions_are_listed(channel):
     for kind in ("one", "two", "three"):
         react(channel, kind)
     listed = channel.get_reactions("m1")["reactions"]
@@ -131,7 +131,7 @@ def test_a_bad_reaction_is_refused(channel, reaction, user_id, expected):
     assert channel.query()["messages"][0]["reaction_counts"] == {}
 
 
-def test_who_may_not_react_is_refused(chat, channel, stream):
+def test_who_may_not_react_is_refused(channel, stream):
     def reaction_of(user_id):
         own = user_client(stream, user_id).channel("messaging", "c1")
         return refusal(own.send_reaction, "m1", {"type": "like"}, user_id)

@@ -90,7 +90,7 @@ def test_what_a_user_may_not_see_is_not_told_afterwards(channel, missed):
     assert texts == ["hello Cid"]
 
 
-def test_a_channel_that_cannot_be_read_yields_a_removal(chat, channel, missed):
+def test_a_channel_that_cannot_be_read_yields_a_removal(channel, missed):
     since = now()
     channel.remove_members(["bea"])
     gone = "messaging:gone"
@@ -121,7 +121,7 @@ def test_a_sync_can_watch_its_channels(stream, channel):
     assert asyncio.run(connect())["message"]["text"] == "hi"
 
 
-def test_too_many_events_are_refused(channel, missed, monkeypatch):
+def test_too_many_events_are_refused(channel, missed):
     since = now()
     for _ in range(334):
         # Each tells message.new, message.updated of the parent, and the end of an old read.

@@ -204,7 +204,7 @@ def test_some_channels_are_read_at_once(people, channel):
         assert refusal(people.post, "channels/read", data=body) == expected
 
 
-def test_what_is_unread_can_be_asked_for(people, channel, stream):
+def test_what_is_unread_can_be_asked_for(people, channel):
     for _ in range(2):
         channel.send_message({"text": "hi"}, "ann")
     channel.send_message({"id": "m3", "text": "hi"}, "bea")

@@ -152,9 +152,7 @@ def test_outcomes_come_in_the_order_asked_one_for_each(accounts, reconcile):
     assert [outcome.status for outcome in outcomes] == ["created", None, "created", "created"]
 
 
-def test_an_id_without_account_is_not_found_and_leaves_nothing(
-    reconcile, chat, firestore_api, stream
-):
+def test_an_id_without_account_is_not_found_and_leaves_nothing(reconcile, firestore_api, stream):
     [outcome] = reconcile("nobody")
     assert isinstance(outcome.error, NotFound)
     assert firestore_api.documents == {}
@@ -315,7 +313,7 @@ def test_nameless_people_get_into_an_app_with_unique_names(accounts, reconcile, 
     assert [outcome.status for outcome in reconcile("ann", "bob")] == ["created", "created"]
 
 
-def test_a_key_that_cannot_be_a_stream_id_is_refused_alone(accounts, reconcile, stream):
+def test_a_key_that_cannot_be_a_stream_id_is_refused_alone(accounts, reconcile):
     long = "ü" * 100
     accounts.sign_up(long)
     accounts.sign_up("a/b")
@@ -685,7 +683,7 @@ def test_a_repair_ends_in_time_though_auth_does_not_answer(accounts, reconcile, 
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_passes_in_auth_is_temporary(accounts, reconcile, monkeypatch, error):
+def test_what_passes_in_auth_is_temporary(accounts, reconcile, error):
     def fail(_: str) -> None:
         raise error
 
@@ -704,9 +702,7 @@ def test_what_passes_in_auth_is_temporary(accounts, reconcile, monkeypatch, erro
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_passes_in_firestore_is_temporary(
-    accounts, reconcile, firestore_api, monkeypatch, error
-):
+def test_what_passes_in_firestore_is_temporary(reconcile, firestore_api, monkeypatch, error):
     monkeypatch.setattr(
         reconcile_module, "DEADLINE_SECONDS", 0.5
     )  # some of it is tried again until then
@@ -733,7 +729,7 @@ def test_a_lack_of_rights_to_write_is_not_called_temporary(accounts, reconcile, 
         reconcile("ann")
 
 
-def test_a_lack_of_rights_in_firestore_is_not_called_temporary(accounts, reconcile, firestore_api):
+def test_a_lack_of_rights_in_firestore_is_not_called_temporary(reconcile, firestore_api):
     def fail(call: str) -> None:
         raise PermissionDenied("rights are missing")
 

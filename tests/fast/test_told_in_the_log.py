@@ -103,7 +103,6 @@ def test_each_id_that_was_asked_for_in_vain_is_told(
     unknown,
     accounts,
     call,  # noqa: F811 (the imported fixture)
-    stream,
     lines,
 ):
     accounts.sign_up("caller")
@@ -113,6 +112,6 @@ def test_each_id_that_was_asked_for_in_vain_is_told(
 
 
 @pytest.mark.parametrize("function", ["getStreamUserToken", "ensureUserProfile"])
-def test_so_is_a_caller_whose_account_is_gone(function, call, stream, lines):  # noqa: F811
+def test_so_is_a_caller_whose_account_is_gone(function, call, lines):  # noqa: F811
     call({}, function=function)
     assert "No such account or company was found: caller" in [line["message"] for line in lines()]

@@ -57,7 +57,7 @@ def token_of_ann(clients):
 # Tokens
 
 
-def test_a_token_works_though_stream_was_not_asked(clients, chat, asked, stream):
+def test_a_token_works_though_stream_was_not_asked(clients, asked, stream):
     issued = {}
     assert asked(lambda: issued.update(tokens.issue_token("ann", clients))) == []
     assert issued["streamUserId"] == "ann"
@@ -153,7 +153,7 @@ def test_who_is_no_longer_provisioned_gets_no_token_whatever_is_known(
 
 
 @pytest.mark.parametrize("change", ["ban", "deactivate", "delete"])
-def test_what_stream_says_counts_once_it_was_told(clients, chat, firestore_api, change):
+def test_what_stream_says_counts_once_it_was_told(clients, chat, change):
     match change:
         case "ban":
             chat.ban_user("ann", user_id="bob")

@@ -22,7 +22,7 @@ from stream_server.user_client import user_client
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.proven import prove
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
-from tests.fast.test_webhooks import deliver, signed
+from tests.fast.test_webhooks import deliver, signed, values
 
 NOW = datetime.now(UTC)
 """Of the start of the run: minutes ago, maybe, when a test begins."""
@@ -247,7 +247,7 @@ def test_a_second_identity_of_a_company_is_no_difference(handle, accounts, fires
     assert set(entries(clients)) == {"user_acme"}
 
 
-def test_a_name_that_only_auth_states_is_compared(handle, entry, firestore, clients, accounts):
+def test_a_name_that_only_auth_states_is_compared(handle, entry, firestore, clients):
     for collection in ("users", "user_profiles"):
         firestore.document(collection, "ann").set({"createdAt": NOW})
     handle("user.updated", {"id": "ann", "name": "Ann"})
@@ -389,7 +389,7 @@ def test_an_event_that_firestore_did_not_take_comes_again(
     assert not any("twice" in line for line in logged)
 
 
-def test_a_withdrawal_that_fails_comes_again(handle, entry, clients, firestore_api):
+def test_a_withdrawal_that_fails_comes_again(handle, entry, firestore_api):
     def fail(called: str) -> None:
         raise InternalServerError("down")
 
@@ -448,13 +448,6 @@ def test_no_log_line_has_a_name(handle, entry, logged):
     assert "secret" not in "".join(logged).lower()
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.floats(allow_nan=False),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
 ids = st.sampled_from(
     [
         *(

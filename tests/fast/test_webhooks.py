@@ -56,7 +56,7 @@ def send(post) -> Callable[..., int]:
 
 
 @pytest.fixture
-def ann_and_bob(accounts, clients) -> None:
+def ann_and_bob(accounts) -> None:
     for uid in ("ann", "bob"):
         accounts.sign_up(uid, displayName=uid.title())
 
@@ -241,7 +241,7 @@ def test_an_echo_that_comes_before_the_conversation_is_ready_leaves_it_alone(
 
 
 def test_what_happens_while_a_conversation_is_made_is_looked_at_afterwards(
-    room, send, document, stream, clients
+    room, send, document, clients
 ):
     document(room).reference.update({"status": "pending"})
     event = {"type": "member.added", "cid": f"messaging:{room}", "member": {"user_id": "eve"}}
@@ -325,7 +325,7 @@ def test_a_message_counts_once_though_the_function_dies_anywhere(
     assert at > 3
 
 
-def test_a_message_in_an_unknown_channel_records_it(send, chat, ann_and_bob, clients, document):
+def test_a_message_in_an_unknown_channel_records_it(send, chat, ann_and_bob, document):
     chat.upsert_users([{"id": "ann"}, {"id": "bob"}])
     chat.channel("messaging", "old", {"members": ["ann", "bob"]}).create("ann")
     assert send(message_event("old")) == 200
@@ -344,7 +344,7 @@ def test_a_message_of_nobody_we_know_counts_for_nobody(send, room, stats, firest
 
 
 def test_a_message_that_cannot_be_counted_now_is_sent_again(
-    send, room, stats, firestore, firestore_api, accounts
+    send, room, stats, firestore, firestore_api
 ):
     firestore.document("user_stats/ann").delete()
 
@@ -388,9 +388,7 @@ def test_a_refusal_of_streams_is_parked_and_not_sent_again(send, room, stream, c
     assert (entry["state"], entry["reason"]) == ("parked", "rejected")
 
 
-def test_an_answer_comes_within_streams_six_seconds_whatever_hangs(
-    post, room, stream, tasks, monkeypatch
-):
+def test_an_answer_comes_within_streams_six_seconds_whatever_hangs(post, room, stream, monkeypatch):
     """Everything at a tenth of its time: the repair, the wake, the report, another wake."""
     monkeypatch.setattr(webhooks, "INLINE_SECONDS", webhooks.INLINE_SECONDS / 10)
     stream.fault("QueryChannels", "timeout", rate=1)
