@@ -1,4 +1,4 @@
-"""A body of 32 MB, as large as the platform lets through, and what a function holds of it."""
+"""Bodies of 32 MB, as large as the platform lets through, and what a function holds of one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ class Body(io.RawIOBase):
         bytes_wanted[:size] = (b"[],[" * (size // 4 + 1))[:size]
         self.left -= size
         return size
+
+
+class Broken(Body):
+    """Breaks off."""
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        raise ValueError("as gunicorn's own errors are, of a malformed chunk")
 
 
 def send_large(

@@ -1,6 +1,5 @@
 """Whatever a client sends, a callable answers with a documented error, and writes nothing."""
 
-import io
 import json
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +15,7 @@ from chatsync.budgets import Budgets
 from chatsync.entry.callables import MAX_BYTES
 from chatsync.errors import InvalidArgument
 from chatsync.ids import IdFormat, check_key
-from tests.fast.large_body import HELD_BYTES, send_large
+from tests.fast.large_body import HELD_BYTES, Broken, send_large
 from tests.fast.test_functions import MAIN, environment, id_token  # noqa: F401 (a fixture)
 
 CALLABLES = [
@@ -207,13 +206,6 @@ def test_a_token_is_verified_once(app, accounts, monkeypatch):
 
 
 def test_a_body_that_breaks_off_gets_a_documented_error(app):
-    class Broken(io.RawIOBase):
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: memoryview) -> int:
-            raise ValueError("as gunicorn's own errors are, of a malformed chunk")
-
     response = app("ensureStreamUser").post(
         "/",
         headers={**SIGNED_IN, "Transfer-Encoding": "chunked"},

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from io import BytesIO, RawIOBase
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from chatsync.entry import webhooks
 from chatsync.entry.events import reconcile_after_sign_up
 from stream_server.webhook_receiver import Received
 from tests.fast.interrupted import dies_before
-from tests.fast.large_body import HELD_BYTES, send_large
+from tests.fast.large_body import HELD_BYTES, Broken, send_large
 from tests.fast.outbox import drain_until_settled, entries
 from tests.fast.test_functions import MAIN, environment  # noqa: F401 (a fixture)
 
@@ -522,13 +522,6 @@ def test_what_cannot_be_configured_holds_no_body_either(environment, monkeypatch
 
 
 def test_a_body_that_breaks_off_is_refused(environment, outside):  # noqa: F811
-    class Broken(RawIOBase):
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: memoryview) -> int:
-            raise ValueError("as gunicorn's own errors are, of a malformed chunk")
-
     client = create_app("streamWebhook", str(MAIN), "http").test_client()
     headers = {"X-Signature": "0" * 64, "Transfer-Encoding": "chunked"}
     environ = {"wsgi.input": Broken(), "wsgi.input_terminated": True}
