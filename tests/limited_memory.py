@@ -60,7 +60,12 @@ def deployed() -> dict[str, Deployed]:
 
 
 @contextlib.contextmanager
-def start(name: str, limit_mb: float, environment: Mapping[str, str]) -> Iterator[Limited]:
+def start(
+    name: str,
+    limit_mb: float,
+    environment: Mapping[str, str],
+    source: Path = emulators.ROOT / "functions",
+) -> Iterator[Limited]:
     """A function's process with as many threads as in production.
 
     ``environment`` comes on top of that of the local stack. Skips the test where there is no limit.
@@ -72,7 +77,7 @@ def start(name: str, limit_mb: float, environment: Mapping[str, str]) -> Iterato
     limits = [prlimit, f"--data={int(limit_mb * MB)}", f"--stack={STACK_BYTES}", "--"]
     with tempfile.TemporaryFile() as log:
         process = function.start(
-            emulators.ROOT / "functions",
+            source,
             Path(sys.executable).parent,
             port,
             {
