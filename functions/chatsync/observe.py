@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
 from . import side_by_side
 from .clients import Clients
@@ -114,25 +115,28 @@ class Planned:
     plan: Plan
 
 
+AskAuth = Literal["if_needed", "at_once", "decides"]
+"""Whether Auth is asked only of those whose plan needs it; or of everybody, side by side with the
+other sides; or so, and what it says decides: a disabled account is refused even if Stream has the
+user, and one of which nothing has told yet what it is counts as a person."""
+
+
 class Observer:
     """Reads users, plans, and enters what it reads of Stream into their records.
 
-    With ``check_accounts``, and of users who ``are_new``, Auth is asked about everybody, else only
-    if the plan needs it. With ``retry_refused`` values that were refused before are planned again.
+    With ``retry_refused`` values that were refused before are planned again.
     """
 
     def __init__(
         self,
         records: Mapping[Key, Record],
         clients: Clients,
-        check_accounts: bool,
-        are_new: bool,
+        ask_auth: AskAuth,
         retry_refused: bool,
     ) -> None:
         self._records = records
         self._clients = clients
-        self._check_accounts = check_accounts
-        self._asks_at_once = check_accounts or are_new
+        self._ask_auth = ask_auth
         self._retry_refused = retry_refused
 
     def observe(
@@ -142,7 +146,7 @@ class Observer:
 
         If Stream cannot be read, documents are planned all the same, and the users get that error.
         """
-        asking = self._begin_asking(keys) if self._asks_at_once else None
+        asking = self._begin_asking(keys) if self._ask_auth != "if_needed" else None
         reads = prefetched or begin_reads(keys, self._clients, deadline)
         observed = self._read(reads, deadline)
         accounts = prefetched.accounts if prefetched else None
@@ -162,9 +166,8 @@ class Observer:
 
     def _read(self, reads: PendingReads, deadline: float) -> dict[Key, Observed]:
         """What Firestore and Stream say of the users."""
-        observed, failure = observed_of(
-            reads, self._clients, deadline, decides=self._check_accounts
-        )
+        decides = self._ask_auth == "decides"
+        observed, failure = observed_of(reads, self._clients, deadline, decides=decides)
         for key, one in observed.items():
             record = self._records[key]
             record.error = failure
@@ -182,8 +185,8 @@ class Observer:
         return self._records[planned.observed.key].is_written or planned.plan.ask_auth
 
     def _plan(self, observed: Observed) -> Plan:
-        policy = Policy(self._clients.settings.config, serves_disabled=not self._check_accounts)
-        return plan(observed, policy)
+        serves_disabled = self._ask_auth != "decides"
+        return plan(observed, Policy(self._clients.settings.config, serves_disabled))
 
     def read_again(
         self, keys: Collection[Key], deadline: float

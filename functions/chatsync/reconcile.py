@@ -26,7 +26,7 @@ from .errors import (
     Unsettled,
 )
 from .ids import Key
-from .observe import Observer, PendingReads, Planned
+from .observe import AskAuth, Observer, PendingReads, Planned
 from .outcome import Outcome
 from .record import Record
 from .stream_writes import StreamWrites
@@ -52,8 +52,7 @@ def reconcile_users(
     keys: Sequence[Key],
     clients: Clients,
     *,
-    check_accounts: bool = False,
-    are_new: bool = False,
+    ask_auth: AskAuth = "if_needed",
     retry_refused: bool = False,
     deadline: float = math.inf,
     prefetched: PendingReads | None = None,
@@ -62,11 +61,9 @@ def reconcile_users(
 
     Missing documents and a missing Stream user of an existing account are created, and the Stream
     user is patched in the fields that Firebase states. A deleted account is never brought back. One
-    user's error never concerns another. With ``check_accounts`` Auth is asked about everybody, and
-    a disabled user gets an error even if Stream has them. Of users who ``are_new``, something will
-    be written: so Auth is asked at once, not after the other sides. Without ``retry_refused``,
-    values that were refused before are not sent again until they change. Every hundred has 20
-    seconds, and all end at ``deadline``. ``prefetched`` are reads of the first hundred keys.
+    user's error never concerns another. Without ``retry_refused``, values that were refused before
+    are not sent again until they change. Every hundred has 20 seconds, and all end at ``deadline``.
+    ``prefetched`` are reads of the first hundred keys.
 
     Raises errors that concern everybody: StreamCredentialsRejected, StreamRejected if Stream
     refuses a query, permanent errors of Firestore and Auth, and ValueError if ``prefetched`` is of
@@ -77,9 +74,7 @@ def reconcile_users(
     left = list(dict.fromkeys(keys))
     while left:
         for batch in side_by_side.batches(left):
-            reconciliation = Reconciliation(
-                batch, clients, check_accounts, are_new, retry_refused, deadline
-            )
+            reconciliation = Reconciliation(batch, clients, ask_auth, retry_refused, deadline)
             outcomes |= reconciliation.run(prefetched)
             instead |= reconciliation.instead()
             prefetched = None
@@ -105,18 +100,17 @@ class Reconciliation:
         self,
         keys: Sequence[Key],
         clients: Clients,
-        check_accounts: bool,
-        are_new: bool,
+        ask_auth: AskAuth,
         retry_refused: bool,
         deadline: float,
     ) -> None:
         self._keys = keys
         self._clients = clients
-        self._check_accounts = check_accounts
+        self._ask_auth = ask_auth
         self._retry_refused = retry_refused
         self._deadline = min(new_deadline(), deadline)
         self._records = {key: Record(key, "") for key in keys}
-        self._observer = Observer(self._records, clients, check_accounts, are_new, retry_refused)
+        self._observer = Observer(self._records, clients, ask_auth, retry_refused)
         self._in_stream = StreamWrites(self._records, clients.stream, self._deadline)
         self._documents = DocumentWrites(self._records, clients, self._deadline)
 
@@ -174,7 +168,7 @@ class Reconciliation:
             return keys
         again = self._take_back({key for key in keys if not planned[key].plan.exists})
         for key in keys - again:
-            if not self._check_accounts or planned[key].plan.exists:
+            if self._ask_auth != "decides" or planned[key].plan.exists:
                 self._records[key].instead = planned[key].plan.instead
         for one in planned.values():
             if one.plan.exists:

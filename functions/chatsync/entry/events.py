@@ -61,7 +61,9 @@ def reconcile_after_sign_up(uid: str, clients: Clients) -> None:
 
     If the account is gone, whatever an earlier delivery of the event may have created is removed.
     """
-    outcome = _repair_and_log(Key("user", uid), partial(outbox.reconcile, are_new=True), clients)
+    # Something will be written: so Auth is asked side by side with the others, not after them.
+    repair = partial(outbox.reconcile, ask_auth="at_once")
+    outcome = _repair_and_log(Key("user", uid), repair, clients)
     if isinstance(outcome.error, NotFound):
         remove_after_event(uid, clients)
 

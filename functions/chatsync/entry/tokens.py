@@ -103,7 +103,7 @@ def _repaired(uid: str, clients: Clients, signed_in_at: float) -> tuple[str, int
     """The same after a repair."""
     key = Key("user", uid)
     started = time.monotonic()
-    [outcome] = outbox.reconcile([key], clients, check_accounts=True)
+    [outcome] = outbox.reconcile([key], clients, ask_auth="decides")
     check_signed_in(outcome.account, signed_in_at)
     if outcome.error:
         raise NotRepaired(outcome)

@@ -14,6 +14,7 @@ from ..clients.documents import temporary_failures_named, until
 from ..errors import FirebaseUnavailable, StreamCredentialsRejected
 from ..ids import Key
 from ..log_events import LogEvent
+from ..observe import AskAuth
 from ..outcome import Disposition, NotRepaired, Outcome
 from ..reconcile import reconcile_users
 from ..removal import remove_users
@@ -26,8 +27,7 @@ def reconcile(
     keys: Sequence[Key],
     clients: Clients,
     *,
-    check_accounts: bool = False,
-    are_new: bool = False,
+    ask_auth: AskAuth = "if_needed",
     retry_refused: bool = False,
     deadline: float = math.inf,
 ) -> list[Outcome]:
@@ -38,12 +38,7 @@ def reconcile(
     """
     try:
         outcomes = reconcile_users(
-            keys,
-            clients,
-            check_accounts=check_accounts,
-            are_new=are_new,
-            retry_refused=retry_refused,
-            deadline=deadline,
+            keys, clients, ask_auth=ask_auth, retry_refused=retry_refused, deadline=deadline
         )
     except StreamCredentialsRejected as error:
         raise _nobody_served(keys, error, clients) from error
