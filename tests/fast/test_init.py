@@ -338,6 +338,19 @@ def test_an_alias_of_a_project_is_its_id(init, node, tmp_path):
     assert "chatsync --project my-app-stg doctor" in ran.out
 
 
+def test_an_alias_is_that_of_the_folder_and_is_looked_up_once(init, node, tmp_path):
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    (here / ".firebaserc").write_text('{"projects": {"staging": "not-this-app"}}')
+    stated = {"staging": "production", "production": "my-app-prod", "odd": ["my-app"]}
+    (tmp_path / ".firebaserc").write_text(json.dumps({"projects": stated}))
+    arguments = ("init", str(tmp_path), "--dry-run")
+    for place in (here, tmp_path):
+        for named, meant in (("staging", "production"), ("odd", "odd")):
+            ran = init("--project", named, *arguments, at=place)
+            assert f"chatsync/.env.{meant}" in ran.out
+
+
 def test_indexes_that_are_no_list_are_refused_in_words(init, node, tmp_path):
     stated = {"firestore": {"rules": "firestore.rules", "indexes": "i.json"}}
     (tmp_path / "firebase.json").write_text(json.dumps(stated))

@@ -116,8 +116,10 @@ def configure(
         raise Refused("chatsync is not installed here: run this in your project, after `init`.")
     logger.write = terminal.tell_log
     if project:
-        projects = options.projects_in(Path.cwd(), *Path.cwd().parents)
-        os.environ["GCLOUD_PROJECT"] = projects.get(project, project)
+        # `init` looks for aliases itself, in the folder that it is told.
+        is_init = context.invoked_subcommand == "init"
+        folders = () if is_init else (Path.cwd(), *Path.cwd().parents)
+        os.environ["GCLOUD_PROJECT"] = options.projects_in(*folders).get(project, project)
 
 
 def audit(

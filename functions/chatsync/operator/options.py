@@ -58,7 +58,8 @@ def projects_in(*folders: Path) -> dict[str, str]:
     """The ids of projects by their alias, as the first ``.firebaserc`` that can be read says."""
     for folder in folders:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return dict(json.loads((folder / ".firebaserc").read_text())["projects"])
+            stated = dict(json.loads((folder / ".firebaserc").read_text())["projects"])
+            return {alias: project for alias, project in stated.items() if isinstance(project, str)}
     return {}
 
 
