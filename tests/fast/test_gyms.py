@@ -619,6 +619,9 @@ def before_teams(clients, teams, chat, firestore) -> Callable[[str], str]:
         conversation = create_conversation("11", {"participantIds": ["8"]}, clients)["id"]
         if status != "ready":
             chat.channel("messaging", conversation).delete(hard=True)
+        if status == "a stranger's":
+            chat.upsert_user({"id": "eve"})
+            chat.channel("messaging", conversation, {"members": MEMBERS}).create("eve")
         if status in ("failed", "pending"):
             firestore.document("conversations", conversation).update({"status": status})
         for uid in PEOPLE:
@@ -634,6 +637,7 @@ def before_teams(clients, teams, chat, firestore) -> Callable[[str], str]:
         ("ready", False, None),
         ("ready", True, "gym_4"),
         ("gone", False, "gym_4"),
+        ("a stranger's", False, "gym_4"),
         ("failed", False, "gym_4"),
         ("failed", True, "gym_4"),
         ("pending", False, "gym_4"),
