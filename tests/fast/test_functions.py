@@ -514,7 +514,18 @@ def test_a_profile_that_exists_is_left_as_it_is(create_user_profile, firestore):
     assert firestore.document("user_stats/ann").get().exists
 
 
-def test_a_user_document_that_is_gone_gets_no_profile(create_user_profile, firestore_api):
+@pytest.mark.parametrize("gone_before", ["batch_get_documents", "begin_transaction"])
+def test_a_user_document_that_is_gone_gets_no_profile(
+    create_user_profile, firestore, firestore_api, gone_before
+):
+    firestore.document("users/ann").set({"displayName": "Ann"})
+
+    def remove(call: str) -> None:
+        if call == gone_before:
+            firestore_api.before_call = lambda _: None
+            firestore.document("users/ann").delete()
+
+    firestore_api.before_call = remove
     assert create_user_profile("ann") == 200
     assert firestore_api.documents == {}
 
