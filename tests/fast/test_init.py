@@ -351,6 +351,15 @@ def test_an_alias_is_that_of_the_folder_and_is_looked_up_once(init, node, tmp_pa
             assert f"chatsync/.env.{meant}" in ran.out
 
 
+@pytest.mark.parametrize("project", ["My App", "../../other", "app; rm -r ."])
+def test_what_is_no_id_of_a_project_names_no_file_and_no_command(init, node, tmp_path, project):
+    (tmp_path / ".firebaserc").write_text(json.dumps({"projects": {"default": project}}))
+    before = all_files(tmp_path)
+    ran = init("init", "--yes", "--stream-key", "local-key")
+    assert (ran.status, ran.out, "is no id of a Firebase project" in ran.err) == (2, "", True)
+    assert all_files(tmp_path) == before
+
+
 def test_indexes_that_are_no_list_are_refused_in_words(init, node, tmp_path):
     stated = {"firestore": {"rules": "firestore.rules", "indexes": "i.json"}}
     (tmp_path / "firebase.json").write_text(json.dumps(stated))

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -199,6 +200,8 @@ def _project(root: Path, yes: bool) -> tuple[str, list[str]]:
     project = projects.get(named, named) or _ask(
         "The id of your Firebase project", default, "--project before init", yes
     )
+    if not re.fullmatch(r"[a-z0-9.:-]+", project):
+        raise Refused(f"{project!r} is no id of a Firebase project.")
     return project, [alias for alias, of in projects.items() if of == project]
 
 
