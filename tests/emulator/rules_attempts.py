@@ -355,6 +355,7 @@ READERS = {
 """Who may get a document of each collection."""
 
 STORED = {"participantIds": [OWNER, "participant"], "displayName": "Ann"}
+JOINED = {"x": 1, "participantIds": [OWNER, "participant", "other"]}
 OWN = ("participantIds", "ARRAY_CONTAINS", OWNER)
 
 
@@ -367,11 +368,11 @@ def requests(app: str) -> list[tuple[Attempt, bool]]:
             (Attempt(f"get {of}", {}, STORED, "get", by, of), by in READERS[of]),
             (Attempt(f"delete {of}", {}, STORED, "delete", by, of), False),
             (
-                Attempt(f"create {of}", {"x": 1}, None, "create", by, of),
+                Attempt(f"create {of}", JOINED, None, "create", by, of),
                 is_theirs and of == "users",
             ),
             (
-                Attempt(f"field {of}", {"x": 1}, STORED, "update", by, of),
+                Attempt(f"field {of}", JOINED, STORED, "update", by, of),
                 is_theirs and of == "users",
             ),
         ]
@@ -406,6 +407,7 @@ LEGITIMATE = {
         Attempt("the server's times", dict.fromkeys(LONG_AGO, SERVER_TIME), how="create"),
         Attempt("nothing", how="create"),
         Attempt("the longest", LONGEST_TEXTS, how="create"),
+        Attempt("preferences", {"preferences": {f"p{n}": 1 for n in range(100)}}, how="create"),
         Attempt("the longest", {**LONGEST_TEXTS, "updatedAt": SERVER_TIME}, USER, "update"),
         Attempt("null for everything", dict.fromkeys(LONGEST_TEXTS), how="create"),
         Attempt("null for everything", dict.fromkeys(LONGEST_TEXTS), USER, "update"),
