@@ -11,6 +11,7 @@ from chatsync.config import SERVER_ONLY, Config
 from chatsync.errors import SettingInvalid
 from chatsync.operator import command as cli
 from chatsync.operator import rules_file
+from chatsync.operator.init import rules_text
 from chatsync.operator.rules import rules_for
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +125,14 @@ def test_it_writes_a_file_that_its_check_finds_equal(run, tmp_path):
     assert run("--out", file)[0] == 0
     assert file.read_text() == rules_with()
     assert run("--out", file, "--check")[0] == 0
+
+
+def test_it_replaces_no_file_in_which_init_put_ours_beside_those_of_the_app(run, tmp_path):
+    file = tmp_path / "firestore.rules"
+    file.write_text(rules_text.END)
+    status, _, err = run("--out", file)
+    assert (status, "`chatsync init` writes ours" in err) == (2, True)
+    assert file.read_text() == rules_text.END
 
 
 def test_its_check_tells_where_a_file_differs_and_leaves_it(run, tmp_path):

@@ -11,7 +11,7 @@ from .. import config as config_module
 from ..config import Config
 from ..errors import ChatsyncError
 from .init import firebase_json, rules_text
-from .options import FINDINGS, IN_SYNC
+from .options import FINDINGS, IN_SYNC, Refused
 from .rules import rules_for
 from .terminal import print_line, stderr
 
@@ -56,6 +56,8 @@ def rules(
     if check:
         return _check(out, text, config)
     if out:
+        if out.exists() and rules_text.END in out.read_text():
+            raise Refused(f"{out} has rules of your own: `chatsync init` writes ours beside them.")
         out.write_text(text)
         print_line(f"Wrote {out}.")
     else:
