@@ -334,7 +334,7 @@ def _say_if_ids_are_wrong(folder: Path, project: str) -> None:
 def _say_what_is_next(wanted: Wanted, extension: Extension | None) -> None:
     source, project = wanted.source, f"--project {wanted.project}"
     print_line(
-        f"What your app calls things, say in {source}/chatsync.toml, and run `chatsync init` again."
+        f"After a change of {source}/chatsync.toml (what your app calls things), run this again."
     )
     if options.is_local(wanted.project):
         python, needed = f"python3.{sys.version_info.minor}", f"-r {source}/requirements.txt"
