@@ -73,7 +73,7 @@ tests: test
 test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast $(AT_ONCE)
 
-coverage: setup-python  ## run those that run functions, and fail if they no longer reach enough of the code
+coverage: setup-python  ## run them traced, and fail if they no longer reach enough of the code
 	@$(VENV)/coverage run -m pytest -q tests/fast -m "not untraced"
 	@$(VENV)/coverage report
 
