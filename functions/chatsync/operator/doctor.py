@@ -92,7 +92,7 @@ def _ids_verdict(clients: Clients) -> tuple[bool, str]:
     """A few users stop no audit, but if all of them are nobody's, a person is to look."""
     found = sample(clients)
     if not found.example:
-        return True, found.told
+        return True, found.told if found.users else "no users in Stream to compare with"
     return bool(found.ours and not found.doubt), (
         f"{found.told}: if that is neither guest nor bot, is stream.user_id ="
         f" {clients.settings.config.stream.user_id!r} right? Other ids of people cannot be kept:"
