@@ -135,6 +135,13 @@ def test_it_replaces_no_file_in_which_init_put_ours_beside_those_of_the_app(run,
     assert file.read_text() == rules_text.END
 
 
+def test_it_replaces_no_file_that_is_no_text(run, tmp_path):
+    file = tmp_path / "firestore.rules"
+    file.write_bytes(b"\xff")
+    status, _, err = run("--out", file)
+    assert (status, err) == (2, f"{file} cannot be read: UnicodeDecodeError\n")
+
+
 def test_its_check_tells_where_a_file_differs_and_leaves_it(run, tmp_path):
     file = tmp_path / "old.rules"
     old = rules_with().replace("'role', 'teams'", "'teams'")

@@ -56,7 +56,7 @@ def rules(
     if check:
         return _check(out, text, config)
     if out:
-        if out.exists() and rules_text.END in out.read_text():
+        if out.exists() and rules_text.END in _read(out):
             raise Refused(f"{out} has rules of your own: `chatsync init` writes ours beside them.")
         out.write_text(text)
         print_line(f"Wrote {out}.")
