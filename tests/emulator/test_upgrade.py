@@ -234,11 +234,15 @@ def documents(emulators: dict[str, str]) -> google_firestore.Client:
 
 
 @pytest.fixture
-def sign_up(project: firebase_admin.App) -> Callable[[str], str]:
-    def sign_up(name: str) -> str:
+def sign_up(project: firebase_admin.App) -> Callable[..., str]:
+    """An account's uid; with a version, which has handled the sign-up."""
+
+    def sign_up(name: str, handled_by: Version | None = None) -> str:
         uid = f"{name}-{uuid.uuid4().hex[:8]}"
         record = auth.ImportUserRecord(uid, display_name=f" {name} ", email=f"{uid}@example.com")
         auth.import_users([record], app=project)
+        if handled_by:
+            handled_by.auth_event("created", uid)
         return uid
 
     return sign_up
@@ -294,9 +298,8 @@ def test_a_sign_up_that_one_handled_is_at_rest_with_both(
     versions, old, new, sign_up, documents, in_stream, stream, everything
 ):
     first, second = versions
-    ann, bea, cleo = (sign_up(name) for name in ("ann", "bea", "cleo"))
+    ann, bea, cleo = (sign_up(name, first) for name in ("ann", "bea", "cleo"))
     for uid in (ann, bea, cleo):
-        first.auth_event("created", uid)
         deliver_creation(second, uid, documents)
     user = in_stream(ann)
     assert (user["name"], user["role"], user["email"]) == ("ann", "guest", f"{ann}@example.com")
@@ -331,8 +334,7 @@ def test_the_outbox_of_one_is_worked_off_by_the_other(
 ):
     first, second = versions
     second.takes_tasks("drainRepairs")
-    ann, bea, leaving = (sign_up(name) for name in ("ann", "bea", "leaving"))
-    first.auth_event("created", leaving)
+    ann, bea, leaving = sign_up("ann"), sign_up("bea"), sign_up("leaving", first)
     stream.fault("*", "status", status=503, rate=1)
     auth.delete_user(leaving, app=project)
     first.auth_event("deleted", leaving)
@@ -357,9 +359,7 @@ def test_a_change_and_a_deletion_are_handled_by_either(
     versions, new, sign_up, documents, in_stream, everything, stream, project
 ):
     first, second = versions
-    ann, bea, cleo = (sign_up(name) for name in ("ann", "bea", "cleo"))
-    for uid in (ann, bea, cleo):
-        first.auth_event("created", uid)
+    ann, bea, cleo = (sign_up(name, first) for name in ("ann", "bea", "cleo"))
     first.result("createConversation", ann, {"participantIds": [bea, cleo]})
     for version, name in ((second, "Ann B."), (first, "Ann C.")):
         change_user(version, ann, {"displayName": name}, documents)
@@ -409,9 +409,8 @@ def test_an_audit_that_one_began_goes_on_in_the_other(
 ):
     first, second = versions
     second.takes_tasks("drainRepairs")
-    ann, bea, gone, imported = (sign_up(name) for name in ("ann", "bea", "gone", "imported"))
-    for uid in (ann, bea, gone):
-        first.auth_event("created", uid)
+    ann, bea, gone = (sign_up(name, first) for name in ("ann", "bea", "gone"))
+    imported = sign_up("imported")
     first.result("createConversation", ann, {"participantIds": [bea, gone]})
     auth.delete_user(gone, app=project)
     new.auth_event("deleted", gone)
@@ -458,9 +457,7 @@ def test_what_stream_sent_to_one_is_taken_by_the_other(
 ):
     first, second = versions
     second.takes_tasks("drainRepairs")
-    ann, bea = (sign_up(name) for name in ("ann", "bea"))
-    for uid in (ann, bea):
-        first.auth_event("created", uid)
+    ann, bea = (sign_up(name, first) for name in ("ann", "bea"))
     members = [f"app_{ann}", f"app_{bea}"]
     channel = chat.channel("team", f"chat_{uuid.uuid4().hex[:8]}", {"members": members})
     stats = documents.document("user_stats", ann)
