@@ -130,7 +130,7 @@ def is_local(project: str) -> bool:
 
 def emulator_address(name: str, port: int) -> str:
     """Where ``firebase.json`` puts an emulator; the Firebase CLI's default port where it says none.
-    Raises Refused."""
+    Raises ProjectRefused."""
     for place in config_module.FOLDER.parents:
         if (file := place / "firebase.json").is_file():
             text = file.read_text(encoding="utf-8")
