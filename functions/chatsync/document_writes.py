@@ -123,7 +123,7 @@ class DocumentWrites:
         versions: dict[Key, datetime | None] = {}
         for key, record in self._records.items():
             update = self._agreement(record)
-            if record.has_returned or (update and record.entry and record.entry.deleted_at):
+            if record.has_returned or (update and record.is_said_gone):
                 update |= dict.fromkeys(("deletedAt", "chatsyncExpireAt"), firestore.DELETE_FIELD)
             version = record.entry.version if record.entry else record.entry_created_at
             if update and (version or key.kind == "company"):
@@ -140,8 +140,7 @@ class DocumentWrites:
         """What to write into a user's entry: when the sides agreed, and what the repair did."""
         change = _change(record)
         if not record.is_agreed or not record.entry_is_certain:
-            is_said_gone = record.entry is not None and record.entry.deleted_at is not None
-            if not change or is_said_gone:
+            if not change or (record.is_said_gone and not record.has_returned):
                 return {}
             return {"history": agreement.with_change(record.history or (), change)}
         config = self._clients.settings.config

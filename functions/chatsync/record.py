@@ -106,11 +106,15 @@ class Record:
         return is_trusted and self.differed and not self.is_agreed
 
     @property
+    def is_said_gone(self) -> bool:
+        """Whether the entry says that the account was deleted."""
+        return self.entry is not None and self.entry.deleted_at is not None
+
+    @property
     def has_returned(self) -> bool:
         """Whether the entry says that the account was deleted, which Auth has."""
-        is_said_gone = self.entry is not None and self.entry.deleted_at is not None
         is_there = self.agreed is not None and self.agreed.account is not None
-        return is_said_gone and is_there and not isinstance(self.error, NotFound)
+        return self.is_said_gone and is_there and not isinstance(self.error, NotFound)
 
     @property
     def known_refused(self) -> frozenset[str]:

@@ -303,9 +303,12 @@ def test_a_deleted_account_leaves_a_tombstone_that_expires(ann, accounts, client
     assert timedelta(days=6.9) < week < timedelta(days=7.1)
 
 
-def test_an_account_that_returns_replaces_its_tombstone(ann, accounts, clients, entry):
+def test_an_account_that_returns_replaces_its_tombstone(
+    ann, accounts, clients, firestore_api, entry
+):
     accounts.delete("ann")
     remove_after_event("ann", clients)
+    firestore_api.age()
     accounts.sign_up("ann", displayName="Ann")
     reconcile_after_sign_up("ann", clients)
     fields = entry()
