@@ -61,7 +61,8 @@ FIELDS_OF_STREAM_CHANNELS = (
 """Fields that mean something to Stream or its clients, so that none can name a tenant."""
 
 Paths = tuple[str, ...]
-"""Dotted paths into a document, or ``claims:name``; the first with a text wins."""
+"""Dotted paths into a document; the first with a text wins. Of a name, one may be several paths
+with a blank between them, whose texts are joined."""
 
 Collection = Annotated[str, Meta(min_length=1, max_length=200)]
 Role = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -101,6 +102,7 @@ class CompanyRule(Section, frozen=True):
 
 class Users(Section, frozen=True):
     collection: Collection = "users"
+    create: bool = True
     name: Paths = ("displayName", "name", "fullName", "full_name")
     image: Paths = (
         *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),
@@ -390,7 +392,7 @@ def _problems(config: Config) -> list[tuple[str, str]]:
             problems += [
                 (f"{section}.{field}", f"expected a path such as a.b, not {path!r}")
                 for path in getattr(getattr(config, section), field)
-                if not _is_in_document(path)
+                if not all(map(_is_in_document, path.split(" ") if field == "name" else [path]))
             ]
     problems += [
         (f"profiles.defaults.{name}", "expected a text, number, truth value, list or table")

@@ -71,9 +71,10 @@ class DocumentWrites:
             record.log(
                 f"Firestore refuses documents of {key.kind} {key.id}: {message}", logger.warn
             )
-            if update := users.profile_update(state, self._clients.settings.config):
+            config = self._clients.settings.config
+            if update := users.profile_update(state, config):
                 record.refused.add(users.refusal("profile", update))
-            if None in (state.user, state.profile, state.stats):
+            if users.lacking(state, config):
                 record.error = FailedPrecondition([key.id], Refusal.REJECTED, message)
         failed = {*documents, *result.undecided} if result.failure else set()
         for key in failed:

@@ -132,8 +132,9 @@ class Settings:
         chat = {path: kind for path, kind in chat.items() if not path.startswith("claims:")}
 
         def fields(names: Paths, pictures: Paths, others: Mapping[str, str]) -> ReadFields:
-            types = dict.fromkeys(names, "text") | dict.fromkeys(pictures, "picture")
-            wanted = [path.partition(".")[0] for path in (*names, *pictures, *others)]
+            parts = [part for path in names for part in path.split(" ")]
+            types = dict.fromkeys(parts, "text") | dict.fromkeys(pictures, "picture")
+            wanted = [path.partition(".")[0] for path in (*parts, *pictures, *others)]
             alternatives = (
                 tuple(path for path in paths if wanted.count(path) == 1)
                 for paths in (names, pictures)

@@ -289,8 +289,13 @@ def changes_nothing(payload: Mapping[str, Any]) -> bool:
 
 def documents_differ(state: FirebaseState, config: Config = DEFAULTS) -> bool:
     """Whether a user lacks a document, or has a profile that must follow a change."""
-    lacks = None in (state.user, state.profile, state.stats)
-    return lacks or bool(profile_update(state, config))
+    return bool(lacking(state, config) or profile_update(state, config))
+
+
+def lacking(state: FirebaseState, config: Config = DEFAULTS) -> list[str]:
+    """The documents that a user lacks and that are ours to create, by field of ``state``."""
+    ours = ("user", "profile", "stats") if config.users.create else ("profile", "stats")
+    return [field for field in ours if getattr(state, field) is None]
 
 
 def profile_update(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, Any]:
@@ -323,14 +328,15 @@ def missing_documents(
     created_at = (account and account.created_at) or (state.user or {}).get("createdAt")
     if not isinstance(created_at, datetime):
         created_at = now
-    missing: dict[str, dict[str, Any]] = {}
-    if state.user is None and account:
-        missing["user"] = _new_user(account, created_at, now)
-    if state.profile is None:
-        missing["profile"] = _new_profile(state, created_at, now, config)
-    if state.stats is None:
-        missing["stats"] = new_stats(created_at, now)
-    return missing
+    missing = lacking(state, config)
+    documents: dict[str, dict[str, Any]] = {}
+    if "user" in missing and account:
+        documents["user"] = _new_user(account, created_at, now)
+    if "profile" in missing:
+        documents["profile"] = _new_profile(state, created_at, now, config)
+    if "stats" in missing:
+        documents["stats"] = new_stats(created_at, now)
+    return documents
 
 
 def without_unused_names(document: Document, lists: Sequence[Paths]) -> dict[str, Any]:
@@ -479,12 +485,18 @@ def _in_auth(account: Account | None, field: str, clean: Clean) -> Any:
 def _stated(document: Document, paths: Sequence[str], clean: Clean) -> Any:
     """The first non-blank text among ``paths``; None if a null comes first, else absent."""
     for path in paths:
-        value = value_at(path, document)
+        value = _joined([value_at(part, document) for part in path.split(" ")])
         if value is None:
             return None
         if text := _usable(value, clean):
             return text
     return _ABSENT
+
+
+def _joined(values: Sequence[object]) -> object:
+    """The texts among the values, such as a first and a last name; without one, the first value."""
+    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    return " ".join(texts) if len(values) > 1 and texts else values[0]
 
 
 def _usable(value: object, clean: Clean) -> str:

@@ -190,9 +190,9 @@ def test_what_is_decided(decided, expected):
 
 def test_what_the_audit_reports_is_what_the_repair_would_write():
     writes = Plan(documents=True, create=NEW, patch=NEW_NAME)
-    kinds = [kind for kind, _ in disagreements_of(writes, FirebaseState(ACCOUNT, USER))]
+    kinds = [kind for kind, _ in disagreements_of(writes, FirebaseState(ACCOUNT, USER), Config())]
     assert kinds == ["missing_documents", "missing_stream_user", "drifted_stream_user"]
-    assert disagreements_of(Plan(obstacle=Refusal.BANNED), IN_AGREEMENT) == []
+    assert disagreements_of(Plan(obstacle=Refusal.BANNED), IN_AGREEMENT, Config()) == []
 
 
 users = st.fixed_dictionaries(

@@ -51,6 +51,12 @@ def test_a_guarded_field_is_kept_in_every_map_that_leads_to_it():
     assert "keepsIn('b', ['c'], mapIn('a', after), mapIn('a', before))" in text
 
 
+def test_each_part_of_a_name_has_the_length_of_one():
+    text = rules_with(users={"name": ["firstName name.last"]}, profiles={"name": ["nick title"]})
+    for path in ("'firstName'", "['name', 'last']", "'nick'", "'title'"):
+        assert f"isCapped({path}, 256, " in text
+
+
 def test_claims_need_no_guard():
     text = rules_with(users={"role": "claims:role", "teams": "claims:teams"})
     assert "claims" not in text

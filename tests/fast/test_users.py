@@ -76,6 +76,22 @@ def test_a_name_is_understood_in_every_legacy_spelling(field):
 
 
 @pytest.mark.parametrize(
+    ("document", "stated"),
+    [
+        ({"firstName": " Ann", "name": {"last": "Lee "}}, {"name": "Ann Lee"}),
+        ({"firstName": "Ann", "name": {"last": " "}, "nick": "A"}, {"name": "Ann"}),
+        ({"firstName": None, "name": {"last": "Lee"}}, {"name": "Lee"}),
+        ({"firstName": " ", "name": {"last": 7}, "nick": "A"}, {"name": "A"}),
+        ({"nick": "A"}, {"name": "A"}),
+        ({"firstName": None, "name": None, "nick": "A"}, {"name": None}),
+    ],
+)
+def test_a_name_may_be_several_texts(document, stated):
+    config = Config(users=Users(name=("firstName name.last", "nick")))
+    assert owned_fields(FirebaseState(None, document), config) == stated
+
+
+@pytest.mark.parametrize(
     "field",
     [
         *("photoURL", "photoUrl", "photo_url", "image", "image_url", "imageUrl"),

@@ -137,6 +137,7 @@ COMPANIES = {"field": "type", "values": ["company"]}
         {"stream": {"user_id": "u_{uid}", "channel_id": "chat_{id}", "channel_type": "team"}},
         {"users": {"collection": "people", "name": ["profile.fullName", "displayName"]}},
         {"users": {"company": COMPANIES}},
+        {"users": {"create": False, "name": ["first last", "displayName"]}},
         {"teams": {"required": True}},
         {"teams": {"required": True}, "users": {"teams": "claims:teams"}},
         {"teams": {"required": True, "channel_field": "gym_id", "format": "gym_{value}"}},

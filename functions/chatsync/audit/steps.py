@@ -207,7 +207,7 @@ def _judge(observed: Observed, page: Page, wanted_team: str | None, settings: Se
     its_plan = plan(replace(observed, account_is_known=True, state=state), Policy(config))
     if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED) or its_plan.instead:
         return
-    disagreements = disagreements_of(its_plan, state)
+    disagreements = disagreements_of(its_plan, state, config)
     if wrong := _wrong_kind(observed, config):
         disagreements.append(("wrong_kind", wrong))
     team = _team_among(users.teams_of(state, config), wanted_team)
@@ -226,12 +226,12 @@ def _wrong_kind(observed: Observed, config: Config) -> str:
     return f"{second} is in Stream too" if second else ""
 
 
-def disagreements_of(its_plan: Plan, state: FirebaseState) -> list[tuple[str, str]]:
+def disagreements_of(its_plan: Plan, state: FirebaseState, config: Config) -> list[tuple[str, str]]:
     """The kinds of findings about one user, each with a detail: what the repair would write."""
     disagreements = []
     if its_plan.documents:
-        missing = [name for name in ("user", "profile", "stats") if getattr(state, name) is None]
-        disagreements.append(("missing_documents", ", ".join(missing) or "the profile lags behind"))
+        missing = ", ".join(users.lacking(state, config))
+        disagreements.append(("missing_documents", missing or "the profile lags behind"))
     if its_plan.create:
         disagreements.append(("missing_stream_user", ""))
     if its_plan.patch:

@@ -13,6 +13,7 @@ from ..ids import Key
 from ..outcome import Outcome
 from ..settings import Settings
 from ..side_by_side import batches
+from ..users import lacking
 from .channel import is_strangers
 from .document import Conversation, participants_of
 
@@ -31,9 +32,8 @@ def participants_with_profile(
     nobody: set[str] = set()
     for batch in batches([Key("user", uid) for uid in participants if uid not in known]):
         found = read_documents(batch, clients, deadline, of=("user", "profile", "stats"))
-        incomplete = [
-            key for key, one in found.items() if None in (one.user, one.profile, one.stats)
-        ]
+        config = clients.settings.config
+        incomplete = [key for key, state in found.items() if lacking(state, config)]
         existing = existing_keys(incomplete, clients, deadline)
         nobody |= {key.id for key in incomplete if key not in existing}
         waiting = Postponed("a conversation names them")

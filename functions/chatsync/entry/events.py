@@ -82,7 +82,8 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
         return
     lacking = state.profile is None or state.stats is None
     created = lacking and create_profile(uid, clients)
-    if created or users.profile_update(state, config) or (decides and state.kind is None):
+    is_news = created or not config.users.create or users.profile_update(state, config)
+    if is_news or (decides and state.kind is None):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients)
 

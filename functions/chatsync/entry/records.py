@@ -99,7 +99,7 @@ def _found_or_made(
 
     # An app ensures its own profile when it starts; statistics are read of many, at two reads each.
     state, found = read(_ALL if field == "profile" else [field, "entry"])
-    if found is not None and (field == "stats" or _lacks_nothing(state)):
+    if found is not None and (field == "stats" or _lacks_nothing(state, clients)):
         _repair_later_unless_fresh(key, state, clients)
         return state, False
     logger.info(f"Self-healing triggered for user {uid}", user=uid)
@@ -135,8 +135,8 @@ def _repair_later_unless_fresh(key: Key, state: FirebaseState, clients: Clients)
         outbox.enqueue_unfinished([waiting], clients)
 
 
-def _lacks_nothing(state: FirebaseState) -> bool:
-    return None not in (state.user, state.profile, state.stats, state.kind)
+def _lacks_nothing(state: FirebaseState, clients: Clients) -> bool:
+    return state.kind is not None and not users.lacking(state, clients.settings.config)
 
 
 def _make(key: Key, clients: Clients, deadline: float) -> None:
@@ -149,15 +149,15 @@ def _make(key: Key, clients: Clients, deadline: float) -> None:
     for _ in range(_MAX_CONFLICTS):
         whole = {"entry": ["history"]}
         state = read_documents([key], clients, deadline, of=_ALL, whole=whole)[key]
-        if _lacks_nothing(state):
+        if _lacks_nothing(state, clients):
             return
         account = result(asking, deadline).get(key)
         if account is None:
             raise NotFound([key.id])
         state, entry = _judged(key, replace(state, account=account), clients.settings)
         batch = clients.firestore.batch()
-        lacking = [name for name in ("user", "profile", "stats") if getattr(state, name) is None]
         if entry:
+            lacking = users.lacking(state, clients.settings.config)
             collections = map(clients.settings.collection_of, lacking)
             entry = entry.with_change("documents", collections)
         created = create_missing(key, state, entry, batch, clients)

@@ -95,7 +95,7 @@ class Run:
     @property
     def name_path(self) -> str:
         """Where the app keeps names in a user document; empty if it does not."""
-        return next(iter(self.clients.settings.config.users.name), "")
+        return next(iter(self.clients.settings.config.users.name), "").partition(" ")[0]
 
     @property
     def conversation(self) -> Mapping[str, Any]:

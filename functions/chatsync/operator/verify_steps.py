@@ -35,6 +35,8 @@ def stream_user_is_made(run: Run) -> str:
 
 def document_is_made(name: str) -> Callable[[Run], str]:
     def document_is_made(run: Run) -> str:
+        if name == "user" and not run.clients.settings.config.users.create:
+            return "users.create is false: it is your app's to create"
         run.until(lambda: run.document(name), "Firestore has none")
         return _AS_EXPECTED
 

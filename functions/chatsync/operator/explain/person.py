@@ -126,9 +126,7 @@ def _planned(planned: Plan, observed: Observed, settings: Settings) -> list[str]
         kind = users.kind_of(observed.key, state, settings.config)
         lines.append(f"note that the account is a {_WORD_OF[kind]}, since nothing says it yet")
     if planned.documents:
-        fields = ("user", "profile", "stats")
-        lacking = [settings.collection_of(one) for one in fields if getattr(state, one) is None]
-        if lacking:
+        if lacking := list(map(settings.collection_of, users.lacking(state, settings.config))):
             lines.append(f"create {', '.join(lacking)}, since the account lacks them")
         if update := users.profile_update(state, settings.config):
             names = ", ".join(name for name in update if not name.startswith("mirrored"))

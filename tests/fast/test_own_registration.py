@@ -1,0 +1,72 @@
+"""Apps whose registration creates the user document: ``[users] create = false``."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatsync import audit
+from chatsync.conversations.create import create_conversation
+from chatsync.entry import events, records
+from chatsync.ids import Key
+from chatsync.reconcile import reconcile_users
+from tests.fast.outbox import entries
+
+ANN = Key("user", "ann")
+
+
+@pytest.fixture
+def clients(with_settings):
+    return with_settings(users={"create": False})
+
+
+@pytest.fixture
+def ann(accounts, clients):
+    accounts.sign_up("ann", displayName="Ann")
+    events.reconcile_after_sign_up("ann", clients)
+
+
+@pytest.fixture
+def in_stream(chat):
+    return lambda: chat.query_users({"id": "ann"})["users"][0]
+
+
+def test_a_sign_up_leaves_the_user_document_to_the_app(ann, firestore_api, in_stream):
+    assert firestore_api.left_documents() == {
+        *("user_profiles/ann", "user_stats/ann", "stream_users/user_ann"),
+    }
+    assert in_stream()["name"] == "Ann"
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "value"),
+    [
+        ({"displayName": "Ann Lee"}, "name", "Ann Lee"),
+        ({"displayName": "Ann", "chat": {"teams": ["red"]}}, "teams", ["red"]),
+        ({"photoURL": "https://p/a.png"}, "image", "https://p/a.png"),
+    ],
+)
+def test_what_the_registration_writes_comes_to_stream(
+    ann, clients, firestore, in_stream, document, field, value
+):
+    firestore.document("users/ann").create(document)
+    events.reconcile_after_creation("ann", clients)
+    assert in_stream()[field] == value
+
+
+def test_an_account_that_is_not_registered_yet_agrees(ann, clients):
+    assert reconcile_users([ANN], clients)[0].status == "ok"
+    ran = audit.start("nightly", clients)
+    audit.run(ran.id, clients)
+    assert list(audit.findings_of(ran, clients)) == []
+    records.ensure_profile("ann", clients)
+    assert entries(clients) == {}
+
+
+def test_an_account_that_is_not_registered_yet_is_named_by_a_conversation(
+    ann, accounts, clients, firestore
+):
+    accounts.sign_up("bob")
+    create_conversation("ann", {"participantIds": ["bob"]}, clients)
+    [conversation] = firestore.collection("conversations").get()
+    assert sorted(conversation.get("participantIds")) == ["ann", "bob"]
+    assert firestore.collection("users").get() == []
