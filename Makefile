@@ -36,10 +36,11 @@ start: setup  ## keep the emulators and the local Stream server up, for app deve
 ifdef CI
 
 # With `make --jobs`, side by side: tests on the emulators wait more than they compute, and what needs
-# Python only begins while Node packages are installed. The emulators' Java programs live too short
-# for its slow, thorough compiler.
+# Python only begins while Node packages are installed. Those on one local stack take longest, one
+# after the other: all else gives way to them. The emulators' Java programs live too short for its
+# slow, thorough compiler.
 test: export JAVA_TOOL_OPTIONS := -XX:TieredStopAtLevel=1
-test: coverage ci-emulators ci-others ci-untraced ci-chaos ci-bench
+test: ci-emulators coverage ci-others ci-untraced ci-chaos ci-bench
 
 else
 
@@ -54,19 +55,19 @@ ci-emulators: setup
 
 # All below have stacks of their own, or need none.
 ci-others: setup
-	@$(VENV)/pytest tests/emulator examples -m "not emulators"
+	@nice $(VENV)/pytest tests/emulator examples -m "not emulators"
 
 ci-untraced: setup-python
-	@$(VENV)/pytest tests/fast -m untraced
+	@nice $(VENV)/pytest tests/fast -m untraced
 
 # With one seed always, and with a new one, which it prints.
-A_MINUTE := $(VENV)/python -m tests.elsewhere tests.chaos --minutes 1 --operations 300
+A_MINUTE := nice $(VENV)/python -m tests.elsewhere tests.chaos --minutes 1 --operations 300
 ci-chaos: setup
 	@$(A_MINUTE) --seed 23
 	@$(A_MINUTE)
 
 ci-bench: setup
-	@$(VENV)/python -m tests.elsewhere bench --smoke
+	@nice $(VENV)/python -m tests.elsewhere bench --smoke
 
 tests: test
 
@@ -74,7 +75,7 @@ test-fast: setup-python  ## run the tests that need neither Java nor Node
 	@$(VENV)/pytest tests/fast $(AT_ONCE)
 
 coverage: setup-python  ## run them traced, and fail if they no longer reach enough of the code
-	@$(VENV)/coverage run -m pytest -q tests/fast -m "not untraced"
+	@$(if $(CI),nice) $(VENV)/coverage run -m pytest -q tests/fast -m "not untraced"
 	@$(VENV)/coverage report
 
 test-pythons: setup-python  ## run the fast tests on each supported Python of this machine
