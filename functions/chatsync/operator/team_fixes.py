@@ -69,7 +69,7 @@ def fix_all(clients: Clients, apply: bool) -> int:
             corrected += _correct(some, clients, wait)
             advance(len(some))
     left = len(fixes) - corrected
-    print_line(f"{corrected} channels corrected; {left} are left to a person.")
+    print_line(f"Corrected {corrected} of {len(fixes)} channels; {left} are left to a person.")
     return FINDINGS if left else IN_SYNC
 
 
