@@ -520,7 +520,9 @@ def _stated_extra(path: str, document: Document | None, account: Account | None)
 
 
 def _stated_teams(teams: Any) -> Any:
-    """Texts, each once."""
+    """Texts, each once. One text alone is a list of it; a blank one is none."""
+    if isinstance(teams, str):
+        teams = [teams] if teams.strip() else []
     if isinstance(teams, list):
         return list(dict.fromkeys(team for team in teams if isinstance(team, str)))
     return None if teams is None else _ABSENT

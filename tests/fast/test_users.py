@@ -206,7 +206,7 @@ def test_role_and_teams_come_from_the_chat_map():
     assert owned_fields(held) == {"role": "moderator", "teams": ["gym_1"]}
 
 
-@pytest.mark.parametrize("chat", ["x", 7, {"role": 7, "teams": "red"}, {"role": ""}])
+@pytest.mark.parametrize("chat", ["x", 7, {"role": 7, "teams": 7}, {"role": ""}])
 def test_a_senseless_chat_map_states_nothing(chat):
     assert owned_fields(FirebaseState(None, {"chat": chat})) == {}
 
@@ -229,6 +229,15 @@ def test_a_profile_that_lacks_a_mirrored_field_was_not_edited():
 def test_teams_are_texts_and_each_counts_once():
     held = FirebaseState(None, {"chat": {"teams": ["red", 7, "red", None, "blue"]}})
     assert owned_fields(held) == {"teams": ["red", "blue"]}
+
+
+@pytest.mark.parametrize(("text", "teams"), [("red", ["red"]), (" ", []), ("", [])])
+def test_the_one_team_of_a_user_may_be_a_text(text, teams):
+    config = Config(users=Users(teams="tenant"))
+    assert owned_fields(FirebaseState(None, {"tenant": text}), config) == {"teams": teams}
+    config = Config(users=Users(teams="claims:tenant"))
+    held = FirebaseState(account(claims={"tenant": text}))
+    assert owned_fields(held, config) == {"teams": teams}
 
 
 def test_an_address_stays_out_of_stream_unless_named_in_the_settings():
