@@ -31,6 +31,7 @@ inspector/.
 
 The options of a webhook, back at their defaults with every POST:
 
+    at_once             how many deliveries each target gets at the same time, default 5
     duplicates          how many times each event comes again, default 0
     new_id_on_duplicate whether each of these has a webhook_id of its own, default false
     shuffle_ms          each delivery waits at random for up to so long, default 0; "seed" makes

@@ -108,6 +108,7 @@ def set_webhook(state: State, given: Json) -> None:
             lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v),
             "an array of event types",
         ),
+        "at_once": (lambda v: is_whole(v) and 1 <= v <= 100, "a whole number from 1 to 100"),
         "duplicates": (lambda v: is_whole(v) and 0 <= v <= 100, "a whole number from 0 to 100"),
         "new_id_on_duplicate": (lambda v: isinstance(v, bool), "true or false"),
         "seed": (is_whole, "a whole number"),

@@ -16,7 +16,7 @@ import hmac
 import json
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -31,13 +31,14 @@ MAX_ATTEMPTS = 3
 MAX_ATTEMPTS_UNREACHABLE = 2
 RETRIED = (408, 429)
 TIMEOUT, UNREACHABLE = "timeout", "unreachable"
-MAX_CONCURRENT = 50
 
 
 @dataclass(frozen=True)
 class Options:
     """How deliveries are made harder, or quicker to fail, on demand; see control.py."""
 
+    # Firebase's emulator starts a process, with a second of CPU, for each request of a burst.
+    at_once: int = 5
     duplicates: int = 0
     new_id_on_duplicate: bool = False
     shuffle_ms: float = 0
@@ -76,18 +77,20 @@ class Delivery:
 
 class Webhooks:
     def __init__(self) -> None:
-        self.options = Options()
         self.count = 0
         self.attempts: deque[dict[str, Any]] = deque(maxlen=MAX_LOGGED_DELIVERIES)
         self._made: dict[int, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._random = Random()
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._session: aiohttp.ClientSession | None = None
+        self.configure(Options())
 
     def configure(self, options: Options) -> None:
         self.options = options
         self._random = Random(options.seed)
+        # By URL: a target that keeps silent holds up no other.
+        self._slots = defaultdict[str, asyncio.Semaphore](
+            lambda: asyncio.Semaphore(options.at_once)
+        )
 
     def send(self, urls: list[str], event: dict[str, Any], is_compressed: bool) -> None:
         """Have an event delivered to every target, in the background."""
@@ -144,7 +147,7 @@ class Webhooks:
         left_s = self.options.total_ms / 1000
         for made in range(1, MAX_ATTEMPTS + 1):
             # The time for a free slot here is none that the receiver took.
-            async with self._slots:
+            async with self._slots[delivery.url]:
                 started = time.monotonic()
                 timeout = min(left_s, self.options.timeout_ms / 1000)
                 status = await self._attempt(delivery, attempts_before + made, timeout)

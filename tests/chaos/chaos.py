@@ -79,7 +79,7 @@ async def running(
         names = ", ".join(f"{one} x{count}" for one, count in instances.items())
         run.say(f"{len(deployed)} functions are up, one process each, but {names}")
         # So that what is remembered of users counts.
-        stream.webhook(platform.webhook_url)
+        stream.webhook(platform.webhook_url, at_once=50)
         await firebase.prove_that_events_arrive()
         platform.spawn(_watch_outbox(run))
         platform.spawn(_tick(run))

@@ -6,6 +6,7 @@ import pytest
 import requests
 
 from stream_server.user_client import user_client
+from stream_server.webhook_receiver import WebhookReceiver
 from tests.waiting import wait_for
 
 RETRIED_QUICKLY = {"pause_ms": 1}
@@ -289,6 +290,36 @@ def test_no_answer_waits_for_a_webhook(hooked, receiver):
     receiver.wait_for(lambda: receiver.received)
 
 
+@pytest.mark.parametrize(("options", "most"), [({}, 5), ({"at_once": 12}, 12)], ids=str)
+def test_a_target_gets_few_events_at_once_unless_told_otherwise(
+    hooked, receiver, stream, options, most
+):
+    """Firebase's emulator starts a process for each: fifty kept two processors busy for long."""
+    stream.webhook(receiver.url, timeout_ms=300, total_ms=300, **options)
+    receiver.answers += [None] * 12
+    hooked.upsert_users([{"id": f"u{n}"} for n in range(12)])
+    under_way = []
+
+    def are_over():
+        statuses = [one["status"] for one in stream.deliveries()]
+        under_way.append(statuses.count(None))
+        return statuses == ["timeout"] * 12
+
+    wait_for(are_over)
+    assert max(under_way) == most
+
+
+def test_a_target_that_keeps_silent_holds_up_no_other(hooked, receiver, stream):
+    with WebhookReceiver() as silent:
+        silent.answers += [None]
+        stream.webhook(receiver.url, at_once=1, timeout_ms=60_000, total_ms=60_000)
+        hook = {"hook_type": "webhook", "webhook_url": silent.url}
+        hooked.update_app_settings(event_hooks=[hook])
+        hooked.upsert_users([{"id": f"u{n}"} for n in range(5)])
+        receiver.wait_for(lambda: len(receiver.received) == 5)
+        assert len(silent.received) == 1
+
+
 def test_duplicates_come_on_demand_with_the_same_id(hooked, receiver, stream):
     stream.webhook(receiver.url, duplicates=2)
     hooked.upsert_user({"id": "ann"})
@@ -366,6 +397,7 @@ def test_a_target_can_be_removed(hooked, receiver, stream):
         ("webhook", {"url": 1}, "url"),
         ("webhook", {"url": None, "events": "all"}, "events"),
         ("webhook", {"url": None, "duplicates": -1}, "duplicates"),
+        ("webhook", {"url": None, "at_once": 0}, "at_once"),
         ("webhook", {"url": None, "shuffle_ms": True}, "shuffle_ms"),
         ("webhook", {"url": None, "often": 1}, "often"),
         ("deliveries/999999/again", {}, "n"),
