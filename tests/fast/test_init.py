@@ -476,6 +476,17 @@ def test_nobody_is_told_to_write_a_custom_claim_into_a_document(init, node, tmp_
     (tmp_path / "chatsync" / "chatsync.toml").write_text('[users]\nrole = "claims:role"\n')
     out = init(*node.arguments).out
     assert "as its owner, write chat.teams, or a name of 257 characters to users/{uid};" in out
+    assert "e-mail addresses there" in out
+
+
+def test_of_a_document_that_the_app_creates_nobody_is_told_that_chatsync_writes_there(
+    init, node, tmp_path
+):
+    (tmp_path / "firestore.rules").write_text(rules(USERS))
+    init(*node.arguments)
+    (tmp_path / "chatsync" / "chatsync.toml").write_text("[users]\ncreate = false\n")
+    out = init(*node.arguments).out
+    assert "or a name of 257 characters to users/{uid}." in out
 
 
 # Interrupted

@@ -70,3 +70,9 @@ def test_an_account_that_is_not_registered_yet_is_named_by_a_conversation(
     [conversation] = firestore.collection("conversations").get()
     assert sorted(conversation.get("participantIds")) == ["ann", "bob"]
     assert firestore.collection("users").get() == []
+
+
+def test_an_account_that_is_not_registered_yet_is_listed_in_agreement(ann, run):
+    ran = run("audit", "--users", "--all")
+    assert ran.status == 0
+    assert ran.out.splitlines()[1].split()[2:] == ["-", "exists", "exists", "exists", "ann"]

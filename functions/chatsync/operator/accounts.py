@@ -140,7 +140,13 @@ def _row(observed: Observed, settings: Settings) -> Row:
     state = replace(observed.state, refused=frozenset())  # what is refused differs all the same
     its_plan = plan(replace(observed, state=state), Policy(settings.config))
     # An account that is not provisioned needs no documents.
-    absent = "-" if its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED) else "missing"
+    is_left = its_plan.obstacle in (Refusal.ANONYMOUS, Refusal.UNDECIDED)
+    lacking = [] if is_left else users.lacking(state, settings.config)
+
+    def document(field: str) -> str:
+        is_there = getattr(state, field) is not None
+        return "exists" if is_there else "missing" if field in lacking else "-"
+
     if its_plan.create:
         stream = "missing"
     elif its_plan.patch:
@@ -151,9 +157,9 @@ def _row(observed: Observed, settings: Settings) -> Row:
     return Row(
         observed.key.id,
         state.account.created_at if state.account else None,
-        users="exists" if state.user is not None else absent,
-        profile="differs" if follows else "exists" if state.profile is not None else absent,
-        stats="exists" if state.stats is not None else absent,
+        users=document("user"),
+        profile="differs" if follows else document("profile"),
+        stats=document("stats"),
         stream=stream,
         stream_user_id=observed.stream_id,
     )

@@ -282,8 +282,7 @@ def _refuse_same_names(root: Path, firebase: str, main: bytes, agreed: bool, yes
 
 
 _WEAKER = {
-    "users": "as its owner, write {guarded}a name of 257 characters to {collection}/{{uid}}; as"
-    " another account, read it: chatsync writes e-mail addresses there",
+    "users": "as its owner, write {guarded}a name of 257 characters to {collection}/{{uid}}{email}",
     "profiles": "as its owner, write `mirrored` or a field of your own invention to"
     " {collection}/{{uid}}; as another account, write it, and list the collection",
     "stats": "as its owner, write {collection}/{{uid}}; as another account, read it",
@@ -306,10 +305,12 @@ def _say_what_is_weaker(left_out: Sequence[str], config: Config) -> None:
     users = config.users
     paths = (users.role, users.teams, users.company.field)
     guarded = [one for one in paths if one and not one.startswith("claims:")]
+    email = "; as another account, read it: chatsync writes e-mail addresses there"
     for section in left_out:
         trial = _WEAKER[section].format(
             collection=getattr(config, section).collection,
             guarded="".join(f"{one}, " for one in guarded) + ("or " if guarded else ""),
+            email=email if users.create else "",
         )
         print_line(f"  {section}: {trial}.")
 
