@@ -451,7 +451,7 @@ def _public_value(state: FirebaseState, config: Config, name: str) -> Any:
     mirrored = profile.get("mirrored")
     paths: Sequence[str] = getattr(config.profiles, name)
     if isinstance(mirrored, Mapping):
-        paths = [path for path in paths if path != field]
+        paths = [path for path in paths if field not in path.split(" ")]
         value = _cleaned(profile.get(field), clean)
         if field in profile and value != _cleaned(mirrored.get(field), clean):
             return value if value is _ABSENT or (isinstance(value, str) and value) else None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chatsync.config import Config, Users
+from chatsync.config import Config, Profiles, Users
 from chatsync.users import (
     Account,
     FirebaseState,
@@ -89,6 +89,15 @@ def test_a_name_is_understood_in_every_legacy_spelling(field):
 def test_a_name_may_be_several_texts(document, stated):
     config = Config(users=Users(name=("firstName name.last", "nick")))
     assert owned_fields(FirebaseState(None, document), config) == stated
+
+
+def test_a_profile_of_ours_follows_though_a_name_of_several_fields_begins_with_its_own():
+    config = Config(profiles=Profiles(name=("displayName title", "nick")))
+    mirrored = {"displayName": "Ann", "photoURL": None}
+    profile = {**mirrored, "title": "Dr", "mirrored": mirrored}
+    state = FirebaseState(None, {"displayName": "Ann Lee"}, profile)
+    assert owned_fields(state, config)["name"] == "Ann Lee"
+    assert profile_update(state, config)["displayName"] == "Ann Lee"
 
 
 @pytest.mark.parametrize(
