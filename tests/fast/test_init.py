@@ -476,7 +476,7 @@ def test_nobody_is_told_to_write_a_custom_claim_into_a_document(init, node, tmp_
     (tmp_path / "chatsync" / "chatsync.toml").write_text('[users]\nrole = "claims:role"\n')
     out = init(*node.arguments).out
     assert "as its owner, write chat.teams, or a name of 257 characters to users/{uid};" in out
-    assert "e-mail addresses there" in out
+    assert "unless you state `create = false` in [users]." in out
 
 
 def test_of_a_document_that_the_app_creates_nobody_is_told_that_chatsync_writes_there(

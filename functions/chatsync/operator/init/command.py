@@ -292,6 +292,11 @@ _WEAKER = {
 }
 """What ours deny, as something to try, by section of the settings."""
 
+_WITH_EMAIL = (
+    "; as another account, read it: chatsync creates it, with an e-mail address, unless you state"
+    " `create = false` in [users]"
+)
+
 
 def _say_what_is_weaker(left_out: Sequence[str], config: Config) -> None:
     if not left_out:
@@ -305,12 +310,11 @@ def _say_what_is_weaker(left_out: Sequence[str], config: Config) -> None:
     users = config.users
     paths = (users.role, users.teams, users.company.field)
     guarded = [one for one in paths if one and not one.startswith("claims:")]
-    email = "; as another account, read it: chatsync writes e-mail addresses there"
     for section in left_out:
         trial = _WEAKER[section].format(
             collection=getattr(config, section).collection,
             guarded="".join(f"{one}, " for one in guarded) + ("or " if guarded else ""),
-            email=email if users.create else "",
+            email=_WITH_EMAIL if users.create else "",
         )
         print_line(f"  {section}: {trial}.")
 
