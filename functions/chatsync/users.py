@@ -494,9 +494,11 @@ def _stated(document: Document, paths: Sequence[str], clean: Clean) -> Any:
 
 
 def _joined(values: Sequence[object]) -> object:
-    """The texts among the values, such as a first and a last name; without one, the first value."""
+    """The texts among the values, such as a first and a last name; without one, None if any is."""
     texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
-    return " ".join(texts) if len(values) > 1 and texts else values[0]
+    if len(values) > 1 and texts:
+        return " ".join(texts)
+    return None if None in values else values[0]
 
 
 def _usable(value: object, clean: Clean) -> str:

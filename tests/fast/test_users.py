@@ -84,6 +84,7 @@ def test_a_name_is_understood_in_every_legacy_spelling(field):
         ({"firstName": " ", "name": {"last": 7}, "nick": "A"}, {"name": "A"}),
         ({"nick": "A"}, {"name": "A"}),
         ({"firstName": None, "name": None, "nick": "A"}, {"name": None}),
+        ({"firstName": "", "name": {"last": None}, "nick": "A"}, {"name": None}),
     ],
 )
 def test_a_name_may_be_several_texts(document, stated):
