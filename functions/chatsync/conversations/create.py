@@ -150,10 +150,7 @@ def _open_or_begin(
     refuse_left(asked.request, asked.document, asked.pair, members, clients, deadline)
     while asked.document.status == "ready" and is_of(asked.request, asked.document, members):
         document, pair = asked.document, asked.pair
-        outcome = open_ready(
-            document, members.stream_ids, members.all, members.known, clients, deadline
-        )
-        if outcome:
+        if outcome := open_ready(document, members, clients, deadline):
             if isinstance(outcome.error, Temporary):
                 [outcome] = outbox.enqueue_unfinished([outcome], clients)
             elif pair and not outcome.error:

@@ -14,7 +14,7 @@ beside it. Nor is a channel recorded whose owner (``[[channels]]``) is gone.
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -42,6 +42,7 @@ from ..observe import PendingReads
 from ..reconcile import reconcile_users
 from ..side_by_side import batches, begin, result
 from ..users import Account
+from .asked import Members
 from .channel import (
     creator_of,
     healed_keys,
@@ -278,12 +279,7 @@ def _reason_of(error: FailedPrecondition | NotFound | StreamRejected) -> str:
 
 
 def open_ready(
-    document: Conversation,
-    members: Mapping[Key, str],
-    member_ids: Sequence[str],
-    known: Collection[Key],
-    clients: Clients,
-    deadline: float,
+    document: Conversation, members: Members, clients: Clients, deadline: float
 ) -> ConversationOutcome | None:
     """Open a conversation that was ready before, for ``members``; None if its channel is gone.
 
@@ -291,8 +287,7 @@ def open_ready(
     and has nobody else. A recorded one with others is theirs no longer: its document follows, and
     there is no outcome. The members of a group are those in Stream: only these are repaired, and a
     caller, the first of ``members``, who is not among them gets PermissionDenied, and one who is
-    banned or deactivated FailedPrecondition, before anything is changed. ``members`` have
-    their Stream ids; ``member_ids`` are these and those of service users. Those ``known`` to agree
+    banned or deactivated FailedPrecondition, before anything is changed. Members ``known`` to agree
     are not repaired, unless Stream says that they don't exist.
     """
     try:
@@ -302,26 +297,25 @@ def open_ready(
                 close(document, clients, deadline)
             return None
         is_direct = document.conversation_type == "direct"
-        refuse_taken(document, state["channel"], member_ids, clients.settings)
+        refuse_taken(document, state["channel"], members.all, clients.settings)
         if not is_direct:
             document = follow(document, state, "app", clients, deadline)
         elif document.is_recorded:
             present = members_of(state, clients, deadline)
-            if set(without_deleted(present, member_ids, clients, deadline)) - set(member_ids):
+            if set(without_deleted(present, members.all, clients, deadline)) - set(members.all):
                 follow(document, state, document.origin, clients, deadline)
                 return None
-        wanted = [key for key, one in members.items() if is_direct or one in document.member_ids]
-        if wanted[:1] != list(members)[:1]:
+        stream_ids = members.stream_ids
+        wanted = [key for key, one in stream_ids.items() if is_direct or one in document.member_ids]
+        if wanted[:1] != list(stream_ids)[:1]:
             raise PermissionDenied("the caller is no member of this conversation any more", [])
-        doubtful = [key for key in wanted if key not in known]
+        doubtful = [key for key in wanted if key not in members.known]
         outcomes = outbox.reconcile(doubtful, clients, deadline=deadline)
         refuse_obstacles(outcomes, wanted[0])
-        if is_direct and set(document.member_ids) != set(member_ids):
-            uids = tuple(key.id for key in members if key.kind == "user")
-            left = {one: at for one, at in document.left.items() if one not in member_ids}
-            document = replace(
-                document, member_ids=tuple(member_ids), participant_ids=uids, left=left
-            )
+        if is_direct and set(document.member_ids) != set(members.all):
+            uids = tuple(key.id for key in stream_ids if key.kind == "user")
+            left = {one: at for one, at in document.left.items() if one not in members.all}
+            document = replace(document, member_ids=members.all, participant_ids=uids, left=left)
             names = ["memberIds", "participantIds", "left"]
             document = update(document, names, clients, deadline)
         in_channel = {member["user_id"] for member in state["members"]}
