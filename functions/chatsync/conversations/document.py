@@ -375,11 +375,11 @@ def _set_status(
     return replace(document, version=written_at[0]) if written_at else None
 
 
-def record(document: Conversation, origin: str, clients: Clients, deadline: float) -> Conversation:
+def record(document: Conversation, clients: Clients, deadline: float) -> Conversation:
     """Write the whole document, new or ``deleted`` before. Raises Unsettled."""
     fields = document_fields(document, clients.settings)
-    fields |= {"origin": origin, "createdAt": document.created_at}
-    return replace(_write(fields, document, clients, deadline), origin=origin)
+    fields |= {"origin": document.origin, "createdAt": document.created_at}
+    return _write(fields, document, clients, deadline)
 
 
 def update(

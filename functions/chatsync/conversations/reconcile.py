@@ -14,7 +14,7 @@ beside it. Nor is a channel recorded whose owner (``[[channels]]``) is gone.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -166,8 +166,10 @@ def _follow_all(
                     f"Channel of {document.id} is not recorded: {unrecorded[document.id]}",
                     **fields_of(document),
                 )
+            elif state and document.status == "ready":
+                document = follow(document, state, clients, deadline)
             elif state:
-                document = follow(document, state, origin, clients, deadline)
+                document = _record(document, state, origin, clients, deadline)
             elif may_close and (document.status == "ready" or document.leaving):
                 document = close(document, clients, deadline)
         except (Temporary, StreamRejected) as refusal:
@@ -299,11 +301,11 @@ def open_ready(
         is_direct = document.conversation_type == "direct"
         refuse_taken(document, state["channel"], members.all, clients.settings)
         if not is_direct:
-            document = follow(document, state, "app", clients, deadline)
+            document = follow(document, state, clients, deadline)
         elif document.is_recorded:
             present = members_of(state, clients, deadline)
             if set(without_deleted(present, members.all, clients, deadline)) - set(members.all):
-                follow(document, state, document.origin, clients, deadline)
+                follow(document, state, clients, deadline)
                 return None
         stream_ids = members.stream_ids
         wanted = [key for key, one in stream_ids.items() if is_direct or one in document.member_ids]
@@ -330,43 +332,12 @@ def open_ready(
 
 
 def follow(
-    document: Conversation,
-    state: Mapping[str, Any],
-    origin: str,
-    clients: Clients,
-    deadline: float,
+    document: Conversation, state: Mapping[str, Any], clients: Clients, deadline: float
 ) -> Conversation:
-    """Copy what Stream says of an existing channel into its document."""
-    if document.is_foreign and document.status != "deleted":
+    """Copy what Stream says of a channel into its document, which is ``ready``."""
+    if document.is_foreign:
         return document
-    channel = state["channel"]
-    team = channel.get("team") or None
-    is_recorded = document.status == "ready"
-    known = document.member_ids if is_recorded else ()
-    present = members_of(state, clients, deadline)
-    seen = replace(
-        with_left(document, channel, present, clients.settings),
-        name=name_of(channel),
-        member_ids=without_deleted(present, known, clients, deadline),
-    )
-    recorded_team = document.team if is_recorded else team
-    teams = clients.settings.config.teams
-    if wrong_team_of(channel, recorded_team, teams):
-        by_field = team_by_field(channel, teams)
-        logger.error(
-            f"Conversation {document.id} is of team {recorded_team} in Firestore, of {team} in"
-            f" Stream" + (f", of {by_field} by {teams.channel_field}" if by_field else ""),
-            **fields_of(document, team=team),
-        )
-    if is_recorded:
-        return _follow_recorded(document, seen, clients, deadline)
-    return _record(replace(seen, team=team), channel, origin, clients, deadline)
-
-
-def _follow_recorded(
-    document: Conversation, seen: Conversation, clients: Clients, deadline: float
-) -> Conversation:
-    """Write what is ``seen`` of a channel into its document, unless that says it already."""
+    seen = _seen(document, state, document.member_ids, document.team, clients, deadline)
     agrees = seen.name == document.name and set(seen.member_ids) == set(document.member_ids)
     agrees = agrees and seen.left == document.left and not document.leaving
     if agrees and names_all_people(document, clients.settings):
@@ -382,14 +353,39 @@ def _follow_recorded(
     return followed
 
 
-def _record(
-    seen: Conversation,
-    channel: Mapping[str, Any],
-    origin: str,
+def _seen(
+    document: Conversation,
+    state: Mapping[str, Any],
+    known: Collection[str],
+    team: str | None,
     clients: Clients,
     deadline: float,
 ) -> Conversation:
+    """``document`` with its channel's name and members; another team than ``team`` is logged."""
+    channel, teams = state["channel"], clients.settings.config.teams
+    present = members_of(state, clients, deadline)
+    seen = replace(
+        with_left(document, channel, present, clients.settings),
+        name=name_of(channel),
+        member_ids=without_deleted(present, known, clients, deadline),
+    )
+    if wrong_team_of(channel, team, teams):
+        in_stream, by_field = channel.get("team") or None, team_by_field(channel, teams)
+        logger.error(
+            f"Conversation {document.id} is of team {team} in Firestore, of {in_stream} in"
+            f" Stream" + (f", of {by_field} by {teams.channel_field}" if by_field else ""),
+            **fields_of(document, team=in_stream),
+        )
+    return seen
+
+
+def _record(
+    document: Conversation, state: Mapping[str, Any], origin: str, clients: Clients, deadline: float
+) -> Conversation:
     """Write the document of a channel that has none, or a ``deleted`` one."""
+    channel = state["channel"]
+    team = channel.get("team") or None
+    seen = replace(_seen(document, state, (), team, clients, deadline), team=team)
     logger.info(f"Recording channel {channel['cid']}", **fields_of(seen))
     match = pattern_of(seen, clients.settings)
     stated_type = match.pattern.conversation_type if match else ""
@@ -397,12 +393,13 @@ def _record(
     recorded = replace(
         seen,
         status="ready",
+        origin=origin,
         participant_ids=participants_with_profile(seen.member_ids, (), clients, deadline),
         created_by=creator_of(channel, clients.settings),
         created_at=datetime.fromisoformat(channel["created_at"]),
         conversation_type=stated_type or ("direct" if is_pair else "group"),
     )
-    recorded = record(recorded, origin, clients, deadline)
+    recorded = record(recorded, clients, deadline)
     if is_taken(recorded, channel, clients.settings):
         logger.warn(
             f"Channel {channel['cid']} has the id of a pair, and somebody else created it",
