@@ -11,12 +11,13 @@ from cloudevents.conversion import to_binary, to_structured
 from cloudevents.http import CloudEvent
 from firebase_functions import core, options
 from firebase_functions.firestore_fn import on_document_created
-from firebase_functions.https_fn import on_request
 from firebase_functions.private import manifest
 from flask.testing import FlaskClient
 from functions_framework import create_app
 
-from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted, retried
+from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_deleted
+from chatsync.entry.document_events import DocumentEvent, on_document
+from chatsync.settings import Settings
 
 EMULATOR_USER = {
     "uid": "ada",
@@ -137,27 +138,12 @@ def test_the_function_keeps_its_name_and_docstring():
     assert (example.__name__, example.__doc__) == ("example", "Does something.")
 
 
-def test_retried_turns_redelivery_on_for_a_firestore_function():
-    @retried
-    @on_document_created(document="users/{uid}")
-    def example(event) -> None:
+def test_the_events_of_failed_document_functions_are_delivered_again():
+    @on_document(on_document_created, "user", Settings("", ""))
+    def example(event: DocumentEvent) -> None:
         pass
 
     assert endpoint(example)["eventTrigger"]["retry"] is True
-
-
-def test_retried_refuses_a_plain_function():
-    with pytest.raises(TypeError, match="event function"):
-        retried(lambda event: None)
-
-
-def test_retried_refuses_a_function_that_no_event_triggers():
-    @on_request()
-    def example(request):
-        return "OK"
-
-    with pytest.raises(TypeError, match="event function"):
-        retried(example)
 
 
 # What the handler receives

@@ -32,7 +32,6 @@ class AuthEvent(core.CloudEvent[AuthUserRecord]):
 
 
 _Handler = Callable[[AuthEvent], None]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _Value = TypeVar("_Value")
 
 
@@ -49,19 +48,6 @@ def on_user_created(**options: Any) -> Callable[[_Handler], _Handler]:
 def on_user_deleted(**options: Any) -> Callable[[_Handler], _Handler]:
     """The same, but the function is called after an account was deleted."""
     return _decorator(EventHandlerOptions(**options), _DELETED, "oldValue")
-
-
-def retried(function: _Function) -> _Function:
-    """Make the platform deliver the events of failed executions again.
-
-    For triggers that have no ``retry`` option: the SDK's Firestore decorators fix it to False. Put
-    it above the trigger's decorator.
-    """
-    endpoint = getattr(function, "__firebase_endpoint__", None)
-    if endpoint is None or endpoint.eventTrigger is None:
-        raise TypeError("retried expects an event function: put it above the trigger's decorator")
-    endpoint.eventTrigger["retry"] = True
-    return function
 
 
 def _decorator(

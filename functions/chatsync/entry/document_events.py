@@ -19,7 +19,6 @@ from google.events.cloud.firestore import DocumentEventData
 from ..clients.documents import read_fields
 from ..settings import ReadFields, Settings
 from ..users import Document
-from .auth_events import retried
 
 _parsing = threading.Lock()
 """One message is parsed at a time: many small values take ten times the memory of their bytes. It
@@ -55,7 +54,9 @@ def on_document(
 
     def declare(handler: _Handler) -> _Handler:
         pattern = f"{collection}/{{id}}"
-        declared = retried(trigger(document=pattern, database=database)(handler))
+        declared = trigger(document=pattern, database=database)(handler)
+        # The SDK's decorators of Firestore have no such option, and say False.
+        declared.__firebase_endpoint__.eventTrigger["retry"] = True
 
         @functools.wraps(declared)
         def serve(raw: ce.CloudEvent) -> None:
