@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import ids, users
+from ..config import CONVERSATION_TYPES
 from ..errors import InvalidArgument
 from ..ids import Key
 from ..settings import Settings
@@ -14,7 +15,6 @@ from .patterns import field_value_of
 
 MAX_TEXT_LENGTH = 256
 MAX_TEAM_LENGTH = 100
-TYPES = ("direct", "group")
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
     conversation_type = fields.get("conversationType")
     if conversation_type is None:
         conversation_type = "direct" if count == 2 else "group"
-    if conversation_type not in TYPES:
-        raise InvalidArgument("conversationType", f"must be one of {', '.join(TYPES)}")
+    if conversation_type not in CONVERSATION_TYPES:
+        raise InvalidArgument("conversationType", f"must be one of {', '.join(CONVERSATION_TYPES)}")
     if conversation_type == "direct" and count != 2:
         raise InvalidArgument("participantIds", "must name one other for a direct conversation")
     team = _text(fields, "team", MAX_TEAM_LENGTH)

@@ -57,7 +57,6 @@ from ..ids import Key
 from ..log_events import LogEvent
 from ..outbox import retry
 from ..outcome import Outcome
-from ..proof import EVENTS as EVENTS
 from ..settings import Settings
 from ..side_by_side import begin, result
 from ..users import Account, Document, new_stats
