@@ -57,20 +57,10 @@ def find(
     makes_key: bool = True,
 ) -> tuple[Conversation, Pair | None]:
     """The conversation to continue or to begin, and the pair of a direct one."""
-    prefix = request.id_prefix(clients.settings)
     if request.is_direct:
-        legacy_id = prefix + request.legacy_id()
-        return pairs.find(
-            request.team,
-            member_ids,
-            legacy_id,
-            prefix,
-            request.taken,
-            clients,
-            deadline,
-            makes_key=makes_key,
-        )
-    return document_store.read(prefix + request.group_id(), clients, deadline), None
+        return pairs.find(request, member_ids, clients, deadline, makes_key=makes_key)
+    group_id = request.id_prefix(clients.settings) + request.group_id()
+    return document_store.read(group_id, clients, deadline), None
 
 
 class Begun(NamedTuple):

@@ -10,7 +10,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,11 +23,11 @@ from google.cloud.firestore_v1.field_path import FieldPath
 from ..clients import Clients
 from ..clients.documents import add_write, commit, temporary_failures_named, until
 from ..errors import SettingInvalid
-from ..ids import Key
 from ..settings import Settings
 from ..side_by_side import begin, result
 from .channel import is_strangers
-from .document import FIELDS, Conversation, collection_of, conversations_in, read, read_all, text_of
+from .document import FIELDS, Conversation, collection_of, conversations_in, read, text_of
+from .request import Request, legacy_id
 
 COLLECTION = "pairs"
 
@@ -62,27 +62,24 @@ class Pair:
 
 
 def find(
-    team: str | None,
+    request: Request,
     member_ids: Sequence[str],
-    legacy_id: str,
-    id_prefix: str,
-    taken: Collection[str],
     clients: Clients,
     deadline: float,
     *,
     makes_key: bool = True,
 ) -> tuple[Conversation, Pair]:
-    """The conversation of two members, by their Stream ids, and their pair.
+    """The direct conversation of two members, by their Stream ids, and their pair.
 
-    It is the pair's, unless that is gone; else the one under ``legacy_id``, made by an app before
-    there were pairs; else the oldest that was recorded from Stream and belongs to the two; else one
-    that doesn't exist yet, whose id begins with ``id_prefix``. None of those whose channels are
-    ``taken``, since somebody else created them.
+    It is the pair's, unless that is gone; else the one that an app made before there were pairs;
+    else the oldest that was recorded from Stream and belongs to the two; else one that doesn't
+    exist yet. None of those whose channels are ``taken``, since somebody else created them.
 
     Without ``makes_key`` nothing is written: where there is no key yet, there is no pair.
     """
     key = _key(clients, deadline, makes=makes_key)
-    members = sorted(member_ids)
+    members, team, taken = sorted(member_ids), request.team, request.taken
+    id_prefix = request.id_prefix(clients.settings)
     own_id = id_prefix + _hash(key, "conversation", team, *members)
     reference = _reference(key, team, members, clients)
     reading = begin(_read_pair, reference, deadline)
@@ -100,8 +97,8 @@ def find(
         # A new conversation does not bring back a member who left the pair's last one.
         return replace(own, left={**left, **own.left}), pair
     searching = begin(_candidates, team, members, clients, deadline)
-    legacy = read_all([legacy_id], clients, deadline)[legacy_id]
-    if is_alive(legacy) and legacy.origin == "app" and legacy_id not in taken:
+    legacy = read(id_prefix + request.legacy_id(), clients, deadline)
+    if is_alive(legacy) and legacy.origin == "app" and legacy.id not in taken:
         return legacy, pair
     candidates = [one for one in result(searching, deadline) if one.id not in taken]
     return (candidates[0] if candidates else own), pair
@@ -162,15 +159,6 @@ def _is_usable(document: Conversation, members: Collection[str], settings: Setti
     creators = {key.id for key in keys if key} | {"", *members}
     creators |= {*settings.config.stream.service_users}
     return is_open_to(document, members) and document.created_by in creators
-
-
-def legacy_id(team: str | None, keys: Iterable[Key], service_users: Iterable[str]) -> str:
-    """The id of a direct conversation from before there were pairs: anybody can compute it."""
-    return unkeyed_hash("direct", team, sorted(keys), *service_users)
-
-
-def unkeyed_hash(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def is_taken(document: Conversation, channel: Mapping[str, Any], settings: Settings) -> bool:

@@ -1,7 +1,9 @@
 """What a call of ``createConversation`` asks for: checked, before anything is read."""
 
+import hashlib
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,6 @@ from ..config import CONVERSATION_TYPES
 from ..errors import InvalidArgument
 from ..ids import Key
 from ..settings import Settings
-from . import pairs
 from .patterns import field_value_of
 
 MAX_TEXT_LENGTH = 256
@@ -51,17 +52,25 @@ class Request:
     def group_id(self) -> str:
         """The same for the same caller and key; else random."""
         if self.idempotency_key:
-            return pairs.unkeyed_hash("key", self.caller, self.idempotency_key)
+            return _hash("key", self.caller, self.idempotency_key)
         return self.random_id
 
     def legacy_id(self) -> str:
-        """Of a direct conversation from before there were pairs."""
-        return pairs.legacy_id(self.team, self.members, self.service_users)
+        return legacy_id(self.team, self.members, self.service_users)
 
     def arguments(self) -> str:
         members = sorted(self.members)
         named = (self.conversation_type, self.name, self.team, members)
-        return pairs.unkeyed_hash(*named, *self.service_users)
+        return _hash(*named, *self.service_users)
+
+
+def legacy_id(team: str | None, keys: Iterable[Key], service_users: Iterable[str]) -> str:
+    """The id of a direct conversation from before there were pairs: anybody can compute it."""
+    return _hash("direct", team, sorted(keys), *service_users)
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def parse(uid: str, fields: Mapping[str, Any], settings: Settings) -> Request:
