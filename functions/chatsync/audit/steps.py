@@ -15,7 +15,7 @@ from firebase_functions import logger
 from .. import conversations, ids, users
 from ..clients import Clients
 from ..clients.accounts import count_accounts, existing_keys, list_accounts, read_accounts
-from ..clients.documents import count_documents, list_documents
+from ..clients.documents import count_documents, list_ids
 from ..clients.stream import CHANNELS, MAX_OFFSET
 from ..config import Config
 from ..errors import FirebaseUnavailable, InvalidArgument, Refusal
@@ -183,9 +183,9 @@ def _with_possible_id(keys: Iterable[Key], page: Page, settings: Settings) -> li
 def _companies(cursor: str, team: str | None, clients: Clients) -> Page:
     """Compare a hundred companies with their Stream users."""
     collection = clients.settings.config.companies.collection
-    listed, next_cursor = list_documents(collection, cursor, BATCH, clients.firestore, fields=())
+    listed, next_cursor = list_ids(collection, cursor, BATCH, clients.firestore)
     page = Page(next_cursor, seen=len(listed))
-    keys = [Key("company", document_id) for document_id, _ in listed]
+    keys = [Key("company", company_id) for company_id in listed]
     read = _read_users(_with_possible_id(keys, page, clients.settings), clients)
     accounts = read_accounts(
         [Key("user", one.key.id) for one in read if one.is_account], clients.auth
@@ -280,13 +280,11 @@ def _documents(cursor: str, team: str | None, clients: Clients) -> Page:
     collections = _collections_of_users(clients.settings)
     number, _, after = (cursor or "0").partition("/")
     collection = collections[int(number)]
-    documents, last = list_documents(
-        collection, after, _DOCUMENTS_PER_PAGE, clients.firestore, fields=()
-    )
+    uids, last = list_ids(collection, after, _DOCUMENTS_PER_PAGE, clients.firestore)
     following = str(int(number) + 1) if int(number) + 1 < len(collections) else ""
     next_cursor = f"{number}/{last}" if last else following
-    page = Page(next_cursor, seen=len(documents))
-    keys = [Key("user", document_id) for document_id, _ in documents]
+    page = Page(next_cursor, seen=len(uids))
+    keys = [Key("user", uid) for uid in uids]
     deadline = time.monotonic() + PAGE_SECONDS
     existing = existing_keys(keys, clients, deadline)
     for key in keys:

@@ -135,21 +135,13 @@ def count_documents(collection: str, client: firestore.Client) -> int:
     return int(count.value)
 
 
-def list_documents(
-    collection: str,
-    after: str,
-    size: int,
-    client: firestore.Client,
-    fields: Iterable[str] | None = None,
-) -> tuple[list[tuple[str, dict[str, Any]]], str]:
-    """Documents in the order of their ids, and the last id, empty at the end.
-
-    Only ``fields`` of them, if given; Firestore bills each document as a whole all the same.
-    """
+def list_ids(
+    collection: str, after: str, size: int, client: firestore.Client
+) -> tuple[list[str], str]:
+    """The ids of documents in their order, and the last one, empty at the end."""
     deadline = time.monotonic() + _LISTING_SECONDS
-    snapshots = list_snapshots(collection, after, size, client, deadline, fields)
-    last = snapshots[-1].id if len(snapshots) == size else ""
-    return [(snapshot.id, snapshot.to_dict() or {}) for snapshot in snapshots], last
+    ids = [one.id for one in list_snapshots(collection, after, size, client, deadline, fields=())]
+    return ids, ids[-1] if len(ids) == size else ""
 
 
 def list_snapshots(
@@ -158,13 +150,12 @@ def list_snapshots(
     size: int,
     client: firestore.Client,
     deadline: float,
-    fields: Iterable[str] | None = None,
+    fields: Iterable[str],
 ) -> list[Any]:
-    query = client.collection(collection).order_by("__name__").limit(size)
+    """Documents in the order of their ids, only with ``fields``; each is billed as a whole."""
+    query = client.collection(collection).order_by("__name__").limit(size).select(fields)
     if after:
         query = query.start_after({"__name__": client.document(collection, after)})
-    if fields is not None:
-        query = query.select(fields)
     with temporary_failures_named():
         return list(query.get(**until(deadline)))
 
