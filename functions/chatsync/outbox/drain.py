@@ -60,12 +60,12 @@ def drain(not_before: float, clients: Clients) -> None:
         users = [entry for entry in entries if entry.key.kind != "conversation"]
         if users:
             outcomes = _try_users(users, clients)
-        elif conversations and not entries:
-            outcomes, conversations = _try_conversations(conversations, clients)
-        elif not entries:
-            break
-        else:
+        elif entries:
             continue
+        elif conversations:
+            outcomes, conversations = _try_conversations(conversations, clients)
+        else:
+            break
         _apply(outcomes, clients)
         resume_at = _pause_until(list(outcomes.values()))
         if users and conversations and _rate_limit_of(outcomes):
@@ -137,8 +137,6 @@ def _each(
     entries: Sequence[Entry], repair: Callable[[Sequence[Key]], Sequence[Outcome]]
 ) -> dict[Entry, Outcome]:
     """The outcomes of a batch. If a bug breaks it, halving finds the entry that meets the bug."""
-    if not entries:
-        return {}
     try:
         outcomes = repair([entry.key for entry in entries])
     except ChatsyncError as error:
