@@ -40,7 +40,6 @@ from chatsync.entry.document_events import DocumentEvent, on_document
 from chatsync.entry.failures import unexpected_errors_logged
 from chatsync.outbox import drain
 from chatsync.outcome import NotRepaired, Outcome
-from chatsync.users import FirebaseState
 
 # The SDK verifies a caller's ID token with the default app before any function here runs.
 firebase_app()
@@ -128,24 +127,21 @@ def createUserProfile(event: DocumentEvent) -> None:
 @unexpected_errors_logged()
 def syncUserProfile(event: DocumentEvent) -> None:
     """A user document changed: copy what concerns them to profile and Stream."""
-    before, after = FirebaseState(user=event.before), FirebaseState(user=event.after)
-    events.reconcile_after_change(event.id, before, after, connect_for_events())
+    events.reconcile_after_change(event.id, event.before, event.after, connect_for_events())
 
 
 @on_document(on_document_written, "profile", SETTINGS)
 @unexpected_errors_logged()
 def syncProfileToStream(event: DocumentEvent) -> None:
     """A profile changed: copy its owner's edit to Stream."""
-    before, after = FirebaseState(profile=event.before), FirebaseState(profile=event.after)
-    events.reconcile_after_change(event.id, before, after, connect_for_events())
+    events.reconcile_after_change(event.id, event.before, event.after, connect_for_events())
 
 
 @on_document(on_document_written, "company", SETTINGS)
 @unexpected_errors_logged()
 def syncCompanyToStream(event: DocumentEvent) -> None:
     """A company was created or changed: copy it to Stream."""
-    before, after = FirebaseState(company=event.before), FirebaseState(company=event.after)
-    events.reconcile_company(event.id, before, after, connect_for_events())
+    events.reconcile_company(event.id, event.before, event.after, connect_for_events())
 
 
 @callable_function

@@ -17,8 +17,8 @@ from firebase_functions import core
 from google.events.cloud.firestore import DocumentEventData
 
 from ..clients.documents import read_fields
-from ..settings import ReadFields, Settings
-from ..users import Document
+from ..settings import Settings
+from ..users import FirebaseState
 
 _parsing = threading.Lock()
 """One message is parsed at a time: many small values take ten times the memory of their bytes. It
@@ -32,10 +32,10 @@ class DocumentEvent:
     id: str
     """The last part of its path."""
 
-    before: Document | None
-    """None if there was no document."""
+    before: FirebaseState
+    """With this document alone, if there was one."""
 
-    after: Document | None
+    after: FirebaseState
 
 
 _Handler = Callable[[DocumentEvent], None]
@@ -61,14 +61,14 @@ def on_document(
         @functools.wraps(declared)
         def serve(raw: ce.CloudEvent) -> None:
             path = raw.get_attributes()["document"]
-            core._with_init(handler)(_event(path, raw.get_data(), settings.fields_read[field]))
+            core._with_init(handler)(_event(path, raw.get_data(), field, settings))
 
         return cast(_Handler, serve)
 
     return declare
 
 
-def _event(path: str, data: Any, wanted: ReadFields) -> DocumentEvent:
+def _event(path: str, data: Any, field: str, settings: Settings) -> DocumentEvent:
     """Parsed from Protobuf, as Eventarc and the emulator send it, or from its JSON."""
     with _parsing:
         if isinstance(data, bytes):
@@ -76,10 +76,13 @@ def _event(path: str, data: Any, wanted: ReadFields) -> DocumentEvent:
         else:
             text = data if isinstance(data, str) else json.dumps(data)
             message = DocumentEventData.pb(DocumentEventData.from_json(text))
-        before = message.old_value if message.HasField("old_value") else None
-        after = message.value if message.HasField("value") else None
-        return DocumentEvent(
-            id=path.rpartition("/")[2],
-            before=read_fields(before.fields, wanted) if before else None,
-            after=read_fields(after.fields, wanted) if after else None,
-        )
+
+        def state(side: str) -> FirebaseState:
+            found: dict[str, Any] = {}
+            if message.HasField(side):
+                found[field] = read_fields(
+                    getattr(message, side).fields, settings.fields_read[field]
+                )
+            return FirebaseState(**found)
+
+        return DocumentEvent(path.rpartition("/")[2], state("old_value"), state("value"))
