@@ -187,7 +187,7 @@ def owned_fields(state: FirebaseState, config: Config = DEFAULTS) -> dict[str, A
 def _owned_fields(state: FirebaseState, config: Config) -> dict[str, Any]:
     users = config.users
     document = state.user if state.company is None or state.kind == "user" else state.company
-    role = _stated_at(users.role, document, state.account, str)
+    role = _text(_value(users.role, document, state.account), str)
     allowed = config.stream.allowed_roles
     fields: dict[str, Any] = {
         "name": _public_value(state, config, "name"),
@@ -209,7 +209,7 @@ def teams_of(state: FirebaseState, config: Config = DEFAULTS) -> list[str]:
 
 def refused_role(state: FirebaseState, config: Config) -> str:
     """The role that Firebase states and ``allowed_roles`` leaves out; empty if there is none."""
-    role = _stated_at(config.users.role, state.user, state.account, str)
+    role = _text(_value(config.users.role, state.user, state.account), str)
     allowed = config.stream.allowed_roles
     return role if isinstance(role, str) and allowed and role not in allowed else ""
 
@@ -478,19 +478,22 @@ def _first(*values: Any) -> Any:
 
 def _in_auth(account: Account | None, field: str, clean: Clean) -> Any:
     """The value in Auth. A blank one states nothing: Auth has no explicit null."""
-    stated = _stated({field: getattr(account, field, None)}, (field,), clean)
-    return _ABSENT if stated is None else stated
+    return _usable(getattr(account, field, None), clean) or _ABSENT
 
 
 def _stated(document: Document, paths: Sequence[str], clean: Clean) -> Any:
     """The first non-blank text among ``paths``; None if a null comes first, else absent."""
     for path in paths:
         value = _joined([value_at(part, document) for part in path.split(" ")])
-        if value is None:
-            return None
-        if text := _usable(value, clean):
-            return text
+        stated = _text(value, clean)
+        if stated is not _ABSENT:
+            return stated
     return _ABSENT
+
+
+def _text(value: object, clean: Clean) -> Any:
+    """The copy of a text; None if it is null, absent if it is blank or no text."""
+    return None if value is None else _usable(value, clean) or _ABSENT
 
 
 def _joined(values: Sequence[object]) -> object:
@@ -507,18 +510,12 @@ def _usable(value: object, clean: Clean) -> str:
     return cleaned if isinstance(cleaned, str) else ""
 
 
-def _stated_at(path: str, document: Document | None, account: Account | None, clean: Clean) -> Any:
-    """The text at a path, or in a claim; None if it is null, absent if it is no text."""
-    return _stated({"": _value(path, document, account)}, ("",), clean)
-
-
 def _stated_extra(path: str, document: Document | None, account: Account | None) -> Any:
     """A text, number or truth value; of e-mail and phone number Auth's if the document has none."""
     value = _value(path, document, account)
     if isinstance(value, bool | int | float):
         return value if not isinstance(value, float) or math.isfinite(value) else _ABSENT
-    in_document = _stated({"": value}, ("",), _extra)
-    return _first(in_document, _in_auth(account, _IN_AUTH.get(path, ""), _extra))
+    return _first(_text(value, _extra), _in_auth(account, _IN_AUTH.get(path, ""), _extra))
 
 
 def _stated_teams(teams: Any) -> Any:
