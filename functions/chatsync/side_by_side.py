@@ -1,7 +1,7 @@
 """Calls to other services side by side, in threads, each with a deadline."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import ParamSpec, TypeVar
@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from .errors import FirebaseUnavailable
 
 Item = TypeVar("Item")
+Name = TypeVar("Name")
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
@@ -32,6 +33,11 @@ def result(future: Future[Result], deadline: float) -> Result:
     except TimeoutError:
         future.cancel()  # a call that still waits for a thread is never made
         raise FirebaseUnavailable("no answer in time") from None
+
+
+def joined(futures: Iterable[Future[dict[Name, Item]]], deadline: float) -> dict[Name, Item]:
+    """The results of several calls as one; raises as :func:`result` does."""
+    return {name: item for future in futures for name, item in result(future, deadline).items()}
 
 
 def batches(items: Sequence[Item], size: int = BATCH) -> Iterator[Sequence[Item]]:

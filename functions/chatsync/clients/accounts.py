@@ -7,7 +7,7 @@ from firebase_admin import auth
 
 from ..errors import Unauthenticated
 from ..ids import MAX_KEY_LENGTH, Key
-from ..side_by_side import batches, begin, result
+from ..side_by_side import batches, begin, joined, result
 from ..users import (
     MAX_PICTURE_LENGTH,
     Account,
@@ -73,14 +73,13 @@ def existing_keys(keys: Sequence[Key], clients: Clients, deadline: float) -> set
     companies = [key for key in keys if key.kind == "company"]
     accounts = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
     reading = [begin(read_documents, batch, clients, deadline) for batch in batches(companies)]
-    existing = {key for found in accounts for key in result(found, deadline)}
+    existing = set(joined(accounts, deadline))
     companies_of_accounts = []
-    for read in reading:
-        for key, state in result(read, deadline).items():
-            if state.company is not None:
-                existing.add(key)
-            elif state.kind == "company":
-                companies_of_accounts.append(Key("user", key.id))
+    for key, state in joined(reading, deadline).items():
+        if state.company is not None:
+            existing.add(key)
+        elif state.kind == "company":
+            companies_of_accounts.append(Key("user", key.id))
     for batch in batches(companies_of_accounts):
         found = result(begin(read_accounts, batch, clients.auth), deadline)
         existing |= {Key("company", key.id) for key in found}

@@ -25,8 +25,8 @@ from ..observe import PendingReads, begin_reads
 from ..outcome import Outcome
 from ..plan import Observed, Policy, plan
 from ..settings import Settings
-from ..side_by_side import BATCH, batches, begin, result
-from ..users import Account, FirebaseState
+from ..side_by_side import BATCH, batches, begin, joined
+from ..users import FirebaseState
 from .channel import refuse_obstacles
 from .request import Request
 
@@ -52,14 +52,8 @@ def with_members(
     # Companies are looked up as well: one may be an account.
     people = list(dict.fromkeys(Key("user", key.id) for key in request.members))
     lookups = [begin(read_accounts, batch, clients.auth) for batch in batches(people)]
-    read: dict[Key, FirebaseState] = {}
-    for reading in (caller, *others):
-        found = result(reading, deadline)
-        read |= found
-    accounts: dict[Key, Account] = {}
-    for lookup in lookups:
-        of_batch = result(lookup, deadline)
-        accounts |= of_batch
+    read = joined([caller, *others], deadline)
+    accounts = joined(lookups, deadline)
     keys, states = [], {}
     for asked in request.members:
         state = replace(read[asked], account=accounts.get(Key("user", asked.id)))

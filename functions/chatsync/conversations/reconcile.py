@@ -40,8 +40,7 @@ from ..errors import (
 from ..ids import Key
 from ..observe import PendingReads
 from ..reconcile import reconcile_users
-from ..side_by_side import batches, begin, result
-from ..users import Account
+from ..side_by_side import batches, begin, joined
 from .asked import Members
 from .channel import (
     creator_of,
@@ -240,10 +239,7 @@ def finish(
         outcomes = reconcile_users(keys, clients, deadline=deadline, prefetched=prefetched)
         outbox.enqueue_unfinished([one for one in outcomes if one.recheck], clients)
         # First: a deleted account that Stream has as deactivated is gone, and not an obstacle.
-        accounts: dict[Key, Account] = {}
-        for lookup in lookups:
-            found = result(lookup, deadline)
-            accounts |= found
+        accounts = joined(lookups, deadline)
         refuse_gone(accounts.keys(), document)
         if caller in accounts and accounts[caller].disabled:
             raise FailedPrecondition([caller.id], Refusal.DISABLED)
