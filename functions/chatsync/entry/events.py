@@ -74,8 +74,6 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
     If the repair itself created the document, profile and Stream agree with it already.
     """
     config = clients.settings.config
-    # Where the user document decides what the account is, nothing may have been made in Stream yet.
-    decides = bool(config.users.company.field)
     state = _read(uid, ("user", "profile", "stats", "entry"), clients)
     if was_deleted_lately(state, datetime.now(UTC)):
         _reconcile_or_remove(uid, clients)
@@ -83,7 +81,8 @@ def reconcile_after_creation(uid: str, clients: Clients) -> None:
     lacking = state.profile is None or state.stats is None
     created = lacking and create_profile(uid, clients)
     is_news = created or not config.users.create or users.profile_update(state, config)
-    if is_news or (decides and state.kind is None):
+    # Where the user document decides what the account is, nothing may have been made in Stream yet.
+    if is_news or (config.users.company.field and state.kind is None):
         logger.info(f"Found a user document of {uid} that is new to us", user=uid)
         reconcile_after_event(uid, clients)
 
@@ -96,8 +95,8 @@ def reconcile_after_change(
     No call is made for other fields that an app keeps there, or for a profile that the repair
     updated.
     """
-    fields = [users.owned_fields(state, clients.settings.config) for state in (before, after)]
-    if fields[0] != fields[1]:
+    config = clients.settings.config
+    if users.owned_fields(before, config) != users.owned_fields(after, config):
         is_deletion = after.user is None and after.profile is None
         (reconcile_after_event if is_deletion else _reconcile_or_remove)(uid, clients)
 
@@ -133,8 +132,8 @@ def reconcile_company(
     Whether it is gone, the audit tells: a deletion may be a mistake.
     """
     config = clients.settings.config
-    fields = [users.owned_fields(state, config) for state in (before, after)]
-    if after.company is not None and (before.company is None or fields[0] != fields[1]):
+    differs = users.owned_fields(before, config) != users.owned_fields(after, config)
+    if after.company is not None and (before.company is None or differs):
         _repair_and_log(Key("company", company_id), outbox.reconcile, clients)
 
 
