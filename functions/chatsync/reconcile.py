@@ -114,7 +114,7 @@ class Reconciliation:
         self._in_stream = StreamWrites(self._records, clients.stream, self._deadline)
         self._documents = DocumentWrites(self._records, clients, self._deadline)
 
-    def run(self, prefetched: PendingReads | None = None) -> dict[Key, Outcome]:
+    def run(self, prefetched: PendingReads | None) -> dict[Key, Outcome]:
         pending = {key for key in self._keys if self._has_possible_id(self._records[key])}
         if prefetched and prefetched.keys != pending:
             raise ValueError("other users were read than those to be reconciled")
