@@ -10,7 +10,7 @@ from typing import Literal
 from . import side_by_side
 from .clients import Clients
 from .clients.accounts import read_accounts
-from .clients.documents import read_documents
+from .clients.documents import WITH_HISTORY, read_documents
 from .errors import Temporary
 from .ids import Key
 from .plan import Observed, Payload, Plan, Policy, plan
@@ -203,12 +203,7 @@ class Observer:
         elif any(one.status or one.documents or one.profile_followed for one in records):
             fields.append("entry")
         reading = side_by_side.begin(
-            read_documents,
-            keys,
-            self._clients,
-            deadline,
-            of=fields,
-            whole={"entry": ["history"]},
+            read_documents, keys, self._clients, deadline, of=fields, whole=WITH_HISTORY
         )
         asking = self._begin_asking([key for key in keys if key.kind == "user"])
         states = side_by_side.result(reading, deadline)

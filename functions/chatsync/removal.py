@@ -9,7 +9,7 @@ from firebase_functions import logger
 from . import ids, side_by_side
 from .clients import Clients
 from .clients.accounts import existing_keys
-from .clients.documents import Entry, delete_user_documents, read_documents
+from .clients.documents import WITH_HISTORY, Entry, delete_user_documents, read_documents
 from .departures import leave_conversations
 from .errors import (
     ChatsyncError,
@@ -57,13 +57,9 @@ def remove_users(
     deadline = min(new_deadline(), deadline)
     removal = from_stream and documents
     try:
+        of = ("company", "entry")
         reading = side_by_side.begin(
-            read_documents,
-            removable,
-            clients,
-            deadline,
-            of=("company", "entry"),
-            whole={"entry": ["history"]},
+            read_documents, removable, clients, deadline, of=of, whole=WITH_HISTORY
         )
         existing = existing_keys(removable, clients, deadline)
         states = side_by_side.result(reading, deadline)

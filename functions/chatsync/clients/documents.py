@@ -67,6 +67,9 @@ _MAX_LIST_BYTES = 30_000
 
 _ENTRIES = "stream_users"
 
+WITH_HISTORY = {"entry": ["history"]}
+"""For :func:`read_documents`, which leaves it out by itself: few callers change it."""
+
 _NOTHING = ReadFields({}, ())
 
 OTHER = object()
@@ -491,8 +494,7 @@ def tell_stats_created(
     key: Key, batch: firestore.WriteBatch, clients: Clients, deadline: float
 ) -> None:
     """The same for a user whose stats ``batch`` creates."""
-    whole = {"entry": ["history"]}
-    state = read_documents([key], clients, deadline, of=["entry"], whole=whole)[key]
+    state = read_documents([key], clients, deadline, of=["entry"], whole=WITH_HISTORY)[key]
     tell_created(key, state, [stats_of(key.id, clients)], batch, clients)
 
 
@@ -586,11 +588,11 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
         tell_created(key, state, created, transaction, clients)
         return created
 
-    of, whole = ("user", "profile", "stats", "entry"), {"entry": ["history"]}
+    of = ("user", "profile", "stats", "entry")
     # After each conflict, another delivery has created a document since it was read.
     deadline = time.monotonic() + _PROFILE_SECONDS
     for _ in range(_MAX_CONFLICTS):
-        state = read_documents([key], clients, deadline, of=of, whole=whole)[key]
+        state = read_documents([key], clients, deadline, of=of, whole=WITH_HISTORY)[key]
         if state.user is None or (state.profile is not None and state.stats is not None):
             return []
         with suppress(AlreadyExists, NotFound):

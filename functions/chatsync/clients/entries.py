@@ -14,6 +14,7 @@ from ..ids import Key
 from . import Clients
 from .documents import (
     CHANGED,
+    WITH_HISTORY,
     CreatedDocument,
     Entry,
     read_documents,
@@ -98,8 +99,7 @@ def withdraw(
     named = dict.fromkeys([*keys, *(Key("user", key.id) for key in keys)])
     states = {}
     if change:
-        whole = {"entry": ["history"]}
-        states = read_documents(named, clients, deadline, of=["entry"], whole=whole)
+        states = read_documents(named, clients, deadline, of=["entry"], whole=WITH_HISTORY)
     batch = BulkWriteBatch(clients.firestore)
     for key in named:
         # The time makes it a change: a repair that has read the entry before cannot write it.

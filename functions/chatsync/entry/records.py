@@ -16,6 +16,7 @@ from ..as_json import json_value
 from ..clients import Clients
 from ..clients.accounts import read_accounts
 from ..clients.documents import (
+    WITH_HISTORY,
     Entry,
     commit,
     create_missing,
@@ -147,8 +148,7 @@ def _make(key: Key, clients: Clients, deadline: float) -> None:
     """
     asking = begin(read_accounts, [key], clients.auth)
     for _ in range(_MAX_CONFLICTS):
-        whole = {"entry": ["history"]}
-        state = read_documents([key], clients, deadline, of=_ALL, whole=whole)[key]
+        state = read_documents([key], clients, deadline, of=_ALL, whole=WITH_HISTORY)[key]
         if _lacks_nothing(state, clients):
             return
         account = result(asking, deadline).get(key)
