@@ -87,12 +87,7 @@ def begin_conversation(
     for _ in range(_MAX_CONFLICTS):
         pending = replace(_pending(document, request, members), origin="app")
         batch = clients.firestore.batch()
-        fields = {
-            **document_fields(pending, clients.settings),
-            "arguments": pending.arguments,
-            "origin": "app",
-            "createdAt": pending.created_at,
-        }
+        fields = document_fields(pending, clients.settings) | {"arguments": pending.arguments}
         reference = reference_of(document.id, clients)
         add_write(batch, reference, fields, pending.version, clients.firestore)
         entry = outbox.begin_entry(

@@ -203,7 +203,7 @@ def name_of(channel: Mapping[str, Any]) -> str | None:
 
 
 def document_fields(conversation: Conversation, settings: Settings) -> dict[str, Any]:
-    """The document of a ``conversation`` that hasn't failed; no times, origin and arguments."""
+    """The document of a ``conversation`` that hasn't failed, but for its arguments."""
     cid = cid_of(conversation.id, settings)
     channel_type, _, channel_id = cid.partition(":")
     return {
@@ -216,6 +216,8 @@ def document_fields(conversation: Conversation, settings: Settings) -> dict[str,
         "memberIds": list(conversation.member_ids),
         "team": conversation.team,
         "createdBy": conversation.created_by,
+        "createdAt": conversation.created_at,
+        "origin": conversation.origin,
         "status": conversation.status,
         "left": dict(conversation.left) or firestore.DELETE_FIELD,
         "leaving": dict(conversation.leaving) or firestore.DELETE_FIELD,
@@ -377,9 +379,7 @@ def _set_status(
 
 def record(document: Conversation, clients: Clients, deadline: float) -> Conversation:
     """Write the whole document, new or ``deleted`` before. Raises Unsettled."""
-    fields = document_fields(document, clients.settings)
-    fields |= {"origin": document.origin, "createdAt": document.created_at}
-    return _write(fields, document, clients, deadline)
+    return _write(document_fields(document, clients.settings), document, clients, deadline)
 
 
 def update(
