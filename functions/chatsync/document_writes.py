@@ -11,12 +11,7 @@ from google.cloud import firestore
 
 from . import agreement, side_by_side, users
 from .clients import Clients
-from .clients.documents import (
-    Entry,
-    WriteResult,
-    delete_documents,
-    write_documents,
-)
+from .clients.documents import Entry, WriteResult, delete_documents, write_documents
 from .clients.entries import remember_agreement, remember_refused, withdraw
 from .errors import FailedPrecondition, FirebaseUnavailable, Refusal, Temporary
 from .ids import Key

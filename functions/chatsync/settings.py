@@ -11,13 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from firebase_functions.params import (
-    BoolParam,
-    SecretParam,
-    SelectInput,
-    SelectOption,
-    StringParam,
-)
+from firebase_functions.params import BoolParam, SecretParam, SelectInput, SelectOption, StringParam
 
 from . import config as config_module
 from .config import DEFAULTS, Config, Paths

@@ -8,10 +8,7 @@ from firebase_admin import auth
 from ..errors import Unauthenticated
 from ..ids import MAX_KEY_LENGTH, Key
 from ..side_by_side import batches, begin, joined, result
-from ..users import (
-    MAX_PICTURE_LENGTH,
-    Account,
-)
+from ..users import MAX_PICTURE_LENGTH, Account
 from . import Clients
 from .documents import MAX_TEXT_LENGTH, read_documents, temporary_failures_named
 

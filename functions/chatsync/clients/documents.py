@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 
 from firebase_functions import logger
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
-from google.api_core.exceptions import (
-    AlreadyExists,
-    FailedPrecondition,
-    NotFound,
-    from_grpc_status,
-)
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition, NotFound, from_grpc_status
 from google.cloud import firestore
 from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
 from google.cloud.firestore_v1.field_path import FieldPath

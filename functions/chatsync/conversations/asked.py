@@ -13,13 +13,7 @@ from ..agreement import is_fresh
 from ..clients import Clients
 from ..clients.accounts import check_signed_in, existing_keys, read_accounts
 from ..clients.documents import read_documents
-from ..errors import (
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    PermissionDenied,
-    Refusal,
-)
+from ..errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Refusal
 from ..ids import Key
 from ..observe import PendingReads, begin_reads
 from ..outcome import Outcome

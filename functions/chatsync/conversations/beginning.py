@@ -20,13 +20,7 @@ from ..clients.documents import (
     stats_of,
     tell_stats_created,
 )
-from ..errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    PermissionDenied,
-    Refusal,
-    Unsettled,
-)
+from ..errors import AlreadyExists, FailedPrecondition, PermissionDenied, Refusal, Unsettled
 from ..ids import Key
 from ..outbox import Entry
 from ..side_by_side import result
@@ -34,11 +28,7 @@ from ..users import Document
 from . import document as document_store
 from . import pairs
 from .asked import Members
-from .document import (
-    Conversation,
-    document_fields,
-    reference_of,
-)
+from .document import Conversation, document_fields, reference_of
 from .pairs import Pair
 from .request import Request
 

@@ -10,13 +10,7 @@ from .. import budgets, ids, outbox
 from ..as_json import json_value
 from ..clients import Clients
 from ..clients.documents import delete_documents
-from ..errors import (
-    FailedPrecondition,
-    NotFound,
-    PermissionDenied,
-    Refusal,
-    Temporary,
-)
+from ..errors import FailedPrecondition, NotFound, PermissionDenied, Refusal, Temporary
 from ..ids import Key
 from ..outcome import NotRepaired
 from ..reconcile import GRACE_SECONDS
@@ -33,11 +27,7 @@ from .asked import (
     with_team,
 )
 from .beginning import begin_conversation, check_arguments, find, is_of, refuse_left
-from .document import (
-    DEADLINE_SECONDS,
-    Conversation,
-    ConversationOutcome,
-)
+from .document import DEADLINE_SECONDS, Conversation, ConversationOutcome
 from .pairs import Pair
 from .reconcile import finish, open_ready, reconcile_conversations
 from .request import Request, parse

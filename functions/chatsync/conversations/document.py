@@ -20,10 +20,7 @@ from ..clients.documents import (
     temporary_failures_named,
     until,
 )
-from ..errors import (
-    ChatsyncError,
-    Unsettled,
-)
+from ..errors import ChatsyncError, Unsettled
 from ..ids import Key
 from ..outcome import Outcome
 from ..reconcile import GRACE_SECONDS
