@@ -107,12 +107,11 @@ def _remove(
         )
         for key, state in gone.items()
     }
+    # A company that has a document remains in Stream, though its account is deleted.
     stream_ids = {
         key: entry.stream_id
         for key, entry in entries.items()
-        if not (
-            entry.kind == "company" and gone[key].company is not None
-        )  # the company itself remains
+        if entry.kind != "company" or gone[key].company is None
     }
     failures = _remove_from_stream(stream_ids, policy, clients, deadline) if policy else {}
     # After Stream, which no longer lists the members by then. A deletion in Stream whose answer

@@ -197,7 +197,7 @@ def check_members(
     unknown = [key.id for key in request.members if key not in states]
     if unknown:
         raise NotFound(unknown)
-    if not len(request.members) + len(request.service_users) >= 2:
+    if len(request.members) + len(request.service_users) < 2:
         raise InvalidArgument("participantIds", "must name somebody else")
     kinds = {key: users.kind_of(key, states[key], settings.config) for key in request.members}
     if undecided := [key.id for key, kind in kinds.items() if kind is None]:

@@ -96,8 +96,8 @@ def begin_conversation(
             document_at, entry_at, *others_at = written_at
             created = []
             if is_new and stats is None:
-                log_created(request.caller, [stats_of(request.caller.id, clients)])
-                created.append(CreatedDocument(stats_of(request.caller.id, clients), others_at[0]))
+                created = [CreatedDocument(stats_of(request.caller.id, clients), others_at[0])]
+                log_created(request.caller, [created[0].reference])
             existed = document.status not in ("", "deleted")
             pending = replace(pending, version=document_at)
             return Begun(pending, replace(entry, version=entry_at), existed, created)

@@ -243,13 +243,8 @@ def _key(clients: Clients, deadline: float, *, makes: bool = True) -> bytes:
         if not makes:
             return secrets.token_bytes(32)
         batch = clients.firestore.batch()
-        add_write(
-            batch,
-            reference,
-            {"pairs": secrets.token_hex(32)},
-            snapshot.update_time,
-            clients.firestore,
-        )
+        made = {"pairs": secrets.token_hex(32)}
+        add_write(batch, reference, made, snapshot.update_time, clients.firestore)
         commit(batch, max(deadline, time.monotonic() + 1))  # the loser reads the winner's
     raise SettingInvalid("chatsync/keys could not be made")
 

@@ -16,8 +16,7 @@ def refuse_strangers(uid: str, caller: str, clients: Clients) -> None:
     if uid == caller:
         return
     keys, config = (Key("user", uid), Key("user", caller)), clients.settings.config
-    of = ("user", "company", "entry")
-    states = read_documents(keys, clients, new_deadline(), of=of)
+    states = read_documents(keys, clients, new_deadline(), of=("user", "company", "entry"))
     accounts = read_accounts(keys, clients.auth) if users.needs_claims(config) else {}
     theirs, own = (
         users.teams_of(replace(states[key], account=accounts.get(key)), config) for key in keys
