@@ -96,7 +96,7 @@ def connect_for_events() -> Clients:
 
 def is_of_tenant(event: AuthEvent) -> bool:
     if event.tenant_id:
-        logger.warn("Skipped an account of an Identity Platform tenant", user=event.data.uid)
+        logger.warn("Skipped an account of an Identity Platform tenant", user=event.uid)
     return bool(event.tenant_id)
 
 
@@ -105,7 +105,7 @@ def is_of_tenant(event: AuthEvent) -> bool:
 def createStreamUser(event: AuthEvent) -> None:
     """A user signed up: create their documents and their Stream user."""
     if not is_of_tenant(event):
-        events.reconcile_after_sign_up(event.data.uid, connect_for_events())
+        events.reconcile_after_sign_up(event.uid, connect_for_events())
 
 
 @on_user_deleted(retry=True)
@@ -113,7 +113,7 @@ def createStreamUser(event: AuthEvent) -> None:
 def deleteStreamUser(event: AuthEvent) -> None:
     """An account was deleted: remove its Stream user by policy, and its documents."""
     if not is_of_tenant(event):
-        events.remove_after_event(event.data.uid, connect_for_events())
+        events.remove_after_event(event.uid, connect_for_events())
 
 
 @on_document(on_document_created, "user", SETTINGS)

@@ -1,6 +1,5 @@
 """The Auth event decorators: what they declare at deployment and what they make of a delivery."""
 
-import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +41,6 @@ EMULATOR_USER = {
         }
     ],
 }
-EVENT_TIME = datetime.datetime(2026, 11, 20, 10, 0, 2, tzinfo=datetime.UTC)
 
 
 def cloud_event(data: Any, action: str = "created", **attributes: Any) -> CloudEvent:
@@ -150,98 +148,19 @@ def test_the_events_of_failed_document_functions_are_delivered_again():
 
 
 def test_a_creation_delivers_the_new_user():
-    event = created(EMULATOR_USER)
-
-    user = event.data
-    assert user.uid == "ada"
-    assert user.email == "ada@example.com"
-    assert user.email_verified is True
-    assert user.display_name == "Ada"
-    assert user.photo_url == "https://example.com/ada.png"
-    assert user.phone_number == "+15555550100"
-    assert user.disabled is True
-    assert user.custom_claims == {"team": "blue"}
+    assert created(EMULATOR_USER).uid == "ada"
 
 
 def test_a_deletion_delivers_the_old_user():
     event = deliver(on_user_deleted(), cloud_event({"oldValue": EMULATOR_USER}, "deleted"))
 
-    assert event.data.uid == "ada"
-    assert event.type == "google.firebase.auth.user.v2.deleted"
-
-
-def test_the_event_keeps_the_attributes_of_the_cloud_event():
-    event = created(EMULATOR_USER)
-
-    assert event.specversion == "1.0"
-    assert event.id == "event-1"
-    assert event.source == "//identitytoolkit.googleapis.com/projects/demo-chatsync"
-    assert event.type == "google.firebase.auth.user.v2.created"
-    assert event.subject == "users/ada"
-    assert event.time == EVENT_TIME
-
-
-def test_the_providers_are_delivered():
-    [provider] = created(EMULATOR_USER).data.provider_data
-
-    assert provider.uid == "ada-at-google"
-    assert provider.provider_id == "google.com"
-    assert provider.display_name == "Ada L."
-    assert provider.email == "ada@gmail.example"
-    assert provider.photo_url == "https://example.com/google.png"
-
-
-@pytest.mark.parametrize("spelling", ["photoURL", "photoUrl"])
-def test_either_spelling_of_the_photo_is_read(spelling):
-    provider = {"uid": "ada-at-google", "providerId": "google.com", spelling: "https://e.com/g"}
-    user = created({"uid": "ada", spelling: "https://e.com/u", "providerData": [provider]}).data
-
-    assert user.photo_url == "https://e.com/u"
-    assert user.provider_data[0].photo_url == "https://e.com/g"
-
-
-@pytest.mark.parametrize(
-    "timestamp",
-    [
-        "2026-11-20T10:00:02Z",
-        "2026-11-20t10:00:02z",
-        "2026-11-20T10:00:02.000Z",
-        "2026-11-20T10:00:02.000000000Z",
-        "2026-11-20T15:30:02.000+05:30",
-    ],
-)
-def test_timestamps_are_read_in_every_form_of_rfc_3339(timestamp):
-    metadata = {"createTime": timestamp, "lastSignInTime": timestamp}
-    event = created({"uid": "ada", "metadata": metadata}, time=timestamp)
-
-    assert event.time == EVENT_TIME
-    assert event.data.metadata.creation_time == EVENT_TIME
-    assert event.data.metadata.last_sign_in_time == EVENT_TIME
-
-
-def test_a_user_with_nothing_but_a_uid_is_delivered():
-    user = created({"uid": "ada"}).data
-
-    assert user.email is None
-    assert user.email_verified is False
-    assert user.display_name is None
-    assert user.photo_url is None
-    assert user.phone_number is None
-    assert user.disabled is False
-    assert user.custom_claims is None
-    assert user.provider_data == []
-    assert user.metadata.last_sign_in_time is None
-
-
-def test_a_missing_creation_time_becomes_the_time_of_the_event():
-    assert created({"uid": "ada"}).data.metadata.creation_time == EVENT_TIME
+    assert event.uid == "ada"
 
 
 def test_a_tenant_is_delivered_with_its_users():
     event = created(EMULATOR_USER, tenantid="acme")
 
-    assert event.tenant_id == "acme"
-    assert event.data.tenant_id == "acme"
+    assert (event.uid, event.tenant_id) == ("ada", "acme")
 
 
 @pytest.mark.parametrize("attributes", [{}, {"tenantid": ""}])
@@ -290,38 +209,7 @@ def test_an_event_without_uid_is_refused_naming_the_field_and_no_value(data):
 @pytest.mark.parametrize("malformed", [7, "x", True, [], ["x"], {}, {"x": 7}, 1e400])
 @pytest.mark.parametrize("field", [name for name in EMULATOR_USER if name != "uid"])
 def test_a_malformed_field_keeps_nobody_from_being_handled(field, malformed):
-    user = created({**EMULATOR_USER, field: malformed}).data
-
-    assert user.uid == "ada"
-
-
-def test_a_malformed_field_is_left_out():
-    user = created(
-        {
-            "uid": "ada",
-            "email": ["ada@example.com"],
-            "emailVerified": "yes",
-            "photoURL": 7,
-            "disabled": "no",
-            "customClaims": "{}",
-            "metadata": {"createTime": "yesterday", "lastSignInTime": 1_763_632_800},
-            "providerData": ["google.com", {"uid": 7, "providerId": "google.com", "email": {}}],
-        }
-    ).data
-
-    assert (user.email, user.photo_url, user.custom_claims) == (None, None, None)
-    assert (user.email_verified, user.disabled) == (False, False)
-    assert (user.metadata.creation_time, user.metadata.last_sign_in_time) == (EVENT_TIME, None)
-    [provider] = user.provider_data
-    assert (provider.uid, provider.provider_id, provider.email) == ("", "google.com", None)
-
-
-@pytest.mark.parametrize("field", ["metadata", "providerData"])
-def test_a_field_of_another_shape_is_left_out(field):
-    user = created({**EMULATOR_USER, field: "ada@example.com"}).data
-
-    assert (user.metadata.last_sign_in_time is None) == (field == "metadata")
-    assert (user.provider_data == []) == (field == "providerData")
+    assert created({**EMULATOR_USER, field: malformed}).uid == "ada"
 
 
 def test_a_tenant_that_cannot_be_read_is_not_taken_for_none():
@@ -332,11 +220,6 @@ def test_a_tenant_that_cannot_be_read_is_not_taken_for_none():
         deliver(on_user_created(), event)
 
 
-def test_a_malformed_time_is_refused_without_its_value():
-    with pytest.raises(ValueError, match=r"^event\.time is not a timestamp$"):
-        created(EMULATOR_USER, time="yesterday")
-
-
 # Deliveries on the wire
 
 FUNCTIONS = """
@@ -344,11 +227,11 @@ from chatsync.entry.auth_events import AuthEvent, on_user_created, on_user_delet
 
 @on_user_created()
 def created(event: AuthEvent) -> None:
-    print(f"created {event.data.uid} {event.data.email} {event.tenant_id}")
+    print(f"created {event.uid} {event.tenant_id}")
 
 @on_user_deleted()
 def deleted(event: AuthEvent) -> None:
-    print(f"deleted {event.data.uid} {event.data.email} {event.tenant_id}")
+    print(f"deleted {event.uid} {event.tenant_id}")
 
 @on_user_created()
 def failing(event: AuthEvent) -> None:
@@ -376,7 +259,7 @@ def test_a_delivery_reaches_the_handler(client, capsys, mode, action, field):
     response = client(action).post("/", headers=headers, data=body)
 
     assert response.status_code == 200
-    assert f"{action} ada ada@example.com acme" in capsys.readouterr().out
+    assert f"{action} ada acme" in capsys.readouterr().out
 
 
 def test_a_delivery_of_the_auth_emulator_reaches_the_handler(client, capsys):
@@ -397,7 +280,7 @@ def test_a_delivery_of_the_auth_emulator_reaches_the_handler(client, capsys):
     )
 
     assert response.status_code == 200
-    assert "created ada ada@example.com None" in capsys.readouterr().out
+    assert "created ada None" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -429,4 +312,4 @@ def test_a_delivery_with_a_malformed_field_is_not_asked_for_again(client, capsys
     headers, body = to_structured(cloud_event({"value": user}))
 
     assert client("created").post("/", headers=headers, data=body).status_code == 200
-    assert "created ada ada@example.com None" in capsys.readouterr().out
+    assert "created ada None" in capsys.readouterr().out
