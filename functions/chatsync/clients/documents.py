@@ -559,8 +559,8 @@ def delete_documents(
         raise FirebaseUnavailable("a document could not be deleted")
 
 
-def create_profile(uid: str, clients: Clients) -> list[str]:
-    """Create the profile and the stats of a user where absent; returns their paths.
+def create_profile(uid: str, clients: Clients) -> bool:
+    """Create the profile and the stats of a user where absent; returns whether one was.
 
     A transaction reads ``users/{uid}``: no profile is created for a user document that is gone by
     then. An existing document is never overwritten, however often the event is delivered.
@@ -589,11 +589,11 @@ def create_profile(uid: str, clients: Clients) -> list[str]:
     for _ in range(_MAX_CONFLICTS):
         state = read_documents([key], clients, deadline, of=of, whole=WITH_HISTORY)[key]
         if state.user is None or (state.profile is not None and state.stats is not None):
-            return []
+            return False
         with suppress(AlreadyExists, NotFound):
             if created := create(clients.firestore.transaction(), state):
                 log_created(key, created)
-            return [one.path for one in created]
+            return bool(created)
     raise Unsettled(f"the profile of user {uid} kept changing")
 
 

@@ -140,9 +140,8 @@ def handle(event: Mapping[str, Any], clients: Clients) -> None:
         at = min(_time(event.get("created_at")) or datetime.now(UTC), datetime.now(UTC))
         note_leaving(document, _member(event), at, clients, deadline)
     settled = document.is_foreign or (not has_left and _agrees(document, kind, event))
-    if not settled and _reconcile(document, clients, deadline):
-        has_entry = False  # the drain was woken already
-    if has_entry:
+    was_woken = not settled and _reconcile(document, clients, deadline)
+    if has_entry and not was_woken:
         outbox.try_to_wake(time.time() + retry.FIRST_ATTEMPT_SECONDS, clients)
 
 
