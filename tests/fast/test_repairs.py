@@ -831,6 +831,21 @@ def test_rooms_have_their_turn_though_people_are_at_streams_limit(accounts, clie
     assert [entry["kind"] for entry in entries(clients).values()] == ["user"] * 3
 
 
+def test_rooms_are_tried_once_though_removals_are_at_streams_limit(accounts, clients, stream, chat):
+    rooms = queue_rooms(clients, accounts, 3)
+    stream.limit("DeleteUser", 0, window_s=100)
+    chat.upsert_user({"id": "gone"})
+    queue(clients, "gone", removal=True)
+    accounts.sign_up("late")
+    queue(clients, "late")
+    since = stream.last_request()
+    drain(0, clients)
+    assert [entry["kind"] for entry in entries(clients).values()] == ["user"]
+    operations = stream.operations(since)
+    assert operations.count("GetOrCreateChannel") == len(rooms)
+    assert "QueryChannels" not in operations
+
+
 # Parked
 
 

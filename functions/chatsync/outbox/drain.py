@@ -70,7 +70,7 @@ def drain(not_before: float, clients: Clients) -> None:
         resume_at = _pause_until(list(outcomes.values()))
         if users and conversations and _rate_limit_of(outcomes):
             # Else somebody who keeps users at Stream's limit would keep conversations from opening.
-            tried, _ = _try_conversations(conversations, clients)
+            tried, conversations = _try_conversations(conversations, clients)
             _apply(tried, clients)
     # Before the last query: an entry written after it may rely on this wake.
     too_early = time.time() < not_before
