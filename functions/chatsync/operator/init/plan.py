@@ -99,12 +99,12 @@ def install(files: Files, wanted: Wanted) -> Plan:
     record = _record(files, source)
     if record is None and not _is_left_by_removal(files, wanted, source):
         raise ProjectRefused(f"A folder {source} is there already: name another with --source")
-    before = _before(files, record)
-    own_files = files.keys() - (record.shared.keys() if record else set())
-    shared, left_out, notes = _shared(before, own_files, wanted, source)
+    record = record or _Record({}, {}, {})
+    before = _before(files, record.shared)
+    shared, left_out, notes = _shared(before, files.keys() - record.shared.keys(), wanted, source)
     settings = _settings(files, wanted, source)
     deployed = {f"{source}/{path}": content for path, content in wanted.deployable.items()}
-    known = {f"{source}/{path}": value for path, value in record.deployed.items()} if record else {}
+    known = {f"{source}/{path}": value for path, value in record.deployed.items()}
     edited = tuple(
         path
         for path, content in files.items()
@@ -113,20 +113,20 @@ def install(files: Files, wanted: Wanted) -> Plan:
         and content != deployed.get(path)
         and _sum(content) != known.get(path)
     )
-    own = record.made if record else {}
     # Settings that the app wrote or changed are the app's, and stay when we go.
-    ours = [path for path in settings if path not in files or _sum(files[path]) in own.values()]
-    made = {**own, **_sums({path: settings[path] for path in ours}, f"{source}/")}
+    own = record.made.values()
+    ours = [path for path in settings if path not in files or _sum(files[path]) in own]
+    made = {path.removeprefix(f"{source}/"): _sum(settings[path]) for path in sorted(ours)}
     left = {
         "version": wanted.version,
-        "deployed": _sums(wanted.deployable, ""),
-        "made": made,
+        "deployed": {path: _sum(content) for path, content in sorted(wanted.deployable.items())},
+        "made": {**record.made, **made},
         "shared": {
             path: {"before": before.get(path), "after": _sum(text.encode())}
             for path, text in shared.items()
         },
     }
-    ours_before = {*known, *(record.shared if record else ())}
+    ours_before = {*known, *record.shared}
     after = {
         # What was of ours, and is no more: removed, or as it was before.
         **{path: before[path].encode() if path in before else None for path in ours_before},
@@ -146,7 +146,7 @@ def uninstall(files: Files) -> Plan:
     record = _record(files, source)
     if record is None:
         raise ProjectRefused("chatsync is not installed here")
-    before = _before(files, record)
+    before = _before(files, record.shared)
     after = {path: before[path].encode() if path in before else None for path in record.shared}
     notes = [
         f"{path} was edited since: only our part of it goes"
@@ -177,9 +177,8 @@ def _changes(files: Files, after: Mapping[str, bytes | None]) -> dict[str, bytes
     return {path: content for path, content in after.items() if files.get(path) != content}
 
 
-def _before(files: Files, record: _Record | None) -> dict[str, str]:
+def _before(files: Files, ours: Mapping[str, _Shared]) -> dict[str, str]:
     """The texts of the app's shared files as they would be without us; of those that would be."""
-    ours = record.shared if record else {}
     shared = {FIREBASE, *firebase_json.paths(_text(files, FIREBASE)), *ours}
     texts = {path: _text(files, path) for path in shared if path in files}
     gone = []
@@ -288,10 +287,6 @@ def _record(files: Files, source: str) -> _Record | None:
         return _Record(stated["deployed"], stated["made"], shared)
     except (ValueError, KeyError, TypeError):
         raise ProjectRefused(f"{source}/{RECORD} was changed, and cannot be read") from None
-
-
-def _sums(files: Files, prefix: str) -> dict[str, str]:
-    return {path.removeprefix(prefix): _sum(content) for path, content in sorted(files.items())}
 
 
 def _sum(content: bytes) -> str:
