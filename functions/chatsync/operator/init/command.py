@@ -11,8 +11,6 @@ from typing import Annotated
 import typer
 import yaml
 
-import chatsync
-
 from ... import config as config_module
 from ...audit import safeguard
 from ...config import MANIFEST, Config
@@ -105,7 +103,6 @@ def init(
         deployable=copied,
         settings=settings,
         environment=environment,
-        version=chatsync.__version__,
         trust_wildcards=trust_wildcards,
     )
     try:

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+import chatsync
+
 from ...config import MANIFEST, Config
 from . import firebase_json, rules_text
 from .firebase_json import RECORD, ProjectRefused
@@ -43,7 +45,6 @@ class Wanted:
     settings: str
     """A ``chatsync.toml`` for a project that has none."""
     environment: Mapping[str, str]
-    version: str
     trust_wildcards: bool = False
 
 
@@ -118,7 +119,7 @@ def install(files: Files, wanted: Wanted) -> Plan:
     ours = [path for path in settings if path not in files or _sum(files[path]) in own]
     made = {path.removeprefix(f"{source}/"): _sum(settings[path]) for path in sorted(ours)}
     left = {
-        "version": wanted.version,
+        "version": chatsync.__version__,
         "deployed": {path: _sum(content) for path, content in sorted(wanted.deployable.items())},
         "made": {**record.made, **made},
         "shared": {
