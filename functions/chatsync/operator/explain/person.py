@@ -44,6 +44,7 @@ class PersonRead:
     """None if the id is impossible: then no document can have it."""
 
     has_account: bool
+    read_at: datetime
     outbox: Document | None = None
     entry: Document | None = None
     """The document in ``stream_users``."""
@@ -58,7 +59,7 @@ class PersonRead:
     notes: tuple[str, ...] = ()
 
 
-def explain_person(read: PersonRead, settings: Settings, now: datetime) -> Explanation:
+def explain_person(read: PersonRead, settings: Settings) -> Explanation:
     """The three sides of a user or company, what is wrong, and what a repair would do."""
     title = f"{read.key.kind} {plain(read.key.id)}"
     problems = _problems_of(read, settings)
@@ -73,7 +74,7 @@ def explain_person(read: PersonRead, settings: Settings, now: datetime) -> Expla
     facts += [
         ("Stream id", [observed.stream_id]),
         ("kind", [_kind(observed, settings)]),
-        ("trust", [trust(read, settings, now)]),
+        ("trust", [trust(read, settings)]),
         outbox_fact(read.outbox),
         _history((read.entry or {}).get("history")),
         ("a repair", repairs(observed, settings)),
@@ -148,7 +149,7 @@ def _planned(planned: Plan, observed: Observed, settings: Settings) -> list[str]
     return lines or ["nothing: the sides agree"]
 
 
-def trust(read: PersonRead, settings: Settings, now: datetime) -> str:
+def trust(read: PersonRead, settings: Settings) -> str:
     """Whether tokens and conversations ask Stream about the user, and why."""
     observed = read.observed
     remembered = observed.state.remembered if observed else None
@@ -163,11 +164,11 @@ def trust(read: PersonRead, settings: Settings, now: datetime) -> str:
         if isinstance(withdrawn, datetime):
             return f"not trusted: withdrawn {when(withdrawn)}; nobody saw agreement since"
         return "not trusted: nobody saw agreement yet"
-    seen, hours = f"seen in agreement {when(remembered.verified_at)}", settings.config.stream
-    if not agreement.is_fresh(observed.state, settings.config, now):
-        return f"not trusted: {seen}, which counts for {hours.trust_hours:g} hours"
-    now_stated = (observed.key, observed.stream_id, observed.state, settings.config, now)
-    if observed.key.kind == "user" and not agreement.still_agrees(*now_stated):
+    seen, config = f"seen in agreement {when(remembered.verified_at)}", settings.config
+    if not agreement.is_fresh(observed.state, config, read.read_at):
+        return f"not trusted: {seen}, which counts for {config.stream.trust_hours:g} hours"
+    stated = (observed.key, observed.stream_id, observed.state, config, read.read_at)
+    if observed.key.kind == "user" and not agreement.still_agrees(*stated):
         return f"not trusted: {seen}, and Firebase states something else since"
     return f"not trusted: {seen}, but {read.doubt}" if read.doubt else f"trusted: {seen}"
 

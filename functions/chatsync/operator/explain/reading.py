@@ -53,10 +53,10 @@ class Reader:
 
     def __init__(self, clients: Clients, personal: bool) -> None:
         self.clients, self.settings = clients, clients.settings
-        self.now = datetime.now(UTC)
+        self._now = datetime.now(UTC)
         self.stream_failure = ""
         self._personal = personal
-        self._doubt = proof.doubt(clients, self.now)
+        self._doubt = proof.doubt(clients, self._now)
 
     @property
     def deadline(self) -> float:
@@ -90,6 +90,7 @@ class Reader:
                 key,
                 one.with_account(account) if one else None,
                 has_account=account is not None and key.kind == "user",
+                read_at=self._now,
                 outbox=documents.get(outbox[key].path),
                 entry=documents.get(entries[key].path) if key in entries else None,
                 doubt=self._doubt,

@@ -28,12 +28,12 @@ _NEW = "opens a new one"
 
 def explain_one(subject: str, reader: Reader) -> list[Explanation]:
     """All that the subject may name, as far as it exists."""
-    settings, now = reader.settings, reader.now
+    settings = reader.settings
     if key := _explicit(subject):
-        return [explain_person(reader.people([key])[key], settings, now)]
+        return [explain_person(reader.people([key])[key], settings)]
     if conversations.is_cid(subject):
         return [explain_conversation(reader.conversation(subject), settings)]
-    found = [explain_person(one, settings, now) for one in _existing(subject, reader)]
+    found = [explain_person(one, settings) for one in _existing(subject, reader)]
     if ids.is_possible(Key("conversation", subject), settings.id_format):
         read = reader.conversation(subject)
         if read.document.status or read.state or read.outbox:
@@ -44,8 +44,8 @@ def explain_one(subject: str, reader: Reader) -> list[Explanation]:
     note = "no conversation and no channel has this id either"
     named = settings.key(subject)
     if named and named.id != subject and _is_known(known := reader.people([named])[named]):
-        return [explain_person(replace(known, notes=("named by the Stream id",)), settings, now)]
-    return [explain_person(replace(reader.people([nobody])[nobody], notes=(note,)), settings, now)]
+        return [explain_person(replace(known, notes=("named by the Stream id",)), settings)]
+    return [explain_person(replace(reader.people([nobody])[nobody], notes=(note,)), settings)]
 
 
 def _explicit(subject: str) -> Key | None:
@@ -95,7 +95,7 @@ def explain_pair(subject: str, other: str, reader: Reader) -> Explanation:
     conversation = reader.conversation(named) if named else None
     if conversation and any(one.kind == "taken_channel" for one in conversation.findings):
         answers = {uid: one.replace(f"opens {named}", _NEW) for uid, one in answers.items()}
-    return explain_two(people, answers, problems, conversation, reader.settings, reader.now)
+    return explain_two(people, answers, problems, conversation, reader.settings)
 
 
 def _person(name: str, reader: Reader) -> PersonRead:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from ... import users
 from ...errors import Refusal
@@ -29,14 +28,13 @@ def explain_two(
     refusals: Sequence[Problem],
     conversation: ConversationRead | None,
     settings: Settings,
-    now: datetime,
 ) -> Explanation:
     """Why these two cannot chat.
 
     ``answers`` is what createConversation would answer, by the uid of the caller; ``refusals`` are
     the problems in it that neither has alone.
     """
-    each = [explain_person(one, settings, now) for one in people]
+    each = [explain_person(one, settings) for one in people]
     problems = [
         replace(problem, name=f"{plain(read.key.id)}: {problem.name}")
         for read, one in zip(people, each, strict=True)
@@ -86,9 +84,8 @@ def _of_one(read: PersonRead, settings: Settings) -> dict[str, str]:
     """One of two, by the labels of the lines."""
     observed, waits = read.observed, str((read.outbox or {}).get("state", ABSENT))
     if observed is None:
-        exists = is_there(read.has_account)
         unknown = dict.fromkeys(("Stream id", "in Stream", "state", "teams"), ABSENT)
-        return {"exists": exists, **unknown, "outbox": waits}
+        return {"exists": is_there(read.has_account), **unknown, "outbox": waits}
     rows = {row.label: row.cells for row in sides(observed, settings, read.stream_failure)}
     states = [one for one in rows["state"] if one not in (ABSENT, UNKNOWN)]
     return {
