@@ -49,6 +49,7 @@ from ..side_by_side import batches
 from . import accounts, channels, options, pause, rules_file, terminal, verify
 from .doctor import doctor
 from .explain.command import explain
+from .explain.subjects import key_named
 from .health import DEAD_AFTER
 from .init.command import init
 from .kinds import change_kind, remove_wrong
@@ -325,7 +326,7 @@ def repair(
 ) -> int:
     """Repair some users, parked ones too."""
     clients = options.connect_to(apply)
-    keys = [_user_or_company(uid, clients.settings.id_format) for uid in dict.fromkeys(uids)]
+    keys = [_checked_key(uid, clients.settings.id_format) for uid in dict.fromkeys(uids)]
     changed = change_kind(keys, kind, apply, yes, clients) if kind else []
     if changed and not apply:
         return FINDINGS
@@ -374,13 +375,9 @@ def _result(outcome: Outcome) -> str:
     return outcome.status or str(outcome.error)
 
 
-def _user_or_company(name: str, id_format: IdFormat) -> Key:
-    """The key of a uid, ``company:ID``, or ``user:UID`` as in findings."""
-    kind, _, key_id = name.partition(":")
-    if key_id and kind == "company":
-        return check_key(key_id, "company", "company", id_format)
-    uid = key_id if key_id and kind == "user" else name
-    return check_key(uid, "uid", "user", id_format)
+def _checked_key(name: str, id_format: IdFormat) -> Key:
+    key = key_named(name) or Key("user", name)
+    return check_key(key.id, "uid" if key.kind == "user" else key.kind, key.kind, id_format)
 
 
 def backfill(apply: Apply = False, i_know: IKnow = False, as_json: AsJson = False) -> int:

@@ -29,7 +29,7 @@ _NEW = "opens a new one"
 def explain_one(subject: str, reader: Reader) -> list[Explanation]:
     """All that the subject may name, as far as it exists."""
     settings = reader.settings
-    if key := _explicit(subject):
+    if key := key_named(subject):
         return [explain_person(reader.people([key])[key], settings)]
     if conversations.is_cid(subject):
         return [explain_conversation(reader.conversation(subject), settings)]
@@ -48,9 +48,9 @@ def explain_one(subject: str, reader: Reader) -> list[Explanation]:
     return [explain_person(replace(reader.people([nobody])[nobody], notes=(note,)), settings)]
 
 
-def _explicit(subject: str) -> Key | None:
-    """The key of ``company:ID`` or ``user:UID``."""
-    kind, _, key_id = subject.partition(":")
+def key_named(name: str) -> Key | None:
+    """The key of ``company:ID``, or ``user:UID`` as in findings; None of a uid alone."""
+    kind, _, key_id = name.partition(":")
     if key_id and kind == "company":
         return Key("company", key_id)
     return Key("user", key_id) if key_id and kind == "user" else None
@@ -99,7 +99,7 @@ def explain_pair(subject: str, other: str, reader: Reader) -> Explanation:
 
 
 def _person(name: str, reader: Reader) -> PersonRead:
-    key = _explicit(name)
+    key = key_named(name)
     existing = [] if key else _existing(name, reader)
     existing.sort(key=lambda read: not read.has_account)
     if existing:
