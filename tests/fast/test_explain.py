@@ -247,6 +247,15 @@ def test_a_parked_entry_is_told_with_what_to_do(world, told, park):
     assert "first failed" in answer.text
 
 
+def test_an_entry_that_is_parked_for_an_unknown_reason_is_no_bug_that_is_tried_again(world, told):
+    subject, _ = rejected(world)
+    world.clients.firestore.document("repairs", "user_ann").update({"reason": "something new"})
+    answer = told(subject)
+    assert "parked, something new" in answer.problems
+    assert "knows no such reason" in answer.text
+    assert "a bug" not in answer.text
+
+
 def test_a_refusal_by_stream_is_quoted_and_a_repair_would_try_again(world, told):
     subject, _ = rejected(world)
     text = told(subject).text

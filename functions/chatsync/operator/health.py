@@ -22,7 +22,7 @@ from ..entry import set_up
 from ..outcome import Waiting
 from ..proof import missing_when_checked
 from .explain.explanation import Problem, when
-from .sentences import FINDINGS, OF_THE_WHOLE, PARKED, WAITING, sentence_of_parked
+from .sentences import FINDINGS, OF_THE_WHOLE, PARKED, sentence_of_entry
 
 NIGHTS = 30
 
@@ -149,7 +149,8 @@ def _of_parked(health: Health) -> Iterator[Problem]:
         if entries:
             detail = f"{len(entries)}{of}: {_some([name_of_entry(one) for one in entries])}"
             error = cut(str(entries[0].get("lastError") or ""), _LONGEST_ERROR)
-            yield Problem(cut(f"parked, {reason}"), sentence_of_parked(reason), detail, error)
+            why = sentence_of_entry("parked", reason)
+            yield Problem(cut(f"parked, {reason}"), why, detail, error)
 
 
 def _of_waiting(health: Health) -> Iterator[Problem]:
@@ -158,9 +159,8 @@ def _of_waiting(health: Health) -> Iterator[Problem]:
         late = [one for one in health.waiting_entries if _is_late(one, health.now)]
         reasons = reasons_of(late or health.waiting_entries) or Counter([str(Waiting.INTERNAL)])
         [(reason, _)] = reasons.most_common(1)
-        why = next((WAITING[one] for one in Waiting if one == reason), WAITING[Waiting.INTERNAL])
         detail = f"{health.waiting}, the oldest for {age(waits)}"
-        yield Problem(cut(f"waiting, {reason}"), why, detail)
+        yield Problem(cut(f"waiting, {reason}"), sentence_of_entry("waiting", reason), detail)
 
 
 def _is_late(entry: Mapping[str, Any], now: datetime) -> bool:

@@ -125,10 +125,6 @@ UNKNOWN_REASON = Sentence(
 )
 
 
-def sentence_of_parked(reason: str) -> Sentence:
-    return next((text for one, text in PARKED.items() if one == reason), UNKNOWN_REASON)
-
-
 FAILED = {
     "banned": Sentence(
         "the caller is banned in Stream", "nothing, or unban them in Stream's dashboard"
@@ -207,6 +203,15 @@ WAITING = {
         "a bug, with its traceback in the log", "report it; the entry is tried again"
     ),
 }
+
+_BY_REASON = {str(one): text for table in (WAITING, PARKED) for one, text in table.items()}
+
+
+def sentence_of_entry(state: object, reason: str) -> Sentence:
+    """Of an entry of the outbox. One that waits again may still say why it was parked."""
+    unknown = UNKNOWN_REASON if state == "parked" else WAITING[Waiting.INTERNAL]
+    return _BY_REASON.get(reason, unknown)
+
 
 WITHOUT_EVENT = {
     "the first sign-in by a custom token": "`repair UID --apply`",

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ...outcome import Waiting
 from ...users import Document
-from ..sentences import PARKED, WAITING, Sentence
+from ..sentences import Sentence, sentence_of_entry
 
 ABSENT = "-"
 
@@ -53,18 +52,12 @@ class Explanation:
     """For ``--json``."""
 
 
-_BY_REASON: Mapping[str, Sentence] = {
-    str(reason): sentence for table in (WAITING, PARKED) for reason, sentence in table.items()
-}
-
-
 def problem_of_entry(entry: Document | None) -> list[Problem]:
     if not entry:
         return []
     reason, error = str(entry.get("reason")), str(entry.get("lastError") or "")
     state = "parked" if entry.get("state") == "parked" else "waiting"
-    sentence = _BY_REASON.get(reason, WAITING[Waiting.INTERNAL])
-    return [Problem(f"{state}, {reason}", sentence, error=error)]
+    return [Problem(f"{state}, {reason}", sentence_of_entry(state, reason), error=error)]
 
 
 def outbox_fact(entry: Document | None) -> tuple[str, Sequence[str]]:
