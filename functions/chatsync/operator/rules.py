@@ -8,6 +8,9 @@ from ..config import Config
 from ..errors import SettingInvalid
 from ..users import MAX_EXTRA_LENGTH, MAX_NAME_LENGTH, MAX_PICTURE_LENGTH
 
+SECTIONS = ("users", "profiles", "stats", "companies", "conversations")
+"""Of the settings: those whose collections have a ``match`` of ours."""
+
 MAX_PHONE_LENGTH = 32
 
 _COLLECTION = re.compile(r"[\w.~-]+(/[\w.~-]+)*", re.ASCII)
@@ -207,8 +210,7 @@ Path = tuple[str, ...]
 
 def rules_for(config: Config) -> str:
     """The whole file. Raises SettingInvalid for a collection that rules cannot name."""
-    sections = ("users", "profiles", "stats", "companies", "conversations")
-    collections = {section: getattr(config, section).collection for section in sections}
+    collections = {section: getattr(config, section).collection for section in SECTIONS}
     for section, collection in collections.items():
         if not _COLLECTION.fullmatch(collection):
             problem = "firestore.rules can only name a collection of A-Z a-z 0-9 _ - . ~"

@@ -1,6 +1,5 @@
 """The command ``rules``, and what ``doctor`` says of ``firestore.rules``."""
 
-import re
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +19,6 @@ MOST_STREAM_FIELDS = 6
 evaluates 1,000 expressions in a request, and denies what needs more."""
 
 _NOT_SEEN = "what is deployed cannot be told from here"
-_TEXT_OR_COMMENT = re.compile(
-    r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
-)
 
 
 class _Unreadable(ChatsyncError):
@@ -142,12 +138,9 @@ def _difference(found: str, wanted: str) -> str:
 def _has(found: str, text: str) -> bool:
     """Whether ``found`` has what ``text`` says of a database's documents, however indented."""
     ours, theirs = (
-        [line.strip() for line in _without_comments(one).splitlines()] for one in (text, found)
+        [line.strip() for line in rules_text.masked(one, "//", "/*").splitlines()]
+        for one in (text, found)
     )
     start = next(place for place, line in enumerate(ours) if "/databases/" in line) + 1
     inside = [line for line in ours[start:-2] if line]
     return "\n".join(["", *inside, ""]) in "\n".join(["", *filter(None, theirs), ""])
-
-
-def _without_comments(rules: str) -> str:
-    return _TEXT_OR_COMMENT.sub(lambda found: found[1] or "", rules)

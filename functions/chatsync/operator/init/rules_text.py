@@ -6,10 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...config import SERVER_ONLY, Config
 from ...errors import ChatsyncError
-from ..rules import rules_for
-
-SECTIONS = ("users", "profiles", "stats", "companies", "conversations")
-"""Of the settings: those whose collections have a ``match`` of ours."""
+from ..rules import SECTIONS, rules_for
 
 BEGIN = "// chatsync begins: `chatsync init` writes what stands from here to `chatsync ends`."
 END = "// chatsync ends"
@@ -97,7 +94,7 @@ def with_ours(theirs: str, config: Config, trust_wildcards: bool = False) -> Spl
     if "\r\n" in theirs:
         spliced = with_ours(theirs.replace("\r\n", "\n"), config, trust_wildcards)
         return replace(spliced, text=spliced.text.replace("\n", "\r\n"))
-    if not _VERSION_2.search(_masked(theirs, "//", "/*")):
+    if not _VERSION_2.search(masked(theirs, "//", "/*")):
         raise RulesRefused(
             "ours need `rules_version = '2';` in the first line. In version 1 a wildcard such as"
             " {document=**} matches less, so read your rules again before you change it"
@@ -153,8 +150,8 @@ def _body(ours: str, left_out: Iterable[str]) -> str:
         if not line and not depth:
             chunks.append("")
             continue
-        masked = _masked(line)
-        depth += len(re.findall(r"\{", masked)) - len(re.findall(r"\}", masked))
+        code = masked(line)
+        depth += code.count("{") - code.count("}")
         chunks[-1] += line + "\n"
     kept = [
         one for one in chunks if not any(f"\n    match /{c}/{{" in f"\n{one}" for c in left_out)
@@ -177,7 +174,7 @@ def _read(text: str, name: str) -> tuple[list[_Match], set[str]]:
     functions: set[str] = set()
     blocks: list[tuple[str, list[str]]] = []
     """Those around a token: what each adds to the path, and the conditions in it."""
-    for token in _TOKEN.finditer(_masked(text)):
+    for token in _TOKEN.finditer(masked(text)):
         if token["allow"]:
             if blocks:
                 blocks[-1][1].append(token["condition"] or "")
@@ -194,7 +191,7 @@ def _read(text: str, name: str) -> tuple[list[_Match], set[str]]:
     return found, functions
 
 
-def _masked(rules: str, *kinds: str) -> str:
+def masked(rules: str, *kinds: str) -> str:
     """Rules with spaces in place of comments, and of texts unless ``kinds`` names only others."""
 
     def mask(found: re.Match[str]) -> str:
