@@ -17,6 +17,7 @@ from ..clients import Clients
 from ..clients.pacing import LEFT_BY_BACKGROUND
 from ..errors import ChatsyncError
 from .init import firebase_json
+from .init.plan import variables_in
 
 IN_SYNC, FINDINGS, FAILED = 0, 1, 2
 """Exit statuses; the last means that it could not be done."""
@@ -155,11 +156,7 @@ def refuse_without_emulators() -> None:
 
 def _values_of(files: Sequence[str]) -> dict[str, str]:
     """The variables in files of the functions' directory; a later file wins."""
-    values = {}
+    values: dict[str, str] = {}
     for file in (config_module.FOLDER / name for name in files):
-        lines = file.read_text().splitlines() if file.exists() else []
-        for line in lines:
-            name, separator, value = line.partition("=")
-            if separator and not name.lstrip().startswith("#"):
-                values[name.strip()] = value.strip().strip("\"'")
+        values |= variables_in(file.read_text()) if file.exists() else {}
     return values

@@ -275,7 +275,8 @@ def _settings(files: Files, wanted: Wanted, source: str) -> dict[str, bytes]:
 
 def variables_in(environment: str) -> dict[str, str]:
     """What a file of variables states."""
-    pairs = (line.partition("=") for line in environment.splitlines() if "=" in line)
+    lines = (line for line in environment.splitlines() if not line.lstrip().startswith("#"))
+    pairs = (line.partition("=") for line in lines if "=" in line)
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
