@@ -7,7 +7,7 @@ import requests
 
 from .. import settings
 from ..clients.stream_calls import json_object
-from ..errors import ChatsyncError, FirebaseUnavailable
+from ..errors import ChatsyncError, FirebaseUnavailable, Temporary
 from . import options
 
 _TIMEOUT_SECONDS = 70
@@ -18,12 +18,7 @@ _SIGN_IN = "identitytoolkit.googleapis.com/v1/accounts:signInWithPassword"
 
 
 class CallRefused(ChatsyncError):
-    """A callable, or the sign-in, answered with an error; ``may_help`` says whether a
-    later call may help."""
-
-    def __init__(self, message: str, *, may_help: bool = False) -> None:
-        super().__init__(message)
-        self.may_help = may_help
+    """A callable, or the sign-in, answered with an error that a later call would get, too."""
 
 
 def sign_in(email: str, password: str, web_api_key: str) -> str:
@@ -52,7 +47,7 @@ def _why_not(status: int, error: object) -> str:
 
 
 def call(function: str, data: object, id_token: str, project: str) -> Any:
-    """The function's result. Raises CallRefused, and FirebaseUnavailable."""
+    """The function's result. Raises CallRefused, or Temporary where a later call may help."""
     url = f"{functions_url(project)}/{function}"
     response = _post(url, {"data": data}, headers={"Authorization": f"Bearer {id_token}"})
     answer = json_object(response)
@@ -61,16 +56,15 @@ def call(function: str, data: object, id_token: str, project: str) -> Any:
     error = answer.get("error")
     if isinstance(error, dict):
         status = str(error.get("status"))
-        may_help = status in _AGAIN
-        raise CallRefused(f"{function}: {status} {error.get('message')}", may_help=may_help)
+        refusal = Temporary if status in _AGAIN else CallRefused
+        raise refusal(f"{function}: {status} {error.get('message')}")
     told = {
         404: "is it deployed, and is CHATSYNC_REGION its region?",
         403: "may everybody invoke it? The Firebase CLI grants that when it deploys",
     }
     reason = told.get(response.status_code, "no answer of a callable")
-    may_help = response.status_code >= 500
-    message = f"{function}: {response.status_code} at {url}: {reason}"
-    raise CallRefused(message, may_help=may_help)
+    refusal = Temporary if response.status_code >= 500 else CallRefused
+    raise refusal(f"{function}: {response.status_code} at {url}: {reason}")
 
 
 def functions_url(project: str) -> str:

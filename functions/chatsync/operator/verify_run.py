@@ -54,10 +54,6 @@ class Run:
                 problem = ""
             except Temporary as error:
                 problem = f": {error}"
-            except app_calls.CallRefused as error:
-                if not error.may_help:
-                    raise
-                problem = f": {error}"
             if time.monotonic() + pause >= self.deadline:
                 raise NotKept(f"{otherwise} within {self.seconds:g} s{problem}")
             time.sleep(pause)
