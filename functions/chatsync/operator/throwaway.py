@@ -5,7 +5,8 @@ nothing that the next one cannot find.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,30 +63,31 @@ def note(made: Made, clients: Clients) -> None:
     _record(clients).set({**asdict(made), "notedAt": firestore.SERVER_TIMESTAMP})
 
 
-def remove(made: Made, clients: Clients, seconds: float = SECONDS) -> list[str]:
+def remove(made: Made, clients: Clients) -> list[str]:
     """Remove what was made from all sides, and the note of it; returns what could not be removed.
 
     What is deleted leads to events, which write late: so Firestore is looked at until nothing
     comes any more.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + SECONDS
     failed: list[str] = []
     cids = list(made.cids)
 
-    def attempt(what: str, step: Callable[[], list[str]]) -> None:
+    @contextmanager
+    def attempt(what: str) -> Iterator[None]:
         try:
-            failed.extend(step())
+            yield
         except (ChatsyncError, FirebaseError, GoogleAPICallError) as error:
             failed.append(f"{what} ({type(error).__name__}: {str(error)[:200]})")
 
-    def find_channels() -> list[str]:
-        cids.extend(_cids_with(made.stream_ids, clients))
-        return []
-
-    attempt("conversations", find_channels)
-    attempt("accounts", lambda: _remove_accounts(made.uids, clients, deadline))
-    attempt("Stream", lambda: _remove_from_stream(made.stream_ids, cids, clients))
-    attempt("documents", lambda: _remove_documents(made, cids, clients, deadline))
+    with attempt("conversations"):
+        cids += _cids_with(made.stream_ids, clients)
+    with attempt("accounts"):
+        _remove_accounts(made.uids, clients, deadline)
+    with attempt("Stream"):
+        failed += _remove_from_stream(made.stream_ids, cids, clients)
+    with attempt("documents"):
+        failed += _remove_documents(made, cids, clients, deadline)
     if not failed:
         _record(clients).delete()
     return failed
@@ -111,7 +113,7 @@ def _cids_with(stream_ids: Collection[str], clients: Clients) -> list[str]:
     return found
 
 
-def _remove_accounts(uids: Iterable[str], clients: Clients, deadline: float) -> list[str]:
+def _remove_accounts(uids: Iterable[str], clients: Clients, deadline: float) -> None:
     """Delete accounts one by one, since only that sends events, also to the app's own triggers."""
     deleted = []
     for uid in uids:
@@ -127,7 +129,6 @@ def _remove_accounts(uids: Iterable[str], clients: Clients, deadline: float) -> 
         if all("deletedAt" in one for one in fields):
             break
         time.sleep(_PAUSE_SECONDS / 2)
-    return []
 
 
 def _remove_from_stream(

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from firebase_admin import auth
@@ -40,7 +40,7 @@ class Run:
 
     made: Made
     id_token: str = ""
-    stream_token: Mapping[str, Any] = field(default_factory=dict)
+    stream_token: str = ""
     deadline: float = 0.0
     """Of the promise that is tried, in the time of ``time.monotonic()``."""
 

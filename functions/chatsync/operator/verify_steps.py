@@ -44,10 +44,9 @@ def document_is_made(name: str) -> Callable[[Run], str]:
 
 
 def token_is_answered(run: Run) -> str:
-    run.stream_token = run.call("getStreamUserToken", {})
-    token = str(run.stream_token.get("token"))
+    run.stream_token = str(run.call("getStreamUserToken", {}).get("token"))
     try:
-        claims = jwt.decode(token, options={"verify_signature": False})
+        claims = jwt.decode(run.stream_token, options={"verify_signature": False})
     except jwt.InvalidTokenError:
         raise NotKept("what it answered is no token") from None
     if claims.get("user_id") != run.made.stream_ids[0]:
@@ -61,8 +60,7 @@ def token_is_answered(run: Run) -> str:
 def token_opens_stream(run: Run) -> str:
     """The first call of every chat app: which channels am I in?"""
     body = {"filter_conditions": {"members": {"$in": [run.made.stream_ids[0]]}}, "state": False}
-    token = str(run.stream_token["token"])
-    answer = run.stream.ask("POST", "/channels", body, token=token)
+    answer = run.stream.ask("POST", "/channels", body, token=run.stream_token)
     if not answer.is_ok:
         raise NotKept(f"QueryChannels with it is refused: {answer}")
     return _AS_EXPECTED
