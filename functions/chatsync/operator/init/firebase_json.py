@@ -36,7 +36,7 @@ class ProjectRefused(ChatsyncError):
 
 @dataclass(frozen=True)
 class Named:
-    """The files that ``firebase.json`` names for our codebase's database."""
+    """The files that ``firebase.json`` names for a database."""
 
     rules: str = ""
     indexes: str = ""
@@ -111,21 +111,20 @@ def with_codebase(text: str, source: str) -> str:
                 " with them: name another folder with --source"
             )
     ours = {"source": source, "codebase": CODEBASE, "runtime": RUNTIME, "ignore": list(IGNORED)}
-    return _with_entry(text, root, "functions", ours)
+    return _with_entry(text, "functions", ours)
 
 
 def with_firestore(text: str, database: str, rules: str, indexes: str) -> str:
     """With a file of rules and one of indexes for a database, where it names none."""
-    entry = _of_database(parsed(text), database)
-    if entry is None:
+    root = parsed(text)
+    if _of_database(root, database) is None:
         files = {"rules": rules, "indexes": indexes}
-        root = parsed(text)
         if "firestore" not in root.value and database == "(default)":
             return json_text.append(text, root, files, "firestore")
         for node in _entries(root, "firestore"):
             if "database" not in node.value and "target" not in node.value:
                 text = json_text.append(text, node, "(default)", "database")
-        return _with_entry(text, parsed(text), "firestore", {"database": database, **files})
+        return _with_entry(text, "firestore", {"database": database, **files})
     for key, path in (("rules", rules), ("indexes", indexes)):
         entry = _of_database(parsed(text), database)
         if entry and not entry.value.get(key):
@@ -143,8 +142,7 @@ def without(text: str, gone: Collection[str], before: str) -> str:
     for path in gone:
         root = parsed(text)
         for node in _entries(root, "firestore"):
-            items = node.items if isinstance(node.items, dict) else {}
-            named = [one for key in ("rules", "indexes") if (one := items.get(key))]
+            named = [one for key in ("rules", "indexes") if (one := _members(node).get(key))]
             ours = [one for one in named if normpath(one.value) == path]
             if ours and len(named) > 1:
                 text = json_text.remove(text, node, ours[0])
@@ -230,8 +228,9 @@ def _of_database(root: Node, database: str) -> Node | None:
     return None
 
 
-def _with_entry(text: str, root: Node, key: str, entry: dict[str, Any]) -> str:
+def _with_entry(text: str, key: str, entry: dict[str, Any]) -> str:
     """With one more entry under a key; of a single object it makes a list."""
+    root = parsed(text)
     stated = _members(root).get(key)
     if stated is None:
         return json_text.append(text, root, [entry], key)

@@ -31,7 +31,7 @@ class Node:
 
 def parse(text: str) -> Node:
     """The value that a text is. Raises ValueError."""
-    node = _node(text, _SPACE.match(text, 1 if text.startswith("\ufeff") else 0).end())  # type: ignore[union-attr]  # it matches anything
+    node = _node(text, _after_space(text, 1 if text.startswith("\ufeff") else 0))
     rest = _after_space(text, node.end)
     if rest != len(text):
         raise JSONDecodeError("Something follows the value", text, rest)
@@ -40,22 +40,18 @@ def parse(text: str) -> Node:
 
 def append(text: str, into: Node, value: Any, key: str | None = None) -> str:
     """The text with one more item at the end of an array, or member at the end of an object."""
-    lines = "\n" in text[into.start : into.end] or not into.children
-    outer = _indent_at(text, into.begins)
-    inner = outer + indent_of(text)
-    if into.children and lines:
-        inner = _indent_at(text, into.children[-1].begins)
     name = "" if key is None else f"{json.dumps(key)}: "
     newline = _newline_of(text)
-    if not lines:
-        item = name + json.dumps(value, ensure_ascii=False)
-        place = into.children[-1].end
-        return f"{text[:place]}, {item}{text[place:]}"
-    item = f"{newline}{inner}{name}{rendered(value, text, inner)}"
     if not into.children:
+        outer = _indent_at(text, into.begins)
+        inner = outer + indent_of(text)
+        item = f"{newline}{inner}{name}{rendered(value, text, inner)}"
         return f"{text[: into.start + 1]}{item}{newline}{outer}{text[into.end - 1 :]}"
     place = into.children[-1].end
-    return f"{text[:place]},{item}{text[place:]}"
+    if "\n" not in text[into.start : into.end]:
+        return f"{text[:place]}, {name}{json.dumps(value, ensure_ascii=False)}{text[place:]}"
+    inner = _indent_at(text, into.children[-1].begins)
+    return f"{text[:place]},{newline}{inner}{name}{rendered(value, text, inner)}{text[place:]}"
 
 
 def in_list(text: str, node: Node) -> str:
