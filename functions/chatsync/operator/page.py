@@ -148,12 +148,9 @@ def _recorded(days: Mapping[str, Day | None]) -> dict[str, Day]:
 
 def _not_recorded(days: Mapping[str, Day | None]) -> str:
     missing = len(days) - len(_recorded(days))
-    if not missing:
-        return ""
-    told = "1 of {} days was not recorded: it is marked."
     if missing > 1:
-        told = f"{missing} of {{}} days were not recorded: they are marked."
-    return f" {told.format(len(days))}"
+        return f" {missing} of {len(days)} days were not recorded: they are marked."
+    return f" 1 of {len(days)} days was not recorded: it is marked." if missing else ""
 
 
 def _rows(days: Mapping[str, Day | None], row: Callable[[Day], Sequence[object]]) -> Rows:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from firebase_functions import logger
 from rich import progress as bar
@@ -26,7 +26,6 @@ PAUSES_SECONDS = (0.5, 1.0, 1.5, 3.0)
 
 _MOST_NAMED = 5
 
-Answer = TypeVar("Answer")
 Progress = Callable[[int], None]
 Wait = Callable[[int], None]
 
@@ -126,10 +125,9 @@ def _fixes(listed: Sequence[Mapping[str, Any]], clients: Clients) -> list[Fix]:
         for cid, state in clients.stream.query_channels(wrong, deadline).items()
     }
     teams = _teams_of({one for some in members.values() for one in some}, clients, deadline)
-    field = settings.config.teams
     fixes = []
     for cid in wrong:
-        by_field = conversations.team_by_field(channels[cid], field)
+        by_field = conversations.team_by_field(channels[cid], settings.config.teams)
         obstacle = obstacle_of(
             by_field, stated[cid], {one: teams[one] for one in members.get(cid, []) if one in teams}
         )
@@ -141,8 +139,7 @@ def _is_left_out(
     cid: str, documents: Sequence[conversations.Conversation], clients: Clients
 ) -> bool:
     conversation_id = conversations.conversation_id_of(cid, clients.settings)
-    absent = conversations.Conversation(conversation_id)
-    about = documents or [absent]
+    about = documents or [conversations.Conversation(conversation_id)]
     return all(conversations.is_left_out(one, clients.settings) for one in about)
 
 
@@ -184,8 +181,10 @@ def _teams_of(
 def _print_fixes(fixes: Sequence[Fix]) -> None:
     if fixes:
         columns = ("channel", "in Stream", "by its field", "verdict")
-        rows = [(one.cid, one.actual or "", one.team or "", one.obstacle) for one in fixes]
-        print_table(columns, ((*row, last or "clear") for *row, last in rows))
+        rows = (
+            (one.cid, one.actual or "", one.team or "", one.obstacle or "clear") for one in fixes
+        )
+        print_table(columns, rows)
 
 
 @contextmanager
