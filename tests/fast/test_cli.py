@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from chatsync.entry.events import reconcile_after_sign_up
 from chatsync.entry.tokens import issue_token
 from chatsync.errors import StreamRateLimited, StreamRejected, StreamUnavailable
 from chatsync.ids import Key
-from chatsync.operator import app_calls, doctor, options, team_fixes, terminal
+from chatsync.operator import app_calls, doctor, health, options, team_fixes, terminal
 from chatsync.operator import command as cli
 from chatsync.outbox import entries as entries_module
 from chatsync.outcome import Outcome
@@ -401,7 +402,7 @@ def test_a_backfill_that_is_under_way_is_watched_to_its_end(run, accounts, clien
 def test_a_backfill_whose_process_died_is_taken_over(run, accounts, clients, monkeypatch):
     accounts.sign_up("ann")
     begun = audits.start("backfill", clients, steps=("accounts",), repair=steps.RECONCILED)
-    monkeypatch.setattr(cli, "SECONDS_UNTIL_DEAD", -1)
+    monkeypatch.setattr(health, "DEAD_AFTER", timedelta(0))
     ran = run("backfill", "--apply")
     assert (ran.status, "1 created or patched" in ran.out) == (0, True)
     assert audits.read(begun.id, clients).state == "done"

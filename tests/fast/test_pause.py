@@ -630,11 +630,11 @@ def test_who_watches_a_backfill_of_the_functions_that_is_paused_does_not_stop_it
 ):
     begun = audits.start("backfill", clients, steps=("accounts",), repair=RECONCILED)
 
-    def quiet(*_: object) -> float:
+    def dies(*_: object) -> bool:
         clients.pause.pause()
-        return command.SECONDS_UNTIL_DEAD
+        return True
 
-    monkeypatch.setattr(command, "_quiet_seconds", quiet)
+    monkeypatch.setattr(command, "is_dead", dies)
     ran = run("backfill", "--apply")
     assert (ran.status, "paused since" in ran.err) == (2, True)
     assert audits.read(begun.id, clients).state == "running"

@@ -50,7 +50,7 @@ from . import accounts, channels, options, pause, rules_file, terminal, verify
 from .doctor import doctor
 from .explain.command import explain
 from .explain.subjects import key_named
-from .health import DEAD_AFTER
+from .health import is_dead
 from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
@@ -69,9 +69,6 @@ from .terminal import (
 )
 
 _REPAIRABLE = [kind for kind in KINDS if kind not in BY_HAND]
-
-SECONDS_UNTIL_DEAD = DEAD_AFTER.total_seconds()
-"""If no page ended for so long, a backfill is dead."""
 
 MOST_SHOWN = 50
 """Of findings, in a terminal."""
@@ -270,16 +267,11 @@ def watch(audit: Audit, clients: Clients) -> Audit:
     """Wait while another process runs an audit; returns it at its end, or if that process died."""
     stderr.print(f"{audit.id} is under way. Ctrl-C ends the watching only.")
     with stderr.status("") as shown:
-        while audit.state == "running" and _quiet_seconds(audit) < SECONDS_UNTIL_DEAD:
+        while audit.state == "running" and not is_dead(audit, datetime.now(UTC)):
             shown.update(f"{audit.seen} are done ...")
             time.sleep(1)
             audit = audits.read(audit.id, clients) or audit
     return audit
-
-
-def _quiet_seconds(audit: Audit) -> float:
-    """Since the last page ended."""
-    return (datetime.now(UTC) - (audit.version or datetime.now(UTC))).total_seconds()
 
 
 def _print_findings(done: Audit, findings: Sequence[Finding], only_issues: bool) -> None:

@@ -183,9 +183,13 @@ def _of_audits(health: Health) -> Iterator[Problem]:
         yield _problem("no audit", f"the last one ended {when(last_end)}" if last_end else "")
 
 
+def is_dead(audit: Audit, now: datetime) -> bool:
+    """Whether the last page ended so long ago that no process can be at work."""
+    return audit.version is None or now - audit.version > DEAD_AFTER
+
+
 def _has_stopped(audit: Audit, now: datetime) -> bool:
-    is_dead = audit.version is None or now - audit.version > DEAD_AFTER
-    return audit.state == "stopped" or (audit.state == "running" and is_dead)
+    return audit.state == "stopped" or (audit.state == "running" and is_dead(audit, now))
 
 
 def _of_findings(audit: Audit | None, kinds: Sequence[str]) -> Iterator[Problem]:
