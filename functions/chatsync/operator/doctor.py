@@ -49,20 +49,13 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
         yield "credentials", False, in_one_line(error)
         return
     yield "settings", True, "complete"
-    yield "functions.yaml", *_manifest_verdict()
+    yield _tried("functions.yaml", _manifest_verdict)
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     where = "the emulators" if options.is_local(project) else "Google Cloud"
     yield "project", True, f"{project}, in {where}"
     yield "rules", *rules_file.verdict(clients.settings.config)
-    checks: dict[str, Callable[[], str]] = {
-        "Firestore": lambda: f"{outbox.count('waiting', clients)} entries wait in the outbox",
-        "Auth": lambda: _amount(len(list_accounts("", clients.auth)[0])),
-    }
-    for name, check in checks.items():
-        try:
-            yield name, True, check()
-        except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
-            yield name, False, in_one_line(error)
+    yield _tried("Firestore", lambda: _firestore_verdict(clients))
+    yield _tried("Auth", lambda: _auth_verdict(clients))
     try:
         app_settings = clients.stream.app_settings(time.monotonic() + SECONDS)
     except ChatsyncError as error:
@@ -73,19 +66,31 @@ def _verdicts() -> Iterator[tuple[str, bool, str]]:
     yield "webhook", *_webhook_verdict(app_settings, clients.firestore.project)
     role = clients.settings.config.stream.user_role
     yield "permissions", *_permissions_verdict(app_settings, role)
-    for name, verdict in {"ids": _ids_verdict, "set-up": _set_up_verdict}.items():
-        try:
-            yield name, *verdict(clients)
-        except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
-            yield name, False, in_one_line(error)
+    yield _tried("ids", lambda: _ids_verdict(clients))
+    yield _tried("set-up", lambda: _set_up_verdict(clients))
+
+
+def _tried(name: str, verdict: Callable[[], tuple[bool, str]]) -> tuple[str, bool, str]:
+    try:
+        return name, *verdict()
+    except (ChatsyncError, GoogleAPICallError, GoogleAuthError, FirebaseError) as error:
+        return name, False, in_one_line(error)
 
 
 def _manifest_verdict() -> tuple[bool, str]:
-    try:
-        config_module.refuse_other_manifest()
-    except SettingInvalid as error:
-        return False, in_one_line(error)
+    config_module.refuse_other_manifest()
     return True, "made from this chatsync.toml"
+
+
+def _firestore_verdict(clients: Clients) -> tuple[bool, str]:
+    return True, f"{outbox.count('waiting', clients)} entries wait in the outbox"
+
+
+def _auth_verdict(clients: Clients) -> tuple[bool, str]:
+    accounts, _ = list_accounts("", clients.auth)
+    if accounts:
+        return True, f"{len(accounts)} accounts on a page"
+    return True, "no accounts: is this the project of your app?"
 
 
 def _ids_verdict(clients: Clients) -> tuple[bool, str]:
@@ -114,12 +119,6 @@ def _set_up_verdict(clients: Clients) -> tuple[bool, str]:
         f" add-iam-policy-binding {account} --member=serviceAccount:{account}"
         f" --role=roles/iam.serviceAccountUser --project={clients.firestore.project}"
     )
-
-
-def _amount(accounts: int) -> str:
-    if accounts:
-        return f"{accounts} accounts on a page"
-    return "no accounts: is this the project of your app?"
 
 
 def _webhook_verdict(app_settings: Mapping[str, Any], project: str) -> tuple[bool, str]:
