@@ -1,7 +1,7 @@
 """What is said of a conversation and its channel, from what was read of them; pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...audit.steps import Finding
@@ -41,26 +41,26 @@ class ConversationRead:
     state: Mapping[str, Any] | None
     """Of the channel, as Stream says; None if there is none, or Stream could not be asked."""
 
-    members: tuple[str, ...] = ()
+    members: Sequence[str]
     """Of the channel, by their Stream ids."""
 
-    findings: tuple[Finding, ...] = ()
-    exist: Mapping[str, bool | None] = field(default_factory=dict)
+    findings: Sequence[Finding]
+    exist: Mapping[str, bool | None]
     """Of each member whether there is an account or company; None of a service user."""
 
-    outbox: Document | None = None
-    pair_names: str | None = None
+    outbox: Document | None
+    pair_names: str | None
     """The conversation that the pair of its two members names; None if it is not of two."""
 
-    is_left_out: bool = False
-    stream_failure: str = ""
-    is_personal: bool = False
+    is_left_out: bool
+    stream_failure: str
+    is_personal: bool
 
 
 def explain_conversation(read: ConversationRead, settings: Settings) -> Explanation:
     """Document and channel beside each other, their members, and what is wrong."""
     document = read.document
-    problems = _problems_of_conversation(read)
+    problems = _problems_of(read)
     facts: Facts = [("channel", [read.cid]), ("kind", [origin_of(read)])]
     if read.is_left_out:
         facts.append(("note", ["the settings say `record = false`: it is not compared"]))
@@ -70,13 +70,13 @@ def explain_conversation(read: ConversationRead, settings: Settings) -> Explanat
         facts.append(("pair", [_pair(read)]))
     facts += [outbox_fact(read.outbox), ("members", members_of(read))]
     heads, rows = ("", "document", "channel"), _both(read, settings)
-    data = _data_of_conversation(read, problems)
+    data = _data_of(read, problems)
     if [one.name for one in problems] == ["not_found"]:
         rows, facts = [], facts[:1]
     return Explanation(f"conversation {plain(document.id)}", problems, heads, rows, facts, data)
 
 
-def _problems_of_conversation(read: ConversationRead) -> list[Problem]:
+def _problems_of(read: ConversationRead) -> list[Problem]:
     document = read.document
     problems = [Problem(one.kind, FINDINGS[one.kind], one.detail) for one in read.findings]
     if document.status == "failed":
@@ -176,7 +176,7 @@ _OF_CHANNEL = (
 )
 
 
-def _data_of_conversation(read: ConversationRead, problems: Sequence[Problem]) -> dict[str, Any]:
+def _data_of(read: ConversationRead, problems: Sequence[Problem]) -> dict[str, Any]:
     channel = (read.state or {}).get("channel") or {}
     document_fields = read.fields if read.is_personal else _OF_DOCUMENT
     return {

@@ -150,13 +150,10 @@ class Reader:
     def _compared(
         self, cid: str, document: conversations.Conversation, state: Mapping[str, Any] | None
     ) -> ConversationRead:
-        clients, nobody, unjudged = self.clients, list[str](), list[Finding]()
-        members = nobody
+        clients, members = self.clients, list[str]()
         if state:
-            members = self.ask(
-                lambda: conversations.members_of(state, clients, self.deadline), nobody
-            )
-        findings = self.ask(lambda: judge_conversation(document, state, clients), unjudged)
+            members = self.ask(lambda: conversations.members_of(state, clients, self.deadline), [])
+        findings: list[Finding] = self.ask(lambda: judge_conversation(document, state, clients), [])
         people = tuple(dict.fromkeys([*document.member_ids, *members, *document.left]))
         fields = reference_of(document.id, clients)
         outbox = outbox_entries.reference_of(Key("conversation", document.id), clients)
@@ -166,16 +163,16 @@ class Reader:
         return ConversationRead(
             cid,
             document,
-            shown(whole.get(fields.path, {})),
-            shown(state),
-            tuple(members),
-            tuple(findings),
-            self._exist(people),
-            whole.get(outbox.path),
-            self._pair(document.team, people) if is_of_two else None,
-            conversations.is_left_out(document, self.settings),
-            self.stream_failure,
-            self._personal,
+            fields=shown(whole.get(fields.path, {})),
+            state=shown(state),
+            members=members,
+            findings=findings,
+            exist=self._exist(people),
+            outbox=whole.get(outbox.path),
+            pair_names=self._pair(document.team, people) if is_of_two else None,
+            is_left_out=conversations.is_left_out(document, self.settings),
+            stream_failure=self.stream_failure,
+            is_personal=self._personal,
         )
 
     def _exist(self, people: Iterable[str]) -> dict[str, bool | None]:
