@@ -5,6 +5,7 @@ For ``verify``: it also acts as a user's client, and asks for what should be ref
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jwt
@@ -66,36 +67,28 @@ class StreamRequests:
         ``patiently`` waits while Stream's rate limit is used up. Raises StreamUnavailable if there
         was no answer, or one of 500 and above, and Paused while writing to Stream is.
         """
+        request = partial(
+            requests.request,
+            method,
+            f"{self._url}{path}",
+            params={"api_key": self._key, **(query or {})},
+            json=body,
+            headers={"Authorization": token or self._token, "stream-auth-type": "jwt"},
+            timeout=_TIMEOUT_SECONDS,
+        )
         for _ in range(_MAX_WAITS):
             if method != "GET":
                 self._before_write()
-            response = self._send(method, path, body, query, token or self._token)
+            try:
+                response = request()
+            except requests.RequestException as error:
+                raise StreamUnavailable(f"{method} {path}: {type(error).__name__}") from error
             if response.status_code != _TOO_MANY or not patiently:
                 break
             time.sleep(_seconds_to_wait(response.headers))
         if response.status_code >= 500:
             raise StreamUnavailable(f"{method} {path}: {response.status_code}")
         return Answer(response.status_code, json_object(response))
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None,
-        query: Mapping[str, str] | None,
-        token: str,
-    ) -> requests.Response:
-        try:
-            return requests.request(
-                method,
-                f"{self._url}{path}",
-                params={"api_key": self._key, **(query or {})},
-                json=body,
-                headers={"Authorization": token, "stream-auth-type": "jwt"},
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except requests.RequestException as error:
-            raise StreamUnavailable(f"{method} {path}: {type(error).__name__}") from error
 
 
 def _seconds_to_wait(headers: Mapping[str, str]) -> float:
