@@ -54,6 +54,7 @@ from .health import is_dead
 from .init.command import init
 from .kinds import change_kind, remove_wrong
 from .manifest import manifest
+from .nights import rate_of_team
 from .options import FINDINGS, IN_SYNC, SECONDS, Apply, AsJson, IKnow, Refused, Yes
 from .report import report
 from .status import status, summary
@@ -283,10 +284,9 @@ def _print_findings(done: Audit, findings: Sequence[Finding], only_issues: bool)
     for team, numbers in sorted(done.teams.items()):
         if only_issues and not any(kind in numbers for kind in kinds):
             continue
-        records, agreeing = numbers.get("records", 0), numbers.get("agreeing", 0)
-        rate = percent(agreeing / records if records else None)
-        row = [team, str(records), str(agreeing), rate]
-        table.add_row(*row, *(str(numbers.get(kind, "")) for kind in kinds))
+        counts = (str(numbers.get(name, 0)) for name in ("records", "agreeing"))
+        of_kinds = (str(numbers.get(kind, "")) for kind in kinds)
+        table.add_row(team, *counts, percent(rate_of_team(done, team)), *of_kinds)
     if table.row_count:
         console().print(table)
     if findings:

@@ -65,10 +65,9 @@ def outbox_fact(entry: Document | None) -> tuple[str, Sequence[str]]:
         return "outbox", ["no entry"]
     count = entry.get("attempts", 0)
     tried = f"first failed {when(entry.get('firstFailedAt'))}, {count} attempts since"
-    if entry.get("state") == "parked":
-        lines = [f"parked, {entry.get('reason')}: {tried}"]
-    else:
-        lines = [f"waiting, {entry.get('reason')}: {tried}"]
+    state = "parked" if entry.get("state") == "parked" else "waiting"
+    lines = [f"{state}, {entry.get('reason')}: {tried}"]
+    if state == "waiting":
         lines.append(f"next attempt {when(entry.get('nextAttemptAt'))}")
     if entry.get("removal") is True:
         lines.append("if the account is gone, its Stream user is removed")
