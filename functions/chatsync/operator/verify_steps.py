@@ -15,8 +15,6 @@ from . import app_calls, throwaway
 from .throwaway import PREFIX
 from .verify_run import NotKept, Run, begin
 
-_AS_EXPECTED = ""
-
 
 class Promise(NamedTuple):
     """What was promised, and what was seen."""
@@ -33,12 +31,12 @@ def stream_user_is_made(run: Run) -> str:
     return f"id {user['id']}"
 
 
-def document_is_made(name: str) -> Callable[[Run], str]:
-    def document_is_made(run: Run) -> str:
+def document_is_made(name: str) -> Callable[[Run], str | None]:
+    def document_is_made(run: Run) -> str | None:
         if name == "user" and not run.clients.settings.config.users.create:
             return "users.create is false: it is your app's to create"
         run.until(lambda: run.document(name), "Firestore has none")
-        return _AS_EXPECTED
+        return None
 
     return document_is_made
 
@@ -57,13 +55,12 @@ def token_is_answered(run: Run) -> str:
     return f"expires in {lifetime / 60:.0f} minutes"
 
 
-def token_opens_stream(run: Run) -> str:
+def token_opens_stream(run: Run) -> None:
     """The first call of every chat app: which channels am I in?"""
     body = {"filter_conditions": {"members": {"$in": [run.made.stream_ids[0]]}}, "state": False}
     answer = run.stream.ask("POST", "/channels", body, token=run.stream_token)
     if not answer.is_ok:
         raise NotKept(f"QueryChannels with it is refused: {answer}")
-    return _AS_EXPECTED
 
 
 def missing_person_is_made(run: Run) -> str:
@@ -104,12 +101,11 @@ def _join_team(run: Run) -> str:
     return team
 
 
-def conversation_is_recorded(run: Run) -> str:
+def conversation_is_recorded(run: Run) -> None:
     run.until(lambda: run.conversation.get("status") == "ready", "its document is not ready")
-    return _AS_EXPECTED
 
 
-def message_is_counted(run: Run) -> str:
+def message_is_counted(run: Run) -> None:
     message = {"id": run.made.message_ids[0], "text": "verify", "user_id": run.made.stream_ids[0]}
     path = f"/channels/{run.made.cids[0].replace(':', '/')}/message"
     answer = run.stream.ask("POST", path, {"message": message, "skip_push": True})
@@ -120,18 +116,16 @@ def message_is_counted(run: Run) -> str:
         return (run.document("stats") or {}).get("messagesSent") == 1
 
     run.until(is_counted, "Firestore did not count it")
-    return _AS_EXPECTED
 
 
-def rename_is_followed(run: Run) -> str:
+def rename_is_followed(run: Run) -> None:
     name = f"{PREFIX}renamed"
     fields = {"name": name}
     run.clients.stream.update_channel_partial(run.made.cids[0], fields, run.deadline)
     run.until(lambda: run.conversation.get("name") == name, "Firestore did not follow")
-    return _AS_EXPECTED
 
 
-def name_is_copied(run: Run) -> str:
+def name_is_copied(run: Run) -> str | None:
     if not run.name_path:
         return "users.name is empty: no name to change"
     name = f"{run.made.uids[0]}-new"
@@ -141,7 +135,7 @@ def name_is_copied(run: Run) -> str:
         return (run.stream_user() or {}).get("name") == name
 
     run.until(is_copied, "Stream has not the new name")
-    return _AS_EXPECTED
+    return None
 
 
 def stream_user_is_removed(run: Run) -> str:
@@ -160,15 +154,14 @@ def stream_user_is_removed(run: Run) -> str:
     return f"policy {policy}"
 
 
-def documents_are_removed(run: Run) -> str:
+def documents_are_removed(run: Run) -> None:
     def are_removed() -> bool:
         return not any(run.document(name) for name in ("user", "profile", "stats"))
 
     run.until(are_removed, "Firestore still has documents")
-    return _AS_EXPECTED
 
 
-def conversation_is_left(run: Run) -> str:
+def conversation_is_left(run: Run) -> None:
     ann, stream_id = run.made.uids[0], run.made.stream_ids[0]
 
     def is_left() -> bool:
@@ -177,7 +170,6 @@ def conversation_is_left(run: Run) -> str:
         return not {ann, stream_id} & {*named}
 
     run.until(is_left, "its document still names the account")
-    return _AS_EXPECTED
 
 
 class Step(NamedTuple):
@@ -185,7 +177,9 @@ class Step(NamedTuple):
 
     act: str
     promise: str
-    keep: Callable[[Run], str]
+    keep: Callable[[Run], str | None]
+    """What was seen, if that is worth telling; raises NotKept."""
+
     needs: tuple[str, ...] = ()
 
     @property
@@ -238,7 +232,7 @@ def _tried(step: Step, run: Run, told: Mapping[str, Promise], began: float) -> P
         return Promise(step.name, None, 0.0, f"not tried without {missing[0]!r}")
     run.deadline = time.monotonic() + run.seconds
     try:
-        kept, detail = True, step.keep(run)
+        kept, detail = True, step.keep(run) or ""
     except (NotKept, app_calls.CallRefused, StreamRejected, Temporary) as error:
         kept, detail = False, str(error)
     except (FirebaseError, GoogleAPICallError) as error:
