@@ -19,7 +19,7 @@ class Alert:
 
     name: str
     events: tuple[LogEvent, ...]
-    """None if it is about the latency of the callables."""
+    """Empty if it is about the latency of the callables."""
 
     severity: Literal["CRITICAL", "ERROR", "WARNING"]
     means: str

@@ -23,8 +23,7 @@ def run(version: str) -> str:
     print(f"\nPython {version} ({python})", flush=True)
     if not (place / "bin" / "pytest").exists():
         subprocess.run([python, "-m", "venv", "--clear", place], check=True)
-    pip = (place / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
-    subprocess.run((*pip, "--require-hashes", "-r", setup.PACKAGES), check=True)
+    setup.pip_install(setup.PACKAGES, place / "bin" / "python")
     at_once = ("--numprocesses", "logical", "--dist", "worksteal")  # as `make test-fast`
     tests = subprocess.run([place / "bin" / "pytest", "-q", "tests/fast", *at_once], cwd=setup.ROOT)
     return "failed" if tests.returncode else "passed"

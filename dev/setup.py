@@ -171,8 +171,8 @@ def set_up_python() -> None:
         pip_install(PACKAGES)
 
 
-def pip_install(lock: Path) -> None:
-    pip = (VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
+def pip_install(lock: Path, python: Path = VENV_PYTHON) -> None:
+    pip = (python, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     run(
         *(*pip, "--require-hashes", "-r", lock),
         otherwise="pip failed (see above). Is the package index reachable? Then try again",
