@@ -110,13 +110,12 @@ def configure(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print it.")
     ] = False,
 ) -> None:
-    is_installed = options.use_installed_folder()
-    if not is_installed and context.invoked_subcommand != "init" and "--help" not in sys.argv:
+    is_init = context.invoked_subcommand == "init"
+    if not options.use_installed_folder() and not is_init and "--help" not in sys.argv:
         raise Refused("chatsync is not installed here: run this in your project, after `init`.")
     logger.write = terminal.tell_log
     if project:
         # `init` looks for aliases itself, in the folder that it is told.
-        is_init = context.invoked_subcommand == "init"
         folders = () if is_init else (Path.cwd(), *Path.cwd().parents)
         os.environ["GCLOUD_PROJECT"] = options.projects_in(*folders).get(project, project)
 

@@ -5,7 +5,7 @@ record beside our functions has the app's files as they were, and the checksums 
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -52,13 +52,13 @@ class Wanted:
 class Plan:
     changes: Mapping[str, bytes | None]
     """By path what it shall hold; None removes it."""
-    ours: tuple[str, ...] = ()
+    ours: Sequence[str]
     """Those of the changes that are in our own files, whose content is no choice of the app's."""
-    edited: tuple[str, ...] = ()
+    edited: Sequence[str] = ()
     """Files that we wrote and somebody changed."""
-    left_out: tuple[str, ...] = ()
+    left_out: Sequence[str] = ()
     """Sections of the settings for whose collections the app's own rules stand."""
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def install(files: Files, wanted: Wanted) -> Plan:
     settings = _settings(files, wanted, source)
     deployed = {f"{source}/{path}": content for path, content in wanted.deployable.items()}
     known = {f"{source}/{path}": value for path, value in record.deployed.items()}
-    edited = tuple(
+    edited = [
         path
         for path, content in files.items()
         if (path in known or path in deployed)
         and path.rpartition("/")[2] not in GENERATED
         and content != deployed.get(path)
         and _sum(content) != known.get(path)
-    )
+    ]
     # Settings that the app wrote or changed are the app's, and stay when we go.
     own = record.made.values()
     ours = [path for path in settings if path not in files or _sum(files[path]) in own]
@@ -138,7 +138,7 @@ def install(files: Files, wanted: Wanted) -> Plan:
     }
     changes = _changes(files, after)
     copied = {*known, *deployed, f"{source}/{RECORD}"}
-    return Plan(changes, _sorted(copied, changes), edited, left_out, tuple(notes))
+    return Plan(changes, sorted(changes.keys() & copied), edited, left_out, notes)
 
 
 def uninstall(files: Files) -> Plan:
@@ -167,11 +167,7 @@ def uninstall(files: Files) -> Plan:
         after.pop(f"{source}/.gitignore", None)
     changes = _changes(files, after)
     copied = {*generated, *(f"{source}/{name}" for name in record.deployed)}
-    return Plan(changes, _sorted(copied, changes), notes=tuple(notes))
-
-
-def _sorted(paths: Collection[str], changes: Mapping[str, bytes | None]) -> tuple[str, ...]:
-    return tuple(path for path in sorted(changes) if path in paths)
+    return Plan(changes, sorted(changes.keys() & copied), notes=notes)
 
 
 def _changes(files: Files, after: Mapping[str, bytes | None]) -> dict[str, bytes | None]:

@@ -128,7 +128,7 @@ def _refuse_open(matches: Iterable[_Match], trust_wildcards: bool) -> None:
         opened = [path.split("/")[0] for path in closed if one.covers(path)]
         if not opened or (trust_wildcards and not one.names_something):
             continue
-        path = "/" + "/".join(one.path or ())
+        path = "/" + "/".join(one.path)
         if one.names_something:
             raise RulesRefused(
                 f"`match {path}` opens `{opened[0]}`, which is a collection of chatsync's own, and"
