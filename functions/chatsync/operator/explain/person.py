@@ -74,10 +74,10 @@ def explain_person(read: PersonRead, settings: Settings) -> Explanation:
     facts += [
         ("Stream id", [observed.stream_id]),
         ("kind", [_kind(observed, settings)]),
-        ("trust", [trust(read, settings)]),
+        ("trust", [_trust(read, settings)]),
         outbox_fact(read.outbox),
         _history((read.entry or {}).get("history")),
-        ("a repair", repairs(observed, settings)),
+        ("a repair", _repairs(planned, observed, settings)),
     ]
     if silent := _without_event(read, planned):
         facts.append(("perhaps", [f"Firebase sends no event for {' or for '.join(silent)}"]))
@@ -100,23 +100,23 @@ def _without_event(read: PersonRead, planned: Plan) -> list[str]:
     return [one for one in WITHOUT_EVENT if "deleted" in one]
 
 
-def repairs(observed: Observed, settings: Settings) -> list[str]:
+def _repairs(planned: Plan, observed: Observed, settings: Settings) -> list[str]:
     """What a repair would do, and why, by the plan that it would follow."""
-    by_itself = plan(observed, Policy(settings.config))
-    asked = plan(_retried(observed), Policy(settings.config))
-    lines = _planned(by_itself, observed, settings)
-    if asked != by_itself:
+    asked = _planned_by_hand(observed, settings)
+    lines = _lines_of(planned, observed, settings)
+    if asked != planned:
         lines.append("by itself nothing else: what was refused is not sent again until it changes")
-        lines += [f"by `repair --apply`: {one}" for one in _planned(asked, observed, settings)]
+        lines += [f"by `repair --apply`: {one}" for one in _lines_of(asked, observed, settings)]
     return lines
 
 
-def _retried(observed: Observed) -> Observed:
-    """As ``repair`` by a person sees it: refused values are tried again."""
-    return replace(observed, state=replace(observed.state, refused=frozenset()))
+def _planned_by_hand(observed: Observed, settings: Settings) -> Plan:
+    """As ``repair`` by a person plans it: refused values are tried again."""
+    state = replace(observed.state, refused=frozenset())
+    return plan(replace(observed, state=state), Policy(settings.config))
 
 
-def _planned(planned: Plan, observed: Observed, settings: Settings) -> list[str]:
+def _lines_of(planned: Plan, observed: Observed, settings: Settings) -> list[str]:
     state = observed.state
     if planned.instead:
         return [f"nothing here: {name_of(planned.instead)} is repaired in its place"]
@@ -149,7 +149,7 @@ def _planned(planned: Plan, observed: Observed, settings: Settings) -> list[str]
     return lines or ["nothing: the sides agree"]
 
 
-def trust(read: PersonRead, settings: Settings) -> str:
+def _trust(read: PersonRead, settings: Settings) -> str:
     """Whether tokens and conversations ask Stream about the user, and why."""
     observed = read.observed
     remembered = observed.state.remembered if observed else None
@@ -192,9 +192,8 @@ def _problems_of(read: PersonRead, settings: Settings) -> list[Problem]:
     """The gravest first: what the nightly audit corrects comes last."""
     observed, problems = read.observed, list[Problem]()
     if observed is not None:
-        asked = plan(_retried(observed), Policy(settings.config))
-        if asked.obstacle:
-            problems.append(Problem(asked.obstacle, OBSTACLES[asked.obstacle]))
+        if obstacle := _planned_by_hand(observed, settings).obstacle:
+            problems.append(Problem(obstacle, OBSTACLES[obstacle]))
         problems += problem_of_entry(read.outbox)
         remembered = observed.state.remembered
         was_deleted = bool(remembered and remembered.deleted_at and not read.has_account)
@@ -242,7 +241,7 @@ def sides(observed: Observed, settings: Settings, failure: str) -> list[Row]:
     missing = UNKNOWN if failure else ABSENT
     stated = [FirebaseState(account=account), replace(state, account=None)]
     sides = [users.owned_fields(one, config) for one in stated]
-    patch = plan(_retried(observed), Policy(config)).patch or {}
+    patch = _planned_by_hand(observed, settings).patch or {}
     differing = {*patch.get("set", ()), *patch.get("unset", ())}
 
     def row(name: str) -> Row:
