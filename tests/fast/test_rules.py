@@ -148,6 +148,12 @@ def test_it_replaces_no_file_that_is_no_text(run, tmp_path):
     assert (status, err) == (2, f"{file} cannot be read: UnicodeDecodeError\n")
 
 
+def test_a_file_that_cannot_be_written_is_named(run, tmp_path):
+    for file in (tmp_path / "nowhere" / "new.rules", tmp_path / ("x" * 300)):
+        status, _, err = run("--out", file)
+        assert (status, f"--out: {file}" in err, "bug" in err) == (2, True, False)
+
+
 def test_its_check_tells_where_a_file_differs_and_leaves_it(run, tmp_path):
     file = tmp_path / "old.rules"
     old = rules_with().replace("'role', 'teams'", "'teams'")

@@ -4,8 +4,8 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +53,15 @@ START = "run `firebase emulators:start`" if IS_WHEEL else "run `make start`"
 
 class Refused(ChatsyncError):
     """The command doesn't do what was asked; the message says why."""
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Where the file of ``--out`` is looked at or written: errors become Refused."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"--out: {out}: {error.strerror}.") from error
 
 
 def projects_in(*folders: Path) -> dict[str, str]:

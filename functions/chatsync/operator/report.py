@@ -26,20 +26,16 @@ def report(
         from .page import page_of  # by packages that only this command needs
     except ImportError as error:
         raise Refused(f"{_NEEDS} ({error.name} is missing).") from error
-    try:
+    with options.writing(out):
         if out.is_dir() or not out.absolute().parent.is_dir():
             raise Refused(f"--out: {out} is no file in a directory that exists.")
-    except OSError as error:
-        raise Refused(f"--out: {out}: {error.strerror}.") from error
     clients = options.connect()
     stderr.print("Reading audits and findings ...")
     health = read_health(clients)
     audit = health.last_whole_audit
     found = list(islice(findings_of(audit, clients), MAX_FINDINGS)) if audit else []
     page, problems = page_of(health, found), problems_of(health)
-    try:
+    with options.writing(out):
         out.write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise Refused(f"--out: {out}: {error.strerror}.") from error
     print_line(f"Wrote {out}: {verdict_of(problems)}.")
     return FINDINGS if problems else IN_SYNC

@@ -10,7 +10,7 @@ from .. import config as config_module
 from ..config import Config
 from ..errors import ChatsyncError
 from .init import firebase_json, rules_text
-from .options import FINDINGS, IN_SYNC, Refused
+from .options import FINDINGS, IN_SYNC, Refused, writing
 from .rules import rules_for
 from .terminal import print_line, stderr
 
@@ -52,9 +52,11 @@ def rules(
     if check:
         return _check(out, text, config)
     if out:
-        if out.exists() and rules_text.END in _read(out):
-            raise Refused(f"{out} has rules of your own: `chatsync init` writes ours beside them.")
-        out.write_text(text)
+        with writing(out):
+            if out.exists() and rules_text.END in _read(out):
+                told = "has rules of your own: `chatsync init` writes ours beside them"
+                raise Refused(f"{out} {told}.")
+            out.write_text(text)
         print_line(f"Wrote {out}.")
     else:
         print(text, end="")
