@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ...as_json import json_value
-from ...clients import Clients
 from ...errors import Paused
 from .. import options
 from ..options import FAILED, FINDINGS, IN_SYNC, AsJson, Refused
@@ -52,7 +51,6 @@ def explain(
     if len(found) > 1:
         named = " and ".join(one.title for one in found)
         notes.append(f"{plain(subject)} names {len(found)} things: {named}.")
-    unsure = bool(reader.stream_failure)
     if as_json:
         report = {
             "subject": [one for one in (subject, other) if one],
@@ -63,26 +61,22 @@ def explain(
         print_json(json_value(report))
     else:
         # Not by rich, which would wrap a line anew.
-        print("\n".join(_text(found, notes, clients, unsure, bool(other))).rstrip())
+        print("\n".join(_text(found, notes, reader, bool(other))).rstrip())
     if any(one.problems for one in found):
         return FINDINGS
-    return FAILED if unsure else IN_SYNC
+    return FAILED if reader.stream_failure else IN_SYNC
 
 
 def _text(
-    found: Sequence[Explanation],
-    notes: Sequence[str],
-    clients: Clients,
-    is_unsure: bool,
-    is_two: bool,
+    found: Sequence[Explanation], notes: Sequence[str], reader: Reader, is_two: bool
 ) -> list[str]:
     width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns))
     lines = [line for note in notes for line in [*wrapped(note, width), ""]]
     for one in found:
-        lines += wrapped(_headline(one, is_unsure, is_two), width)
+        lines += wrapped(_headline(one, bool(reader.stream_failure), is_two), width)
         lines += ["", *lines_of(one, width), ""]
     if any("`" in problem.sentence.do for one in found for problem in one.problems):
-        command = f"`chatsync --project {clients.firestore.project}`"
+        command = f"`chatsync --project {reader.clients.firestore.project}`"
         lines += wrapped(f"Commands go after {command}.", width)
     return lines
 
