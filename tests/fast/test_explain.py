@@ -32,8 +32,7 @@ from chatsync.errors import (
 )
 from chatsync.ids import Key
 from chatsync.operator import options
-from chatsync.operator.explain import command as module
-from chatsync.operator.explain.lines import plain, wrapped
+from chatsync.operator.explain.lines import NARROWEST, WIDEST, plain, wrapped
 from chatsync.operator.sentences import FAILED, FINDINGS, OBSTACLES, PARKED, WAITING
 from chatsync.outcome import Outcome, Parked, Waiting
 from tests.fast.proven import prove
@@ -885,7 +884,7 @@ def test_lines_are_as_wide_as_the_terminal_at_most(text, width):
 
 
 def test_a_narrow_and_a_wide_terminal_are_borne(people, run, monkeypatch):
-    for columns, most in ((20, module.NARROWEST), (60, 60), (300, module.WIDEST)):
+    for columns, most in ((20, NARROWEST), (60, 60), (300, WIDEST)):
         monkeypatch.setenv("COLUMNS", str(columns))
         lines = run("explain", "ann").out.splitlines()
         assert max(map(len, lines)) <= most

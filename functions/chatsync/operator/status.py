@@ -10,13 +10,13 @@ from ..audit.steps import CHANNEL_STEPS, USER_STEPS
 from ..entry.set_up import lacking
 from . import options
 from .explain.explanation import Explanation, Facts, Problem, problems_as_json, verdict_of, when
-from .explain.lines import lines_of, wrapped
+from .explain.lines import NARROWEST, WIDEST, lines_of, wrapped
 from .health import Health, age, cut, problems_of, read_health, reasons_of
 from .options import FINDINGS, IN_SYNC, AsJson
 from .sentences import FINDINGS as FINDINGS_BY_KIND
 from .terminal import percent, print_json
 
-NARROWEST, WIDEST, SHORTEST = 40, 100, 20
+SHORTEST = 20
 
 _LONGEST = 20
 """Of a name in a line."""

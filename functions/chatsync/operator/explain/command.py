@@ -12,11 +12,9 @@ from .. import options
 from ..options import FAILED, FINDINGS, IN_SYNC, AsJson, Refused
 from ..terminal import print_json
 from .explanation import Explanation, verdict_of
-from .lines import lines_of, plain, wrapped
+from .lines import NARROWEST, WIDEST, lines_of, plain, wrapped
 from .reading import Reader
 from .subjects import explain_one, explain_pair
-
-WIDEST, NARROWEST = 100, 40
 
 
 def explain(

@@ -10,6 +10,8 @@ from ... import users
 from .explanation import Explanation
 
 INDENT = 2
+NARROWEST, WIDEST = 40, 100
+"""Of lines, whatever the terminal is."""
 
 
 def lines_of(explanation: Explanation, width: int) -> list[str]:
