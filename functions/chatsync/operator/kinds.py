@@ -7,7 +7,7 @@ from firebase_functions import logger
 
 from ..clients import Clients
 from ..clients.accounts import read_accounts
-from ..clients.documents import Entry, read_documents
+from ..clients.documents import WITH_HISTORY, Entry, read_documents
 from ..clients.entries import write_entry
 from ..ids import Key
 from ..users import UserKind
@@ -33,8 +33,7 @@ def change_kind(
     accounts = read_accounts(keys, clients.auth)
     if missing := [key.id for key in keys if key not in accounts]:
         raise Refused(f"No such account: {', '.join(missing)}.")
-    whole = {"entry": ["history"]}
-    states = read_documents(keys, clients, deadline, of=["entry"], whole=whole)
+    states = read_documents(keys, clients, deadline, of=["entry"], whole=WITH_HISTORY)
     id_format = clients.settings.id_format
     wrong_ids = {key: id_format.stream_id(Key(other, key.id)) for key in keys}
     in_stream = clients.stream.query_users(list(wrong_ids.values()), deadline)
