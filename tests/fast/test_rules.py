@@ -149,7 +149,8 @@ def test_it_replaces_no_file_that_is_no_text(run, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(run, tmp_path):
-    for file in (tmp_path / "nowhere" / "new.rules", tmp_path / ("x" * 300)):
+    nowhere = tmp_path / "nowhere" / "new.rules"
+    for file in (nowhere, tmp_path / ("x" * 300), Path("/dev/full")):
         status, _, err = run("--out", file)
         assert (status, f"--out: {file}" in err, "bug" in err) == (2, True, False)
 

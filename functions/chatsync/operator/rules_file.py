@@ -53,7 +53,7 @@ def rules(
         return _check(out, text, config)
     if out:
         with writing(out):
-            if out.exists() and rules_text.END in _read(out):
+            if out.is_file() and rules_text.END in _read(out):
                 told = "has rules of your own: `chatsync init` writes ours beside them"
                 raise Refused(f"{out} {told}.")
             out.write_text(text)
