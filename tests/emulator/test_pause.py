@@ -28,6 +28,9 @@ READS = ("QueryUsers", "QueryChannels", "QueryMembers", "GetApp")
 ROUNDS = 2
 """With no write to Stream; and for so many rounds somebody stays who signs up."""
 
+ROUND_SECONDS = 0.5
+"""Between two rounds: what waits in the end is to be healed in this test's time."""
+
 SECONDS = 180
 """Of waiting: several processes start on a machine that may be busy."""
 
@@ -58,7 +61,7 @@ class Load:
 
     def _run(self) -> None:
         guests: list[app_client.AppUser] = []
-        while not self._stopped.is_set():
+        while not self._stopped.wait(ROUND_SECONDS):
             guests.append(self._sign_up())
             self._rename(self.people[5], f"Renamed {self.rounds}")
             self._converse(self.rounds)
