@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatsync import audit
+from chatsync.conversations import reconcile_conversations
 from chatsync.conversations.create import create_conversation
 from chatsync.entry import events, records
 from chatsync.ids import Key
@@ -58,8 +59,21 @@ def test_an_account_that_is_not_registered_yet_agrees(ann, clients):
     ran = audit.start("nightly", clients)
     audit.run(ran.id, clients)
     assert list(audit.findings_of(ran, clients)) == []
-    records.ensure_profile("ann", clients)
     assert entries(clients) == {}
+
+
+def test_the_profile_of_who_is_not_registered_yet_is_read_once(ann, clients, firestore_api):
+    firestore_api.calls.clear()
+    assert records.ensure_profile("ann", clients)["displayName"] == "Ann"
+    assert firestore_api.calls == ["batch_get_documents"]
+
+
+def test_only_documents_of_ours_are_told_to_be_missing(ann, clients, firestore, run):
+    firestore.document("user_profiles/ann").delete()
+    ran = audit.start("nightly", clients)
+    audit.run(ran.id, clients)
+    assert [one.detail for one in audit.findings_of(ran, clients)] == ["profile"]
+    assert "create user_profiles, since" in run("explain", "ann").out
 
 
 def test_an_account_that_is_not_registered_yet_is_named_by_a_conversation(
@@ -70,6 +84,15 @@ def test_an_account_that_is_not_registered_yet_is_named_by_a_conversation(
     [conversation] = firestore.collection("conversations").get()
     assert sorted(conversation.get("participantIds")) == ["ann", "bob"]
     assert firestore.collection("users").get() == []
+
+
+def test_a_channel_of_who_is_not_registered_yet_is_recorded_without_a_repair(
+    ann, chat, clients, firestore
+):
+    chat.channel("messaging", "room", {"members": ["ann"]}).create("ann")
+    reconcile_conversations(["room"], clients)
+    assert firestore.document("conversations/room").get().get("participantIds") == ["ann"]
+    assert entries(clients) == {}
 
 
 def test_an_account_that_is_not_registered_yet_is_listed_in_agreement(ann, run):
