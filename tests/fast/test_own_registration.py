@@ -99,3 +99,23 @@ def test_an_account_that_is_not_registered_yet_is_listed_in_agreement(ann, run):
     ran = run("audit", "--users", "--all")
     assert ran.status == 0
     assert ran.out.splitlines()[1].split()[2:] == ["-", "exists", "exists", "exists", "ann"]
+
+
+def test_what_the_registration_wrote_goes_with_the_account(
+    ann, accounts, clients, firestore, firestore_api
+):
+    firestore.document("users/ann").create({"displayName": "Ann Lee"})
+    accounts.delete("ann")
+    events.remove_after_event("ann", clients)
+    assert firestore_api.left_documents() == set()
+
+
+def test_a_profile_without_room_is_no_error_of_who_is_not_registered_yet(
+    ann, accounts, clients, firestore, in_stream
+):
+    almost_a_mebibyte = {"preferences": {"x": "x" * (2**20 - 600)}}
+    firestore.document("user_profiles/ann").update(almost_a_mebibyte)
+    accounts.sign_up("ann", displayName="y" * 256)
+    [outcome] = reconcile_users([ANN], clients)
+    assert (outcome.status, outcome.error) == ("updated", None)
+    assert in_stream()["name"] == "y" * 256
