@@ -63,7 +63,7 @@ _MAX_LIST_BYTES = 30_000
 _ENTRIES = "stream_users"
 
 WITH_HISTORY = {"entry": ["history"]}
-"""For :func:`read_documents`, which leaves it out by itself: few callers change it."""
+"""``whole`` of :func:`read_documents` for who adds to the history: others leave it out."""
 
 _NOTHING = ReadFields({}, ())
 
@@ -560,7 +560,7 @@ def delete_documents(
 
 
 def create_profile(uid: str, clients: Clients) -> bool:
-    """Create the profile and the stats of a user where absent; returns whether one was.
+    """Create the profile and the stats of a user where absent; returns whether it did.
 
     A transaction reads ``users/{uid}``: no profile is created for a user document that is gone by
     then. An existing document is never overwritten, however often the event is delivered.
