@@ -49,7 +49,8 @@ class Driver:
     violations: list[str] = field(default_factory=list)
     emails: int = 0
     chats: dict[str, frozenset[str]] = field(default_factory=dict)
-    """The two people of each direct conversation that was opened, by cid."""
+    """The two people of each direct conversation that was opened, by cid. Who leaves with their
+    account has left it, also if they come back: Stream takes the deleted out of their channels."""
 
     hostile: Hostile = field(init=False)
 
@@ -119,6 +120,7 @@ class Driver:
         await self.firebase.delete(person)
         person.is_alive = False
         self.departed.append(person)
+        self.chats = {cid: two for cid, two in self.chats.items() if person.uid not in two}
         self.platform.auth_event("deleted", person.record())
 
     async def import_accounts(self) -> None:
@@ -262,9 +264,10 @@ class Driver:
         if not caller or not other or caller is other:
             return
         asked = {"participantIds": [other.uid]}
-        concerned = [caller.uid, other.uid]
+        concerned, departed = [caller.uid, other.uid], len(self.departed)
         result = await self._call("createConversation", asked, caller, concerned)
-        if "cid" in result:
+        gone = {one.uid for one in self.departed[departed:]}
+        if "cid" in result and not gone & {*concerned}:
             self.chats[result["cid"]] = frozenset(concerned)
 
     async def hostile_deed(self) -> None:
