@@ -62,7 +62,7 @@ FIELDS_OF_STREAM_CHANNELS = (
 
 Paths = tuple[str, ...]
 """Dotted paths into a document; the first with a text wins. Of a name, one may be several paths
-with a blank between them, whose texts are joined."""
+with a blank between them, whose texts are joined (:func:`parts_of`)."""
 
 Collection = Annotated[str, Meta(min_length=1, max_length=200)]
 Role = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -187,6 +187,11 @@ class Config(Section, frozen=True):
 
 
 DEFAULTS = Config()
+
+
+def parts_of(path: str) -> list[str]:
+    """The paths of which one of a name is made."""
+    return path.split(" ")
 
 
 def load(project: str = "", folder: Path | None = None) -> Config:
@@ -392,7 +397,7 @@ def _problems(config: Config) -> list[tuple[str, str]]:
             problems += [
                 (f"{section}.{field}", f"expected a path such as a.b, not {path!r}")
                 for path in getattr(getattr(config, section), field)
-                if not all(map(_is_in_document, path.split(" ") if field == "name" else [path]))
+                if not all(map(_is_in_document, parts_of(path) if field == "name" else [path]))
             ]
     problems += [
         (f"profiles.defaults.{name}", "expected a text, number, truth value, list or table")

@@ -14,7 +14,7 @@ from functools import cached_property
 from firebase_functions.params import BoolParam, SecretParam, SelectInput, SelectOption, StringParam
 
 from . import config as config_module
-from .config import DEFAULTS, Config, Paths
+from .config import DEFAULTS, Config, Paths, parts_of
 from .errors import SettingInvalid
 from .ids import IdFormat, Key
 from .users import FirebaseState, kind_of
@@ -126,7 +126,7 @@ class Settings:
         chat = {path: kind for path, kind in chat.items() if not path.startswith("claims:")}
 
         def fields(names: Paths, pictures: Paths, others: Mapping[str, str]) -> ReadFields:
-            parts = [part for path in names for part in path.split(" ")]
+            parts = [part for path in names for part in parts_of(path)]
             types = dict.fromkeys(parts, "text") | dict.fromkeys(pictures, "picture")
             wanted = [path.partition(".")[0] for path in (*parts, *pictures, *others)]
             alternatives = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from .config import DEFAULTS, Config, Paths
+from .config import DEFAULTS, Config, Paths, parts_of
 from .ids import Key
 
 Document = Mapping[str, Any]
@@ -451,7 +451,7 @@ def _public_value(state: FirebaseState, config: Config, name: str) -> Any:
     mirrored = profile.get("mirrored")
     paths: Sequence[str] = getattr(config.profiles, name)
     if isinstance(mirrored, Mapping):
-        paths = [path for path in paths if field not in path.split(" ")]
+        paths = [path for path in paths if field not in parts_of(path)]
         value = _cleaned(profile.get(field), clean)
         if field in profile and value != _cleaned(mirrored.get(field), clean):
             return value if value is _ABSENT or (isinstance(value, str) and value) else None
@@ -484,7 +484,7 @@ def _in_auth(account: Account | None, field: str, clean: Clean) -> Any:
 def _stated(document: Document, paths: Sequence[str], clean: Clean) -> Any:
     """The first non-blank text among ``paths``; None if a null comes first, else absent."""
     for path in paths:
-        value = _joined([value_at(part, document) for part in path.split(" ")])
+        value = _joined([value_at(part, document) for part in parts_of(path)])
         stated = _text(value, clean)
         if stated is not _ABSENT:
             return stated

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from string import Template
 
-from ..config import Config
+from ..config import Config, parts_of
 from ..errors import SettingInvalid
 from ..users import MAX_EXTRA_LENGTH, MAX_NAME_LENGTH, MAX_PICTURE_LENGTH
 
@@ -228,7 +228,7 @@ def _of_users(config: Config) -> dict[str, str]:
         guarded, company = _outermost([*guarded, company]), ()  # not even stated once
     closed = [*guarded, company] if company else guarded
     texts = _longest(
-        *((path, MAX_NAME_LENGTH) for name in users.name for path in name.split()),
+        *((path, MAX_NAME_LENGTH) for name in users.name for path in parts_of(name)),
         *((path, MAX_PICTURE_LENGTH) for path in users.image),
         *(("email", MAX_EXTRA_LENGTH), ("phoneNumber", MAX_PHONE_LENGTH)),
         *((path, None) for path in (*users.stream_fields.values(), users.company.field)),
@@ -283,7 +283,7 @@ def _of_profiles(config: Config) -> dict[str, str]:
     of_others = {*_OF_THE_REPAIR, *(path[0] for path in guarded)}
     own = [name for name in profiles.defaults if name not in of_others]
     texts = _longest(
-        *((path, MAX_NAME_LENGTH) for name in profiles.name for path in name.split()),
+        *((path, MAX_NAME_LENGTH) for name in profiles.name for path in parts_of(name)),
         *((path, MAX_PICTURE_LENGTH) for path in profiles.image),
     )
     legacy = {

@@ -11,6 +11,7 @@ from firebase_admin import auth
 from .. import conversations
 from ..clients import Clients
 from ..clients.documents import references
+from ..config import parts_of
 from ..errors import ChatsyncError, Temporary
 from ..ids import Key
 from . import app_calls
@@ -91,7 +92,7 @@ class Run:
     @property
     def name_path(self) -> str:
         """Where the app keeps names in a user document; empty if it does not."""
-        return next(iter(self.clients.settings.config.users.name), "").partition(" ")[0]
+        return parts_of(next(iter(self.clients.settings.config.users.name), ""))[0]
 
     @property
     def conversation(self) -> Mapping[str, Any]:
